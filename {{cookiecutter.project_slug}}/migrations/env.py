@@ -1,0 +1,68 @@
+"""Runs migrations on the database of the settings."""
+
+import asyncio
+from typing import Any, Literal
+
+from alembic import context
+from alembic.autogenerate.api import AutogenContext
+from sqlalchemy import Connection{% if cookiecutter.database == "postgresql" %}, text{% endif %}
+
+from {{ cookiecutter.package_name }}.auth import models as auth_models
+from {{ cookiecutter.package_name }}.database import Base
+from {{ cookiecutter.package_name }}.database.engine import create_engine
+from {{ cookiecutter.package_name }}.database.models import UtcDateTime
+from {{ cookiecutter.package_name }}.items import models as items_models
+from {{ cookiecutter.package_name }}.settings import Settings, load_settings
+from {{ cookiecutter.package_name }}.users import models as users_models
+
+# Importing the models registers their tables; a new domain is added here.
+MODELS = (auth_models, items_models, users_models)
+{%- if cookiecutter.database == "postgresql" %}
+LOCK = 7_305_871_003  # any number, the same for all who migrate this database
+{%- endif %}
+
+
+def render_item(kind: str, item: Any, _: AutogenContext) -> str | Literal[False]:
+    """Write plain types into migrations, which must not change when the code does."""
+    if kind == "type" and isinstance(item, UtcDateTime):
+        return "sa.DateTime(timezone=True)"
+    return False
+
+
+def migrate(connection: Connection | None) -> None:
+    """Run the migrations, or print their SQL when there is no connection."""
+    context.configure(
+        connection=connection,
+{%- if cookiecutter.database == "postgresql" %}
+        dialect_name=None if connection else "postgresql",
+{%- else %}
+        dialect_name=None if connection else "sqlite",
+        render_as_batch=True,
+        transactional_ddl=True,
+{%- endif %}
+        target_metadata=Base.metadata,
+        render_item=render_item,
+        literal_binds=connection is None,
+    )
+    with context.begin_transaction():
+{%- if cookiecutter.database == "postgresql" %}
+        if connection is not None:
+            # Replicas that start together migrate one after the other.
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK})
+            connection.execute(text("SET LOCAL statement_timeout = 0"))
+{%- endif %}
+        context.run_migrations()
+
+
+async def migrate_online(settings: Settings) -> None:
+    """Connect and migrate."""
+    engine = create_engine(settings)
+    async with engine.connect() as connection:
+        await connection.run_sync(migrate)
+    await engine.dispose()
+
+
+if context.is_offline_mode():
+    migrate(None)
+else:
+    asyncio.run(migrate_online(context.config.attributes.get("settings") or load_settings()))

@@ -1,0 +1,86 @@
+"""Browser sessions: cookies, and the proof that a request was meant by the person (CSRF).
+
+An unsafe request with a session cookie must carry the CSRF token, which is bound to the session, in
+a header, and must come from our own origin or one that CORS_ORIGINS names.
+"""
+
+import hmac
+from typing import Final
+from urllib.parse import urlsplit
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ..errors import Problem
+from ..settings import Settings
+
+CSRF_HEADER: Final = "X-CSRF-Token"
+
+
+def session_cookie(settings: Settings) -> str:
+    """Name of the session cookie; the prefix binds it to this host and to https (RFC 6265bis)."""
+    return "__Host-session" if settings.secure_cookies else "session"
+
+
+def csrf_cookie(settings: Settings) -> str:
+    """Name of the cookie from which the page's script reads the CSRF token."""
+    return "__Host-csrf" if settings.secure_cookies else "csrf"
+
+
+def csrf_token(settings: Settings, session_token: str) -> str:
+    """The CSRF token of a session."""
+    key = settings.secret_key.get_secret_value().encode()
+    return hmac.new(key, b"csrf" + session_token.encode(), "sha256").hexdigest()
+
+
+def set_cookies(response: Response, settings: Settings, session_token: str) -> None:
+    """Hand a session to the browser."""
+    for name, value, http_only in (
+        (session_cookie(settings), session_token, True),
+        (csrf_cookie(settings), csrf_token(settings, session_token), False),
+    ):
+        response.set_cookie(
+            name,
+            value,
+            max_age=settings.session_ttl,
+            path="/",
+            secure=settings.secure_cookies,
+            httponly=http_only,
+            samesite="lax",
+        )
+
+
+def clear_cookies(response: Response, settings: Settings) -> None:
+    """Take the session back from the browser."""
+    for name in (session_cookie(settings), csrf_cookie(settings)):
+        response.delete_cookie(name, path="/", secure=settings.secure_cookies, samesite="lax")
+
+
+def check_csrf(request: Request, settings: Settings, session_token: str) -> None:
+    """Refuse an unsafe request that another site may have caused.
+
+    Raises:
+        Problem: 403, the origin is foreign or unknown, or the CSRF token is missing or wrong.
+    """
+    check_origin(request, settings)
+    presented = request.headers.get(CSRF_HEADER, "")
+    if not hmac.compare_digest(presented.encode(), csrf_token(settings, session_token).encode()):
+        raise Problem(403, f"The {CSRF_HEADER} header is missing or wrong.")
+
+
+def check_origin(request: Request, settings: Settings) -> None:
+    """Refuse a request of a foreign site (Fetch Metadata, or the Origin header without it).
+
+    Raises:
+        Problem: 403, the request comes from elsewhere or does not say from where.
+    """
+    origin = request.headers.get("Origin")
+    if origin in settings.cors_origins:
+        return
+    site = request.headers.get("Sec-Fetch-Site")
+    if site is not None:
+        own = site in ("same-origin", "none")
+    else:
+        own = origin is not None and urlsplit(origin).netloc == request.headers.get("Host")
+    if not own:
+        raise Problem(403, "Requests with a session cookie must come from this site.")

@@ -1,0 +1,116 @@
+"""What routes ask for: the caller, an administrator, where a request comes from."""
+
+from typing import Annotated
+
+import structlog
+from fastapi import Depends, Request, Security
+from fastapi.security import APIKeyCookie, OAuth2PasswordBearer
+
+from ..database import Session
+from ..database.engine import SAFE_METHODS
+from ..errors import Problem
+from ..users.models import Role, User
+from .cookies import check_csrf, session_cookie
+from .service import AuthTools, ClientInfo, Principal, user_of_cookie
+from .tokens import InvalidTokenError
+
+bearer = OAuth2PasswordBearer(
+    tokenUrl="/api/v1/auth/token",
+    refreshUrl="/api/v1/auth/token",
+    scheme_name="OAuth2",
+    description="Access tokens of the token endpoint (RFC 6750).",
+    auto_error=False,
+)
+cookie = APIKeyCookie(
+    name="__Host-session",
+    scheme_name="Cookie",
+    description="Browser session; unsafe requests also need the X-CSRF-Token header.",
+    auto_error=False,
+)
+
+
+def _auth_tools(request: Request) -> AuthTools:
+    tools: AuthTools = request.app.state.auth
+    return tools
+
+
+def _client(request: Request) -> ClientInfo:
+    return ClientInfo(
+        address=request.client.host if request.client else None,
+        user_agent=request.headers.get("User-Agent"),
+    )
+
+
+Auth = Annotated[AuthTools, Depends(_auth_tools)]
+Client = Annotated[ClientInfo, Depends(_client)]
+
+
+async def current_principal(
+    request: Request,
+    session: Session,
+    auth: Auth,
+    token: Annotated[str | None, Security(bearer)],
+    _: Annotated[str | None, Security(cookie)],
+) -> Principal:
+    """The caller, by access token or else by session cookie.
+
+    Raises:
+        Problem: 401 with a challenge (RFC 6750 section 3), nobody or a wrong token; 403, a cookie
+            without CSRF proof on an unsafe request.
+    """
+    if token is not None:
+        principal = await _by_token(session, auth, token)
+    else:
+        principal = await _by_cookie(request, session, auth)
+    structlog.contextvars.bind_contextvars(user_id=str(principal.user.id))
+    return principal
+
+
+async def _by_token(session: Session, auth: AuthTools, token: str) -> Principal:
+    try:
+        claims = auth.tokens.verify(token)
+    except InvalidTokenError:
+        claims = None
+    user = await session.get(User, claims.user_id) if claims else None
+    if claims is None or user is None or not user.is_active:
+        raise Problem(
+            401,
+            "The access token is not valid.",
+            headers={"WWW-Authenticate": 'Bearer error="invalid_token"'},
+        )
+    return Principal(user=user, session_id=claims.session_id)
+
+
+async def _by_cookie(request: Request, session: Session, auth: AuthTools) -> Principal:
+    token = request.cookies.get(session_cookie(auth.settings))
+    principal = await user_of_cookie(session, token) if token else None
+    if token is None or principal is None:
+        raise Problem(401, "Not authenticated.", headers={"WWW-Authenticate": "Bearer"})
+    if request.method not in SAFE_METHODS:
+        check_csrf(request, auth.settings, token)
+    return principal
+
+
+CurrentPrincipal = Annotated[Principal, Depends(current_principal)]
+
+
+async def current_user(principal: CurrentPrincipal) -> User:
+    """The caller's account."""
+    return principal.user
+
+
+CurrentUser = Annotated[User, Depends(current_user)]
+
+
+async def admin_user(user: CurrentUser) -> User:
+    """The caller, who is an administrator.
+
+    Raises:
+        Problem: 403, the caller is not.
+    """
+    if user.role is not Role.ADMIN:
+        raise Problem(403, "Only administrators may do this.")
+    return user
+
+
+AdminUser = Annotated[User, Depends(admin_user)]

@@ -1,0 +1,64 @@
+"""The error format of OAuth 2.0 (RFC 6749 section 5.2), used at its endpoints."""
+
+from collections.abc import Callable, Coroutine
+from typing import Any, Literal
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from starlette.responses import JSONResponse, Response
+
+NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
+
+
+class OAuthError(Exception):
+    """A token or revocation request is refused.
+
+    Args:
+        error: the code that RFC 6749 section 5.2 defines for the case.
+        description: a sentence for the developer of the client.
+    """
+
+    def __init__(
+        self,
+        error: Literal[
+            "invalid_request", "invalid_grant", "invalid_scope", "unsupported_grant_type"
+        ],
+        description: str,
+    ) -> None:
+        super().__init__(description)
+        self.error = error
+        self.description = description
+
+
+class OAuthRoute(APIRoute):
+    """A route whose malformed requests are `invalid_request`, and so are repeated parameters."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Wrap the handler of the route."""
+        handle = super().get_route_handler()
+
+        async def handle_oauth(request: Request) -> Response:
+            try:
+                form = await request.form()
+                if len(form.multi_items()) != len(form):
+                    raise OAuthError("invalid_request", "A parameter is given twice.")
+                return await handle(request)
+            except RequestValidationError as error:
+                names = {str(detail["loc"][-1]) for detail in error.errors()}
+                raise OAuthError(
+                    "invalid_request", f"Not valid: {', '.join(sorted(names))}."
+                ) from error
+
+        return handle_oauth
+
+
+def setup(app: FastAPI) -> None:
+    """Answer OAuth errors in their own format."""
+    app.add_exception_handler(OAuthError, _oauth_error)
+
+
+async def _oauth_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, OAuthError)
+    body = {"error": error.error, "error_description": error.description}
+    return JSONResponse(body, 400, headers=NO_STORE)

@@ -1,0 +1,104 @@
+"""Passwords: hashing off the event loop, and the rules for new ones."""
+
+import os
+from collections.abc import Callable
+from functools import cache
+from typing import Annotated, Final, TypeVar, TypeVarTuple
+
+import bcrypt
+from anyio import CapacityLimiter, to_thread
+from pydantic import AfterValidator, Field, SecretStr
+
+from ..errors import FieldError, Problem
+
+MIN_LENGTH: Final = 12
+MAX_BYTES: Final = 72  # bcrypt reads no more
+
+Arguments = TypeVarTuple("Arguments")
+Result = TypeVar("Result")
+
+
+def _bounded(value: SecretStr) -> SecretStr:
+    if len(value.get_secret_value().encode()) > MAX_BYTES:
+        raise ValueError(f"must not be longer than {MAX_BYTES} bytes in UTF-8")
+    if "\0" in value.get_secret_value():
+        raise ValueError("must not contain the NUL character")
+    return value
+
+
+NewPassword = Annotated[
+    SecretStr, Field(min_length=MIN_LENGTH, max_length=MAX_BYTES), AfterValidator(_bounded)
+]
+
+
+class Passwords:
+    """Hashes and checks passwords with bcrypt.
+
+    A hash costs a core for a quarter of a second: it runs in a thread, and no more at a time than
+    there are cores, so that logins cannot starve other requests.
+
+    Args:
+        rounds: binary logarithm of the cost.
+    """
+
+    def __init__(self, rounds: int) -> None:
+        self.rounds = rounds
+        self._limiter = CapacityLimiter(os.cpu_count() or 1)
+        self._unknown = b""
+
+    async def hash(self, password: str) -> str:
+        """Hash a password of at most 72 bytes."""
+        return (await self._run(self._hash, password.encode())).decode()
+
+    async def verify(self, password: str, hashed: str | None) -> bool:
+        """Whether the password fits; without a hash (no such user) False after the same time."""
+        presented = password.encode()
+        fits = len(presented) <= MAX_BYTES and b"\0" not in presented
+        if hashed is None:
+            if not self._unknown:
+                self._unknown = await self._run(self._hash, os.urandom(16).hex().encode())
+            expected = self._unknown
+        else:
+            expected = hashed.encode()
+        matches = await self._run(bcrypt.checkpw, presented if fits else b"", expected)
+        return matches and fits and hashed is not None
+
+    def outdated(self, hashed: str) -> bool:
+        """Whether the hash was made with another cost than the present setting."""
+        return int(hashed.split("$")[2]) != self.rounds
+
+    def _hash(self, password: bytes) -> bytes:
+        return bcrypt.hashpw(password, bcrypt.gensalt(self.rounds))
+
+    async def _run(
+        self, function: Callable[[*Arguments], Result], *arguments: *Arguments
+    ) -> Result:
+        return await to_thread.run_sync(function, *arguments, limiter=self._limiter)
+
+
+async def check_new_password(password: str, email: str, *, pointer: str) -> None:
+    """Refuse passwords that are guessed first (NIST SP 800-63B section 3.1.1.2).
+
+    Args:
+        pointer: JSON Pointer of the member that holds the password, for the error.
+
+    Raises:
+        Problem: 422, the password is the e-mail address or among the commonest.
+    """
+    guess = password.casefold()
+    if guess in (email.casefold(), email.casefold().partition("@")[0]):
+        reason = "must not be the e-mail address"
+    elif guess in await to_thread.run_sync(_commonest):
+        reason = "is among the most common passwords"
+    else:
+        return
+    raise Problem(
+        422, "The request is not valid.", errors=[FieldError(pointer=pointer, detail=reason)]
+    )
+
+
+@cache
+def _commonest() -> frozenset[str]:
+    from zxcvbn.frequency_lists import FREQUENCY_LISTS  # large, and seldom needed
+
+    return frozenset(FREQUENCY_LISTS["passwords"])

@@ -1,0 +1,70 @@
+"""Request and response bodies of the authentication routes."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+from ..schemas import Input, Output, Text
+
+
+class TokenRequest(BaseModel):
+    """An access token request (RFC 6749 sections 4.3.2 and 6); unknown parameters are ignored."""
+
+    grant_type: str | None = Field(default=None, examples=["password"])
+    username: str | None = Field(default=None, description="The e-mail address.", max_length=254)
+    password: SecretStr | None = Field(default=None, max_length=1000)
+    refresh_token: str | None = Field(default=None, max_length=200)
+    scope: str | None = Field(default=None, description="No scopes are defined.", max_length=200)
+
+
+class TokenResponse(Output):
+    """An access token response (RFC 6749 section 5.1)."""
+
+    access_token: str
+    token_type: Literal["Bearer"] = "Bearer"  # noqa: S105 - not a secret
+    expires_in: Annotated[int, Field(description="Seconds until the access token expires.")]
+    refresh_token: str
+
+
+class OAuthErrorBody(Output):
+    """An error of the token and revocation endpoints (RFC 6749 section 5.2)."""
+
+    error: Annotated[str, Field(examples=["invalid_grant"])]
+    error_description: str
+
+
+class RevocationRequest(BaseModel):
+    """A revocation request (RFC 7009 section 2.1)."""
+
+    token: str | None = Field(
+        default=None, description="A refresh or access token.", max_length=5000
+    )
+    token_type_hint: str | None = Field(default=None, max_length=200)
+
+
+class SessionCreate(Input):
+    """A login from a browser."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"email": "ada@example.com", "password": "analytical-engine-1843"}]
+        }
+    )
+
+    email: Annotated[Text, Field(max_length=254)]
+    password: Annotated[SecretStr, Field(max_length=1000)]
+
+
+class LoginSessionRead(Output):
+    """A login of the caller."""
+
+    id: UUID
+    kind: Literal["token", "cookie"]
+    current: Annotated[bool, Field(description="Whether this request was made with it.")]
+    address: str | None
+    user_agent: str | None
+    created_at: datetime
+    last_used_at: datetime
+    expires_at: datetime

@@ -1,0 +1,288 @@
+"""The rules of logins: proving a password, token families, browser sessions."""
+
+import hashlib
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+import structlog
+from pydantic import SecretStr
+from sqlalchemy import ColumnElement, delete, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from ..database import utcnow
+from ..errors import FieldError, Problem
+from ..settings import Settings
+from ..users.models import User
+from .models import LoginSession, RefreshToken
+from .oauth import OAuthError
+from .passwords import Passwords
+from .throttle import Throttle, address_key, refuse_excess
+from .tokens import AccessTokens, InvalidTokenError
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class AuthTools:
+    """What authentication needs in one process."""
+
+    settings: Settings
+    tokens: AccessTokens
+    passwords: Passwords
+    throttle: Throttle
+
+
+@dataclass(frozen=True)
+class ClientInfo:
+    """Where a request comes from, as the server or a trusted proxy saw it."""
+
+    address: str | None
+    user_agent: str | None
+
+
+@dataclass(frozen=True)
+class IssuedTokens:
+    """A fresh pair of tokens; the refresh token is shown this once."""
+
+    access_token: str
+    refresh_token: str
+
+
+@dataclass(frozen=True)
+class Principal:
+    """Who makes a request, and by which login."""
+
+    user: User
+    session_id: UUID
+
+
+def fingerprint(token: str) -> str:
+    """What is stored of an opaque token: its SHA-256, enough for 256 random bits."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+async def limit_address(auth: AuthTools, client: ClientInfo, purpose: str) -> None:
+    """Count an attempt of a client address.
+
+    Raises:
+        Problem: 429, too many.
+    """
+    await refuse_excess(
+        auth.throttle,
+        f"{purpose}:{address_key(client.address)}",
+        limit=auth.settings.login_attempts_per_address,
+        window=auth.settings.login_window,
+    )
+
+
+async def authenticate(
+    session: AsyncSession, auth: AuthTools, email: str, password: str, client: ClientInfo
+) -> User | None:
+    """The active user with this e-mail and password, else None: same answer and time for all.
+
+    Raises:
+        Problem: 429, too many failures for the account or the address.
+    """
+    email = email.strip().lower()
+    await limit_address(auth, client, "login")
+    account = await _count_attempt(auth, email)
+    user = await session.scalar(select(User).where(User.email == email))
+    matches = await auth.passwords.verify(password, user.password_hash if user else None)
+    if user is None or not matches or not user.is_active:
+        log.info("login failed", address=client.address)
+        return None
+    await auth.throttle.forget(account)
+    if auth.passwords.outdated(user.password_hash):
+        user.password_hash = await auth.passwords.hash(password)
+    return user
+
+
+async def prove_password(auth: AuthTools, user: User, password: SecretStr, *, pointer: str) -> None:
+    """Check the password of a user who is logged in, before something that cannot be undone.
+
+    Args:
+        pointer: JSON Pointer of the member that holds the password, for the error.
+
+    Raises:
+        Problem: 403, it is wrong; 429, too many failures.
+    """
+    account = await _count_attempt(auth, user.email)
+    if not await auth.passwords.verify(password.get_secret_value(), user.password_hash):
+        raise Problem(
+            403,
+            "The password is wrong.",
+            errors=[FieldError(pointer=pointer, detail="is not the password of this account")],
+        )
+    await auth.throttle.forget(account)
+
+
+async def _count_attempt(auth: AuthTools, email: str) -> str:
+    # Counted before the slow check, so that attempts in parallel cannot slip through.
+    key = f"account:{fingerprint(email)}"
+    await refuse_excess(
+        auth.throttle, key, limit=auth.settings.login_attempts, window=auth.settings.login_window
+    )
+    return key
+
+
+async def open_token_family(
+    session: AsyncSession, auth: AuthTools, user: User, client: ClientInfo
+) -> IssuedTokens:
+    """Begin a login of an OAuth client."""
+    login = await _open_session(session, auth, user, client)
+    return await _issue(session, auth, login)
+
+
+async def open_browser_session(
+    session: AsyncSession, auth: AuthTools, user: User, client: ClientInfo
+) -> str:
+    """Begin a login of a browser; returns the token for its cookie."""
+    token = secrets.token_urlsafe(32)
+    await _open_session(session, auth, user, client, cookie_hash=fingerprint(token))
+    return token
+
+
+async def rotate(session: AsyncSession, auth: AuthTools, presented: str) -> IssuedTokens:
+    """Exchange a refresh token for a new pair (RFC 6749 section 6; RFC 9700 section 4.14).
+
+    Raises:
+        OAuthError: invalid_grant for an unknown, expired or revoked token; a spent token also
+            revokes its whole family, for one of its two users is a thief.
+    """
+    now = utcnow()
+    token_hash = fingerprint(presented)
+    # One statement decides, so that of concurrent requests exactly one wins.
+    session_id = await session.scalar(
+        update(RefreshToken)
+        .where(RefreshToken.token_hash == token_hash, RefreshToken.spent_at.is_(None))
+        .values(spent_at=now)
+        .returning(RefreshToken.session_id)
+    )
+    if session_id is None:
+        await _revoke_reused(session, token_hash)
+        raise OAuthError("invalid_grant", "The refresh token is not valid.")
+    login = await session.scalar(
+        select(LoginSession)
+        .join(User, User.id == LoginSession.user_id)
+        .where(
+            LoginSession.id == session_id,
+            LoginSession.revoked_at.is_(None),
+            LoginSession.expires_at > now,
+            User.is_active,
+        )
+    )
+    if login is None:
+        raise OAuthError("invalid_grant", "The refresh token is not valid.")
+    login.expires_at = now + timedelta(seconds=auth.settings.session_ttl)
+    return await _issue(session, auth, login)
+
+
+async def revoke_token(session: AsyncSession, auth: AuthTools, token: str) -> None:
+    """End the login that a refresh or access token belongs to (RFC 7009); unknown ones are fine."""
+    try:
+        session_id: UUID | None = auth.tokens.verify(token).session_id
+    except InvalidTokenError:
+        session_id = await session.scalar(
+            select(RefreshToken.session_id).where(RefreshToken.token_hash == fingerprint(token))
+        )
+    if session_id is not None:
+        await _revoke(session, LoginSession.id == session_id)
+
+
+async def revoke_session(session: AsyncSession, user: User, session_id: UUID) -> None:
+    """End one login of the user.
+
+    Raises:
+        Problem: 404, the user has no such login.
+    """
+    if not await _revoke(session, LoginSession.id == session_id, LoginSession.user_id == user.id):
+        raise Problem(404, "No such session.")
+
+
+async def revoke_all(session: AsyncSession, user: User) -> None:
+    """End every login of the user."""
+    await _revoke(session, LoginSession.user_id == user.id)
+
+
+async def list_sessions(session: AsyncSession, user: User) -> Sequence[LoginSession]:
+    """The user's living logins, newest first."""
+    statement = (
+        select(LoginSession)
+        .where(
+            LoginSession.user_id == user.id,
+            LoginSession.revoked_at.is_(None),
+            LoginSession.expires_at > utcnow(),
+        )
+        .order_by(LoginSession.id.desc())
+    )
+    return (await session.scalars(statement)).all()
+
+
+async def user_of_cookie(session: AsyncSession, token: str) -> Principal | None:
+    """Whose browser session this is, if it lives."""
+    statement = (
+        select(User, LoginSession.id)
+        .join(LoginSession, LoginSession.user_id == User.id)
+        .where(
+            LoginSession.cookie_hash == fingerprint(token),
+            LoginSession.revoked_at.is_(None),
+            LoginSession.expires_at > utcnow(),
+            User.is_active,
+        )
+    )
+    row = (await session.execute(statement)).one_or_none()
+    return None if row is None else Principal(user=row[0], session_id=row[1])
+
+
+async def _open_session(
+    session: AsyncSession,
+    auth: AuthTools,
+    user: User,
+    client: ClientInfo,
+    cookie_hash: str | None = None,
+) -> LoginSession:
+    now = utcnow()
+    await session.execute(
+        delete(LoginSession).where(
+            LoginSession.user_id == user.id,
+            or_(LoginSession.expires_at < now, LoginSession.revoked_at.is_not(None)),
+        )
+    )
+    login = LoginSession(
+        user_id=user.id,
+        cookie_hash=cookie_hash,
+        address=client.address,
+        user_agent=(client.user_agent or "")[:300] or None,
+        expires_at=now + timedelta(seconds=auth.settings.session_ttl),
+    )
+    session.add(login)
+    await session.flush()
+    log.info("login", user_id=str(user.id), address=client.address)
+    return login
+
+
+async def _issue(session: AsyncSession, auth: AuthTools, login: LoginSession) -> IssuedTokens:
+    refresh_token = secrets.token_urlsafe(32)
+    session.add(RefreshToken(token_hash=fingerprint(refresh_token), session_id=login.id))
+    await session.flush()
+    return IssuedTokens(auth.tokens.issue(login.user_id, login.id), refresh_token)
+
+
+async def _revoke_reused(session: AsyncSession, token_hash: str) -> None:
+    spent = await session.get(RefreshToken, token_hash)
+    if spent is not None and await _revoke(session, LoginSession.id == spent.session_id):
+        log.warning("spent refresh token presented", session_id=str(spent.session_id))
+        await session.commit()  # the revocation outlives the error that follows
+
+
+async def _revoke(session: AsyncSession, *conditions: ColumnElement[bool]) -> bool:
+    revoked = await session.execute(
+        update(LoginSession)
+        .where(*conditions, LoginSession.revoked_at.is_(None))
+        .values(revoked_at=utcnow())
+        .returning(LoginSession.id)
+    )
+    return revoked.first() is not None

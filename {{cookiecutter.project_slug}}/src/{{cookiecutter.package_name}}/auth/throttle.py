@@ -1,0 +1,82 @@
+"""A brake on guessing passwords: so many attempts in a sliding window."""
+
+import time
+from collections import OrderedDict, deque
+from ipaddress import IPv6Address, ip_address
+from typing import Protocol
+
+from ..errors import Problem
+
+
+class Throttle(Protocol):
+    """Counts attempts by key."""
+
+    async def attempt(self, key: str, *, limit: int, window: int) -> float:
+        """Count an attempt unless the limit is reached.
+
+        Args:
+            limit: attempts allowed within the window.
+            window: length of the sliding window, seconds.
+
+        Returns:
+            0 when the attempt is allowed, else the seconds until the next one is.
+        """
+        ...
+
+    async def forget(self, key: str) -> None:
+        """Forget the attempts of a key."""
+        ...
+
+
+class MemoryThrottle:
+    """A throttle for one process; keeps the keys that were tried last.
+
+    Args:
+        max_keys: keys kept at most, so that a flood of names cannot fill the memory.
+    """
+
+    def __init__(self, max_keys: int = 50_000) -> None:
+        self._max_keys = max_keys
+        self._attempts: OrderedDict[str, deque[float]] = OrderedDict()
+
+    async def attempt(self, key: str, *, limit: int, window: int) -> float:
+        """See `Throttle.attempt`."""
+        now = time.monotonic()
+        attempts = self._attempts.setdefault(key, deque())
+        self._attempts.move_to_end(key)
+        while len(self._attempts) > self._max_keys:
+            self._attempts.popitem(last=False)
+        while attempts and attempts[0] <= now - window:
+            attempts.popleft()
+        if len(attempts) >= limit:
+            return attempts[0] + window - now
+        attempts.append(now)
+        return 0
+
+    async def forget(self, key: str) -> None:
+        """See `Throttle.forget`."""
+        self._attempts.pop(key, None)
+
+
+async def refuse_excess(throttle: Throttle, key: str, *, limit: int, window: int) -> None:
+    """Count an attempt.
+
+    Raises:
+        Problem: 429 with Retry-After, the limit is reached.
+    """
+    wait = await throttle.attempt(key, limit=limit, window=window)
+    if wait > 0:
+        raise Problem(
+            429, "Too many attempts; try again later.", headers={"Retry-After": f"{wait + 1:.0f}"}
+        )
+
+
+def address_key(address: str | None) -> str:
+    """What attempts from an address are counted under: an IPv6 subscriber has a whole /64."""
+    try:
+        parsed = ip_address(address or "")
+    except ValueError:
+        return "unknown"
+    if isinstance(parsed, IPv6Address):
+        return parsed.exploded[:19]
+    return str(parsed)

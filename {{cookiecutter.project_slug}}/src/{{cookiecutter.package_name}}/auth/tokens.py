@@ -1,0 +1,128 @@
+"""Access tokens: JSON Web Tokens as RFC 9068 profiles them, checked as RFC 8725 advises."""
+
+import hashlib
+import hmac
+import json
+import time
+from base64 import urlsafe_b64encode
+from dataclasses import dataclass
+from typing import Any, Final
+from uuid import UUID, uuid4
+
+import jwt
+
+from ..settings import Settings
+
+TYPE: Final = "at+jwt"
+PUBLIC_MEMBERS: Final = ("kty", "use", "alg", "kid", "n", "e", "crv", "x", "y")
+
+
+class InvalidTokenError(Exception):
+    """The token is not one of ours, or it has expired."""
+
+
+@dataclass(frozen=True)
+class Claims:
+    """What an access token says: who, and by which login."""
+
+    user_id: UUID
+    session_id: UUID
+
+
+class AccessTokens:
+    """Issues and checks access tokens with the keys of the settings.
+
+    Args:
+        settings: JWT_KEYS or SECRET_KEY, issuer, audience and life of a token.
+
+    Raises:
+        SystemExit: JWT_KEYS is not a usable JSON Web Key Set.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._issuer = settings.jwt_issuer
+        self._audience = settings.jwt_audience
+        self.ttl = settings.access_token_ttl
+        self._jwks = _read_keys(settings)
+        try:
+            keys = [jwt.PyJWK(key) for key in self._jwks]
+            self._signing = keys[0]
+            self._keys = {str(key.key_id): key for key in keys}
+            self.issue(uuid4(), uuid4())
+        except (jwt.PyJWTError, IndexError, TypeError, AttributeError) as error:
+            raise SystemExit(
+                f"JWT_KEYS must begin with a private or symmetric key: {error}"
+            ) from None
+
+    def issue(self, user_id: UUID, session_id: UUID) -> str:
+        """Sign a token for a user and a login."""
+        now = int(time.time())
+        claims = {
+            "iss": self._issuer,
+            "aud": self._audience,
+            "sub": str(user_id),
+            "client_id": self._audience,
+            "sid": str(session_id),
+            "iat": now,
+            "exp": now + self.ttl,
+            "jti": uuid4().hex,
+        }
+        headers = {"typ": TYPE, "kid": self._signing.key_id}
+        return jwt.encode(claims, self._signing.key, self._signing.algorithm_name, headers=headers)
+
+    def verify(self, token: str) -> Claims:
+        """Check signature, type, issuer, audience and life of a token.
+
+        Raises:
+            InvalidTokenError: any of them is wrong.
+        """
+        try:
+            header = jwt.get_unverified_header(token)
+            key = self._keys[header["kid"]]
+            if str(header.get("typ")).lower() != TYPE:
+                raise InvalidTokenError
+            # The algorithm is the key's, never the token's (RFC 8725 section 3.1).
+            claims = jwt.decode(
+                token,
+                key.key,
+                algorithms=[key.algorithm_name],
+                issuer=self._issuer,
+                audience=self._audience,
+                options={"require": ["iss", "aud", "sub", "iat", "exp", "jti"]},
+            )
+            return Claims(user_id=UUID(claims["sub"]), session_id=UUID(claims["sid"]))
+        except (jwt.PyJWTError, KeyError, ValueError, TypeError, AttributeError):
+            raise InvalidTokenError from None
+
+    def public_jwks(self) -> dict[str, list[dict[str, str]]]:
+        """The public keys (RFC 7517), for others who check our tokens; none when symmetric."""
+        return {
+            "keys": [
+                {name: key[name] for name in PUBLIC_MEMBERS if name in key}
+                for key in self._jwks
+                if key.get("kty") != "oct"
+            ]
+        }
+
+
+def _read_keys(settings: Settings) -> list[dict[str, Any]]:
+    if settings.jwt_keys is not None:
+        try:
+            keys: list[dict[str, Any]] = json.loads(settings.jwt_keys.get_secret_value())["keys"]
+            if not all(key["kid"] for key in keys):
+                raise ValueError
+        except (ValueError, KeyError, TypeError):
+            raise SystemExit(
+                "JWT_KEYS must be a JSON Web Key Set (RFC 7517) whose keys have a kid"
+            ) from None
+        return keys
+    secret = settings.secret_key.get_secret_value().encode()
+    derived = hmac.digest(secret, b"access tokens", "sha256")
+    return [
+        {
+            "kty": "oct",
+            "alg": "HS256",
+            "kid": hashlib.sha256(derived).hexdigest()[:16],
+            "k": urlsafe_b64encode(derived).rstrip(b"=").decode(),
+        }
+    ]

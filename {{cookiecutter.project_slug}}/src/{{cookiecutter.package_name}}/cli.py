@@ -1,0 +1,128 @@
+"""Management commands."""
+
+import asyncio
+import json
+import secrets
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import click
+import uvicorn
+from pydantic import TypeAdapter, ValidationError
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from .auth.passwords import Passwords
+from .database import Database
+from .errors import Problem
+from .items import service as items
+from .items.schemas import ItemCreate
+from .logging import configure_logging
+from .main import create_app
+from .schemas import Email
+from .settings import Settings, load_settings
+from .users import service as users
+from .users.models import Role, User
+from .users.schemas import UserCreate
+
+Result = TypeVar("Result")
+
+
+@click.group()
+def main() -> None:
+    """Run and manage the service."""
+
+
+@main.command()
+@click.option("--reload", is_flag=True, help="Start again when a file below src changes.")
+def run(reload: bool) -> None:
+    """Serve HTTP as HOST, PORT and WEB_CONCURRENCY say."""
+    settings = load_settings()
+    configure_logging(settings)
+    # uvicorn raises the signal again after it has shut down; that is a success.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    uvicorn.run(
+        f"{__package__}.main:create_app",
+        factory=True,
+        host=settings.host,
+        port=settings.port,
+        workers=None if reload else settings.web_concurrency,
+        reload=reload,
+        reload_dirs=["src"] if reload else None,
+        forwarded_allow_ips=settings.forwarded_allow_ips,
+        timeout_graceful_shutdown=settings.graceful_timeout,
+        access_log=False,
+        log_config=None,
+        server_header=False,
+    )
+
+
+@main.command()
+@click.argument("email")
+@click.option("--password", help="Of a new account; asked for when left out.")
+def create_admin(email: str, password: str | None) -> None:
+    """Make the account EMAIL an administrator; register it when there is none."""
+
+    async def work(session: AsyncSession, settings: Settings) -> str:
+        address = TypeAdapter(Email).validate_python(email)
+        user = await session.scalar(select(User).where(User.email == address))
+        if user is not None:
+            user.role = Role.ADMIN
+            return f"{address} is an administrator now."
+        new = password or click.prompt("Password", hide_input=True, confirmation_prompt=True)
+        data = UserCreate.model_validate({"email": email, "password": new})
+        await users.register(session, Passwords(settings.bcrypt_rounds), data, Role.ADMIN)
+        return f"{address} is registered as an administrator."
+
+    click.echo(_in_session(work))
+
+
+@main.command()
+@click.option("--items", "count", default=50, show_default=True, help="Number of items.")
+def seed(count: int) -> None:
+    """Fill a database with a demo account and items; never in production."""
+
+    async def work(session: AsyncSession, settings: Settings) -> str:
+        if settings.environment == "production":
+            raise click.ClickException("Demo data is not for production.")
+        password = secrets.token_urlsafe(12)
+        email = f"demo-{secrets.token_hex(3)}@example.com"
+        data = UserCreate.model_validate({"email": email, "password": password})
+        user = await users.register(session, Passwords(settings.bcrypt_rounds), data)
+        tags = ("work", "home", "someday")
+        for number in range(1, count + 1):
+            item = ItemCreate(title=f"Item {number}", tags=[tags[number % len(tags)]])
+            await items.create_item(session, user, item)
+        return f"{email} with the password {password} has {count} items."
+
+    click.echo(_in_session(work))
+
+
+@main.command()
+def openapi() -> None:
+    """Print the OpenAPI description as JSON."""
+    click.echo(json.dumps(create_app().openapi(), indent=2))
+
+
+def _in_session(work: Callable[[AsyncSession, Settings], Awaitable[Result]]) -> Result:
+    """Run work in one transaction; what goes wrong is one sentence, not a traceback."""
+    settings = load_settings()
+
+    async def run() -> Result:
+        async with Database(settings) as database, database.session() as session:
+            return await work(session, settings)
+
+    try:
+        return asyncio.run(run())
+    except ValidationError as error:
+        messages = [f"{detail['loc'][-1:]}: {detail['msg']}" for detail in error.errors()]
+        raise click.ClickException("; ".join(messages)) from None
+    except Problem as problem:
+        details = "; ".join(f"{error.pointer}: {error.detail}" for error in problem.errors)
+        raise click.ClickException(details or str(problem.detail)) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,168 @@
+{%- if cookiecutter.database == "postgresql" -%}
+"""The engine and the two kinds of session.
+
+A unit of work is a request: it commits before the response is sent, so that a failed commit is an
+error that the client sees. Requests with a safe method (RFC 9110 section 9.2.1) read only.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated, Any, Self
+
+from fastapi import Depends, Request
+from sqlalchemy import URL, Dialect, event, make_url
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.ext.asyncio import (
+    AsyncEngine,
+    AsyncSession,
+    async_sessionmaker,
+    create_async_engine,
+)
+
+from ..settings import Settings
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+def asyncpg_url(url: str) -> URL:
+    """Translate a URL as platforms hand it out (postgres://...?sslmode=require) for asyncpg."""
+    parsed = make_url(url)
+    query = dict(parsed.query)
+    if "sslmode" in query:
+        query["ssl"] = query.pop("sslmode")
+    # Options of libpq that asyncpg has no argument for.
+    for name in ("channel_binding", "gssencmode"):
+        query.pop(name, None)
+    return parsed.set(drivername="postgresql+asyncpg", query=query)
+
+
+def create_engine(settings: Settings) -> AsyncEngine:
+    """Make the engine; nothing is connected before the first statement."""
+    engine = create_async_engine(
+        asyncpg_url(settings.database_url),
+        pool_size=settings.database_pool_size,
+        max_overflow=settings.database_max_overflow,
+        pool_timeout=settings.database_pool_timeout,
+        pool_recycle=settings.database_pool_recycle,
+        hide_parameters=not settings.debug,
+        connect_args={
+            "timeout": settings.database_pool_timeout,
+            "server_settings": {
+                "application_name": "{{ cookiecutter.project_slug }}",
+                "statement_timeout": f"{settings.database_statement_timeout * 1000:.0f}",
+                "timezone": "UTC",
+            },
+        },
+    )
+    event.listen(engine.sync_engine, "do_connect", _connect)
+    return engine
+
+
+def _connect(dialect: Dialect, _: object, arguments: list[Any], options: dict[str, Any]) -> object:
+    # asyncpg raises plain OSErrors here: as a database error they become a 503.
+    try:
+        return dialect.connect(*arguments, **options)
+    except OSError as error:
+        raise OperationalError(None, None, error) from error
+{%- else -%}
+"""The engine and the two kinds of session.
+
+A unit of work is a request: it commits before the response is sent, so that a failed commit is an
+error that the client sees. Requests with a safe method (RFC 9110 section 9.2.1) read only, so they
+never wait for the one writer that SQLite allows.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from fastapi import Depends, Request
+from sqlalchemy import Connection, event, make_url
+from sqlalchemy.ext.asyncio import (
+    AsyncEngine,
+    AsyncSession,
+    async_sessionmaker,
+    create_async_engine,
+)
+
+from ..settings import Settings
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+def create_engine(settings: Settings) -> AsyncEngine:
+    """Make the engine and the folder of the database file; nothing is opened yet."""
+    url = make_url(settings.database_url).set(drivername="sqlite+aiosqlite")
+    if url.database and url.database != ":memory:":
+        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_async_engine(
+        url,
+        pool_size=settings.database_pool_size,
+        max_overflow=settings.database_max_overflow,
+        pool_timeout=settings.database_pool_timeout,
+        pool_recycle=settings.database_pool_recycle,
+        hide_parameters=not settings.debug,
+        # Transactions are begun below: the driver begins them too late, and loses updates.
+        connect_args={"isolation_level": None, "timeout": settings.database_busy_timeout},
+    )
+    event.listen(engine.sync_engine, "connect", _configure)
+    event.listen(engine.sync_engine, "begin", _begin)
+    return engine
+
+
+def _configure(connection: Any, _: object) -> None:
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.execute("PRAGMA journal_mode = WAL")
+    cursor.execute("PRAGMA synchronous = NORMAL")
+    cursor.close()
+
+
+def _begin(connection: Connection) -> None:
+    # A writer takes the lock when it begins; taken later, it could only fail.
+    readonly = connection.get_execution_options().get("sqlite_readonly", False)
+    connection.exec_driver_sql("BEGIN" if readonly else "BEGIN IMMEDIATE")
+{%- endif %}
+
+
+class Database:
+    """The connection pool of one process; an asynchronous context manager that closes it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.engine = create_engine(settings)
+{%- if cookiecutter.database == "postgresql" %}
+        readonly = self.engine.execution_options(postgresql_readonly=True)
+{%- else %}
+        readonly = self.engine.execution_options(sqlite_readonly=True)
+{%- endif %}
+        self.writing = async_sessionmaker(self.engine, expire_on_commit=False)
+        self.reading = async_sessionmaker(readonly, expire_on_commit=False)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.engine.dispose()
+
+    @asynccontextmanager
+    async def session(self, *, readonly: bool = False) -> AsyncIterator[AsyncSession]:
+        """One transaction: committed when the block ends, rolled back when it raises.
+
+        Args:
+            readonly: nothing will be changed, and nothing is committed.
+        """
+        async with (self.reading if readonly else self.writing)() as session:
+            yield session
+            if not readonly:
+                await session.commit()
+
+
+async def _request_session(request: Request) -> AsyncIterator[AsyncSession]:
+    database: Database = request.app.state.database
+    async with database.session(readonly=request.method in SAFE_METHODS) as session:
+        yield session
+
+
+# The scope makes the commit come before the response.
+Session = Annotated[AsyncSession, Depends(_request_session, scope="function")]

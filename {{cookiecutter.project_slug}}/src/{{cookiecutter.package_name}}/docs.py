@@ -1,0 +1,93 @@
+"""The OpenAPI description and the pages that show it, with scripts and styles from our own host."""
+
+import re
+from base64 import b64encode
+from hashlib import sha256
+from importlib.resources import files
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
+from fastapi.routing import APIRoute
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.staticfiles import StaticFiles
+
+from .settings import Settings
+
+ASSETS = "/docs/assets"
+SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
+
+
+def setup(app: FastAPI, settings: Settings) -> None:
+    """Describe errors by their media type; serve /docs, /redoc and /openapi.json when enabled."""
+    describe = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            _name_problem_media_type(describe())
+        return describe()
+
+    app.openapi = openapi  # type: ignore[method-assign]
+    if not settings.docs_enabled:
+        return
+
+    async def swagger_ui(request: Request) -> Response:
+        root = request.scope.get("root_path", "")
+        return _page(
+            get_swagger_ui_html(
+                openapi_url=f"{root}/openapi.json",
+                title=app.title,
+                swagger_js_url=f"{root}{ASSETS}/swagger-ui-bundle.js",
+                swagger_css_url=f"{root}{ASSETS}/swagger-ui.css",
+                swagger_favicon_url=f"{root}{ASSETS}/favicon.png",
+                swagger_ui_parameters={"persistAuthorization": True},
+            )
+        )
+
+    async def redoc(request: Request) -> Response:
+        root = request.scope.get("root_path", "")
+        return _page(
+            get_redoc_html(
+                openapi_url=f"{root}/openapi.json",
+                title=app.title,
+                redoc_js_url=f"{root}{ASSETS}/redoc.standalone.js",
+                redoc_favicon_url=f"{root}{ASSETS}/favicon.png",
+                with_google_fonts=False,
+            )
+        )
+
+    assets = StaticFiles(directory=str(files("fastapi_offline") / "static"))
+    app.mount(ASSETS, assets, name="docs-assets")
+    app.add_route("/docs", swagger_ui, include_in_schema=False)
+    app.add_route("/redoc", redoc, include_in_schema=False)
+
+
+def operation_id(route: APIRoute) -> str:
+    """The name of the function: what a generated client calls the method."""
+    return route.name
+
+
+def _page(page: HTMLResponse) -> Response:
+    # The pages hold an inline script, which the policy names by its hash.
+    html = bytes(page.body).decode()
+    scripts = " ".join(
+        f"'sha256-{b64encode(sha256(script.encode()).digest()).decode()}'"
+        for script in SCRIPT.findall(html)
+    )
+    page.headers["Content-Security-Policy"] = (
+        f"default-src 'none'; script-src 'self' {scripts}; style-src 'self' 'unsafe-inline'; "
+        "img-src 'self' data:; font-src 'self' data:; connect-src 'self'; "
+        "worker-src blob:; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
+    )
+    return page
+
+
+def _name_problem_media_type(schema: dict[str, Any]) -> None:
+    problem = {"$ref": "#/components/schemas/ProblemDetails"}
+    for path in schema["paths"].values():
+        for operation in path.values():
+            for response in operation["responses"].values():
+                content = response.get("content", {})
+                if content.get("application/json", {}).get("schema") == problem:
+                    content["application/problem+json"] = content.pop("application/json")

@@ -1,0 +1,182 @@
+"""Every error is a problem (RFC 9457, application/problem+json) that carries the request id."""
+
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from asgi_correlation_id import correlation_id
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from .settings import Settings
+
+log = structlog.stdlib.get_logger(__name__)
+{%- if cookiecutter.database == "postgresql" %}
+
+QUERY_CANCELED = "57014"  # SQLSTATE of a statement that ran into its timeout
+{%- endif %}
+
+
+class FieldError(BaseModel):
+    """What is wrong with one part of the request."""
+
+    pointer: str = Field(
+        description="Where: a JSON Pointer (RFC 6901) below body, query, path, header or cookie.",
+        examples=["/body/email"],
+    )
+    detail: str = Field(examples=["value is not a valid email address"])
+
+
+class ProblemDetails(BaseModel):
+    """The body of every error (RFC 9457 section 3)."""
+
+    type: str = Field(default="about:blank", description="A URI that names the kind of problem.")
+    title: str = Field(examples=["Not Found"])
+    status: int = Field(examples=[404])
+    detail: str | None = Field(default=None, examples=["No such item."])
+    request_id: str | None = Field(default=None, description="Quote it in a report.")
+    errors: list[FieldError] | None = None
+
+
+class Problem(HTTPException):
+    """Raised anywhere below a route to answer with a problem.
+
+    Args:
+        status: HTTP status code.
+        detail: a sentence for the caller; never internals.
+        headers: further response headers, such as Retry-After.
+        errors: what is wrong with single fields.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        detail: str | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        errors: Sequence[FieldError] = (),
+    ) -> None:
+        super().__init__(status, detail, headers)
+        self.errors = errors
+
+
+def problem_response(
+    status: int,
+    detail: str | None = None,
+    *,
+    headers: Mapping[str, str] | None = None,
+    errors: Sequence[FieldError] = (),
+) -> Response:
+    """Build the response for a problem; the title is the status phrase (RFC 9457 section 4.2.1)."""
+    phrase = HTTPStatus(status).phrase
+    problem = ProblemDetails(
+        title=phrase,
+        status=status,
+        detail=None if detail == phrase else detail,
+        request_id=correlation_id.get(),
+        errors=list(errors) or None,
+    )
+    return JSONResponse(
+        problem.model_dump(exclude_none=True),
+        status,
+        headers=dict(headers or {}),
+        media_type="application/problem+json",
+    )
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI responses of a route or router for the given problem statuses."""
+    return {
+        status: {"model": ProblemDetails, "description": HTTPStatus(status).phrase}
+        for status in statuses
+    }
+
+
+def setup(app: FastAPI, settings: Settings) -> None:
+    """Answer every error of the application with a problem."""
+    app.add_exception_handler(HTTPException, _http_problem)
+    app.add_exception_handler(RequestValidationError, _validation_problem)
+    app.add_exception_handler(PoolTimeoutError, _database_problem)
+    app.add_exception_handler(DBAPIError, _database_problem)
+    app.add_middleware(ProblemMiddleware, debug=settings.debug)
+
+
+async def _http_problem(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    errors = error.errors if isinstance(error, Problem) else ()
+    return problem_response(error.status_code, error.detail, headers=error.headers, errors=errors)
+
+
+async def _validation_problem(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    # What the caller sent is left out: it may be a password.
+    errors = [
+        FieldError(
+            pointer="".join(f"/{_escape(part)}" for part in detail["loc"]), detail=detail["msg"]
+        )
+        for detail in error.errors()
+    ]
+    return problem_response(422, "The request is not valid.", errors=errors)
+
+
+def _escape(part: object) -> str:
+    return str(part).replace("~", "~0").replace("/", "~1")
+
+
+async def _database_problem(_: Request, error: Exception) -> Response:
+    if isinstance(error, DBAPIError) and not _is_transient(error):
+        raise error
+    log.warning("database unavailable", error_type=type(error).__name__, error_message=str(error))
+    return problem_response(
+        503, "The database does not answer; try again shortly.", headers={"Retry-After": "1"}
+    )
+
+
+def _is_transient(error: DBAPIError) -> bool:
+{%- if cookiecutter.database == "postgresql" %}
+    if getattr(error.orig, "sqlstate", None) == QUERY_CANCELED:
+        return True
+{%- endif %}
+    return error.connection_invalidated or isinstance(error, OperationalError | InterfaceError)
+
+
+class ProblemMiddleware:
+    """Last resort: what no handler caught or a library said in plain text becomes a problem."""
+
+    def __init__(self, app: ASGIApp, debug: bool) -> None:
+        self.app = app
+        self.debug = debug
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started = replaced = False
+
+        async def send_problem(message: Message) -> None:
+            nonlocal started, replaced
+            if message["type"] == "http.response.start":
+                started = True
+                if message["status"] >= 400:
+                    content_type = Headers(raw=message["headers"]).get("content-type", "")
+                    replaced = content_type.startswith("text/plain")
+                if replaced:
+                    await problem_response(message["status"])(scope, receive, send)
+            if not replaced:
+                await send(message)
+
+        try:
+            await self.app(scope, receive, send_problem)
+        except Exception as error:
+            if not started:
+                detail = f"{type(error).__name__}: {error}" if self.debug else None
+                await problem_response(500, detail)(scope, receive, send)
+            raise  # the server logs it with its traceback

@@ -1,0 +1,56 @@
+"""Probes: is the process alive, and may it get traffic?"""
+
+import asyncio
+from typing import Literal
+
+import structlog
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel
+from sqlalchemy.exc import SQLAlchemyError
+
+from .database import Database
+from .database.migrations import at_head
+
+log = structlog.stdlib.get_logger(__name__)
+
+TIMEOUT_SECONDS = 2
+
+router = APIRouter(prefix="/health", include_in_schema=False)
+
+
+class Live(BaseModel):
+    """The process answers."""
+
+    status: Literal["ok"] = "ok"
+
+
+class Ready(BaseModel):
+    """Whether the service can work, and what it depends on."""
+
+    status: Literal["ok", "unavailable"]
+    checks: dict[str, Literal["ok", "unavailable", "not migrated"]]
+
+
+@router.get("/live")
+async def live() -> Live:
+    """The process runs; restart it when this fails."""
+    return Live()
+
+
+@router.get("/ready")
+async def ready(request: Request, response: Response) -> Ready:
+    """The database answers and its schema is the expected one; send no traffic when this is 503."""
+    database = await _check_database(request.app.state.database)
+    if database == "ok":
+        return Ready(status="ok", checks={"database": database})
+    response.status_code = 503
+    return Ready(status="unavailable", checks={"database": database})
+
+
+async def _check_database(database: Database) -> Literal["ok", "unavailable", "not migrated"]:
+    try:
+        async with asyncio.timeout(TIMEOUT_SECONDS), database.session(readonly=True) as session:
+            return "ok" if await at_head(session) else "not migrated"
+    except (SQLAlchemyError, OSError) as error:
+        log.warning("not ready", error_type=type(error).__name__, error_message=str(error))
+        return "unavailable"

@@ -1,0 +1,108 @@
+"""What every HTTP exchange gets: a request id, security headers, bounds, and one access line."""
+
+import re
+import time
+from typing import Final
+from uuid import uuid4
+
+import structlog
+from asgi_correlation_id import CorrelationIdMiddleware
+from fastapi import FastAPI
+from starlette.datastructures import Headers
+from starlette.middleware.body_limit import RequestBodyLimitMiddleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from . import errors
+from .settings import Settings
+
+log = structlog.stdlib.get_logger("access")
+
+REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{8,128}")
+SECURITY_HEADERS: Final = {
+    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+    "cross-origin-opener-policy": "same-origin",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+}
+
+
+def setup(app: FastAPI, settings: Settings) -> None:
+    """Add the middleware, innermost first."""
+    app.add_middleware(RequestBodyLimitMiddleware, max_body_size=settings.max_body_size)
+    app.add_middleware(
+        TrustedHostMiddleware, allowed_hosts=settings.allowed_hosts, www_redirect=False
+    )
+    errors.setup(app, settings)
+    if settings.cors_origins:
+        # Outside the problems, so that a browser client may read them.
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_credentials=True,
+            allow_methods=["DELETE", "GET", "PATCH", "POST", "PUT"],
+            allow_headers=["Authorization", "If-Match", "If-None-Match", "X-CSRF-Token"],
+            expose_headers=["ETag", "Location", "Retry-After", "X-Request-ID"],
+            max_age=600,
+        )
+    headers = dict(SECURITY_HEADERS)
+    if settings.environment == "production":
+        headers["strict-transport-security"] = "max-age=63072000; includeSubDomains"
+    app.add_middleware(ResponseMiddleware, headers=headers)
+    app.add_middleware(CorrelationIdMiddleware, validator=None, transformer=_request_id)
+
+
+def _request_id(presented: str) -> str:
+    return presented if REQUEST_ID.fullmatch(presented) else uuid4().hex
+
+
+class ResponseMiddleware:
+    """Add the headers a response lacks, and log one access line when it ends."""
+
+    def __init__(self, app: ASGIApp, headers: dict[str, str]) -> None:
+        self.app = app
+        self.headers = [(name.encode(), value.encode()) for name, value in headers.items()]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        structlog.contextvars.clear_contextvars()
+        started = time.perf_counter_ns()
+        status = 500
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                present = {name for name, _ in message["headers"]}
+                message["headers"] = [
+                    *message["headers"],
+                    *(header for header in self.headers if header[0] not in present),
+                ]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_with_headers)
+        finally:
+            client = scope.get("client")
+            log.info(
+                "request",
+                method=scope["method"],
+                path=scope["path"],
+                route=route_template(scope),
+                status=status,
+                duration=time.perf_counter_ns() - started,
+                address=client[0] if client else None,
+                user_agent=Headers(scope=scope).get("user-agent"),
+            )
+
+
+def route_template(scope: Scope) -> str | None:
+    """The matched route with its prefixes, such as /api/v1/items/{item_id}; None when unknown."""
+    context = scope.get("fastapi", {}).get("effective_route_context")
+    route = context or scope.get("route")
+    path = getattr(route, "path", None)
+    return path if isinstance(path, str) else None

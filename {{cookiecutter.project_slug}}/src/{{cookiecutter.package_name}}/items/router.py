@@ -1,0 +1,87 @@
+"""Routes under /items."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Header, Query, Response
+
+from ..auth.dependencies import CurrentUser
+from ..database import Session
+from ..errors import problems
+from ..pagination import Page
+from . import service
+from .models import Item
+from .schemas import ItemCreate, ItemQuery, ItemRead, ItemUpdate
+
+router = APIRouter(prefix="/items", tags=["items"], responses=problems(401))
+
+IfMatch = Annotated[
+    str | None, Header(max_length=200, description="ETag that the item must still have.")
+]
+IfNoneMatch = Annotated[
+    str | None, Header(max_length=200, description="ETag that the client has already.")
+]
+
+
+@router.post("", status_code=201, response_model=ItemRead, responses=problems(403))
+async def create_item(
+    data: ItemCreate, user: CurrentUser, session: Session, response: Response
+) -> Item:
+    """Make an item of the caller."""
+    item = await service.create_item(session, user, data)
+    response.headers["Location"] = f"/api/v1/items/{item.id}"
+    response.headers["ETag"] = service.etag(item)
+    return item
+
+
+@router.get("", response_model=Page[ItemRead])
+async def list_items(
+    page: Annotated[ItemQuery, Query()], user: CurrentUser, session: Session
+) -> dict[str, object]:
+    """The caller's items."""
+    items, next_cursor = await service.list_items(session, user, page)
+    return {"items": items, "next_cursor": next_cursor}
+
+
+@router.get(
+    "/{item_id}",
+    response_model=ItemRead,
+    responses={304: {"description": "Not Modified"}, **problems(404)},
+)
+async def read_item(
+    item_id: UUID,
+    user: CurrentUser,
+    session: Session,
+    response: Response,
+    if_none_match: IfNoneMatch = None,
+) -> Item | Response:
+    """One item of the caller, with its ETag."""
+    item = await service.get_item(session, user, item_id)
+    headers = {"ETag": service.etag(item), "Cache-Control": "private, no-cache"}
+    if if_none_match is not None and service.matches(if_none_match, item):
+        return Response(status_code=304, headers=headers)
+    response.headers.update(headers)
+    return item
+
+
+@router.patch("/{item_id}", response_model=ItemRead, responses=problems(403, 404, 412))
+async def update_item(
+    item_id: UUID,
+    data: ItemUpdate,
+    user: CurrentUser,
+    session: Session,
+    response: Response,
+    if_match: IfMatch = None,
+) -> Item:
+    """Change an item of the caller; with If-Match only if nobody else has."""
+    item = await service.update_item(session, user, item_id, data, if_match)
+    response.headers["ETag"] = service.etag(item)
+    return item
+
+
+@router.delete("/{item_id}", status_code=204, responses=problems(403, 404, 412))
+async def delete_item(
+    item_id: UUID, user: CurrentUser, session: Session, if_match: IfMatch = None
+) -> None:
+    """Delete an item of the caller; with If-Match only if nobody else has changed it."""
+    await service.delete_item(session, user, item_id, if_match)

@@ -1,0 +1,140 @@
+"""The rules of items: everybody sees and changes their own only."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from sqlalchemy import select
+{%- if cookiecutter.database == "postgresql" %}
+from sqlalchemy.dialects.postgresql import insert
+{%- else %}
+from sqlalchemy.dialects.sqlite import insert
+{%- endif %}
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import selectinload
+from sqlalchemy.orm.exc import StaleDataError
+
+from ..database import utcnow
+from ..errors import Problem
+from ..pagination import paginate
+from ..users.models import User
+from .models import Item, Tag
+from .schemas import ItemCreate, ItemQuery, ItemUpdate
+
+SORT_COLUMNS = {"created_at": Item.created_at, "title": Item.title}
+
+
+def etag(item: Item) -> str:
+    """The strong validator of an item (RFC 9110 section 8.8.3)."""
+    return f'"{item.version}"'
+
+
+async def create_item(session: AsyncSession, owner: User, data: ItemCreate) -> Item:
+    """Make an item of the owner."""
+    item = Item(
+        owner_id=owner.id,
+        title=data.title,
+        description=data.description,
+        tags=await _tags(session, data.tags),
+    )
+    session.add(item)
+    await session.flush()
+    return item
+
+
+async def list_items(
+    session: AsyncSession, owner: User, page: ItemQuery
+) -> tuple[Sequence[Item], str | None]:
+    """The owner's items that match, and the cursor of the next page."""
+    statement = select(Item).where(Item.owner_id == owner.id).options(selectinload(Item.tags))
+    if page.q:
+        statement = statement.where(Item.title.icontains(page.q, autoescape=True))
+    if page.tag:
+        statement = statement.where(Item.tags.any(Tag.name == page.tag))
+    return await paginate(session, statement, SORT_COLUMNS, sort=page.sort, page=page)
+
+
+async def get_item(session: AsyncSession, owner: User, item_id: UUID) -> Item:
+    """One item of the owner.
+
+    Raises:
+        Problem: 404, there is none, or it is somebody else's, which is not told apart.
+    """
+    item = await session.scalar(
+        select(Item)
+        .where(Item.id == item_id, Item.owner_id == owner.id)
+        .options(selectinload(Item.tags))
+    )
+    if item is None:
+        raise Problem(404, "No such item.")
+    return item
+
+
+async def update_item(
+    session: AsyncSession, owner: User, item_id: UUID, data: ItemUpdate, if_match: str | None
+) -> Item:
+    """Change an item.
+
+    Args:
+        if_match: the If-Match header; None changes whatever version there is.
+
+    Raises:
+        Problem: 404, no such item; 412, it has changed since the version that if_match names.
+    """
+    item = await get_item(session, owner, item_id)
+    _check_version(item, if_match)
+    changes = data.model_dump(exclude_unset=True)
+    if "tags" in changes:
+        changes["tags"] = await _tags(session, changes["tags"])
+    for name, value in changes.items():
+        setattr(item, name, value)
+    item.updated_at = utcnow()  # a change of the tags alone is a new version, too
+    await _flush(session)
+    return item
+
+
+async def delete_item(
+    session: AsyncSession, owner: User, item_id: UUID, if_match: str | None
+) -> None:
+    """Delete an item.
+
+    Raises:
+        Problem: as `update_item`.
+    """
+    item = await get_item(session, owner, item_id)
+    _check_version(item, if_match)
+    await session.delete(item)
+    await _flush(session)
+
+
+def matches(header: str, item: Item) -> bool:
+    """Whether If-Match or If-None-Match names the item's version (RFC 9110 section 13.1)."""
+    tags = [tag.strip() for tag in header.split(",")]
+    return "*" in tags or etag(item) in tags
+
+
+def _check_version(item: Item, if_match: str | None) -> None:
+    if if_match is not None and not matches(if_match, item):
+        raise _changed()
+
+
+async def _flush(session: AsyncSession) -> None:
+    try:
+        await session.flush()
+    except StaleDataError:
+        raise _changed() from None
+
+
+def _changed() -> Problem:
+    return Problem(412, "The item has changed in the meantime; read it again.")
+
+
+async def _tags(session: AsyncSession, names: list[str]) -> list[Tag]:
+    if not names:
+        return []
+    # Two requests may bring the same new tag at once. Sorted names lock in the same order.
+    await session.execute(
+        insert(Tag).on_conflict_do_nothing(index_elements=[Tag.name]),
+        [{"name": name} for name in names],
+    )
+    found = await session.scalars(select(Tag).where(Tag.name.in_(names)).order_by(Tag.name))
+    return list(found)

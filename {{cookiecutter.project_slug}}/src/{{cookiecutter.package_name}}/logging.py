@@ -1,0 +1,127 @@
+"""Structured logs: JSON lines with Elastic Common Schema fields on stdout (12-factor, "Logs").
+
+Everything logged with structlog or the standard library ends in the same line format. Values that
+are not fields of the schema are put under `labels`.
+"""
+
+import logging
+import sys
+from collections.abc import Mapping
+from typing import Any, Final
+
+import structlog
+from asgi_correlation_id import correlation_id
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+from . import __version__
+from .settings import Settings
+
+ECS_VERSION: Final = "9.2.0"
+FIELDS: Final[Mapping[str, str]] = {
+    "timestamp": "@timestamp",
+    "level": "log.level",
+    "logger": "log.logger",
+    "event": "message",
+    "request_id": "http.request.id",
+    "method": "http.request.method",
+    "status": "http.response.status_code",
+    "path": "url.path",
+    "duration": "event.duration",
+    "address": "client.ip",
+    "user_agent": "user_agent.original",
+    "user_id": "user.id",
+    "error_type": "error.type",
+    "error_message": "error.message",
+    "exception": "error.stack_trace",
+}
+
+
+def configure_logging(settings: Settings) -> None:
+    """Send every log line of the process to stdout, in the format that the settings ask for."""
+    console = settings.log_format == "console" or (
+        settings.log_format == "auto" and sys.stdout.isatty()
+    )
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _add_request_id,
+    ]
+    final: list[Processor] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]
+    if console:
+        # Tracebacks that print local variables would print secrets.
+        final += [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+    else:
+        final += [
+            _add_error,
+            structlog.processors.format_exc_info,
+            _EcsFields(settings),
+            structlog.processors.JSONRenderer(ensure_ascii=False),
+        ]
+
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.make_filtering_bound_logger(settings.log_level),
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder(allow=())], processors=final
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(settings.log_level)
+    for name in ("uvicorn", "uvicorn.error"):
+        logging.getLogger(name).handlers.clear()
+        logging.getLogger(name).propagate = True
+    # Our own access line has the route and the user; uvicorn's would be a second one.
+    logging.getLogger("uvicorn.access").disabled = True
+    logging.getLogger("alembic.runtime.plugins").setLevel("WARNING")
+    logging.getLogger("sqlalchemy.engine").setLevel("INFO" if settings.debug else "WARNING")
+
+
+def _add_request_id(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    if request_id := correlation_id.get():
+        event["request_id"] = request_id
+    return event
+
+
+def _add_error(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    error = event.get("exc_info")
+    if error is True:
+        error = sys.exc_info()
+    if isinstance(error, tuple):
+        error = error[1]
+    if isinstance(error, BaseException):
+        event["error_type"] = type(error).__qualname__
+        event["error_message"] = str(error)
+    return event
+
+
+class _EcsFields:
+    def __init__(self, settings: Settings) -> None:
+        self.constant = {
+            "ecs.version": ECS_VERSION,
+            "service.name": "{{ cookiecutter.project_slug }}",
+            "service.version": __version__,
+            "service.environment": settings.environment,
+        }
+
+    def __call__(self, _: WrappedLogger, __: str, event: EventDict) -> EventDict:
+        fields: dict[str, Any] = {}
+        labels: dict[str, Any] = {}
+        for key, value in event.items():
+            if value is None:
+                continue
+            if key in FIELDS:
+                fields[FIELDS[key]] = value
+            else:
+                labels[key] = value
+        fields.update(self.constant)
+        if labels:
+            fields["labels"] = labels
+        return fields

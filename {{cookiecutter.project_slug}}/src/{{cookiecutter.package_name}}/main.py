@@ -1,0 +1,51 @@
+"""The application: the one place where everything is wired."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from . import __version__, api, auth, docs, health, http
+from .auth.router import well_known
+from .database import Database
+from .logging import configure_logging
+from .settings import Settings, load_settings
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """Build the service; nothing is connected before it starts.
+
+    Args:
+        settings: the configuration; read from the environment when left out.
+
+    Raises:
+        SystemExit: the environment is not usable.
+    """
+    settings = settings or load_settings()
+    configure_logging(settings)
+    app = FastAPI(
+        title="{{ cookiecutter.project_name }}",
+        version=__version__,
+        lifespan=lifespan,
+        openapi_url="/openapi.json" if settings.docs_enabled else None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        generate_unique_id_function=docs.operation_id,
+    )
+    app.state.settings = settings
+    app.state.database = Database(settings)
+    http.setup(app, settings)
+    auth.setup(app, settings)
+    docs.setup(app, settings)
+    app.include_router(health.router)
+    app.include_router(well_known)
+    app.include_router(api.router)
+    return app
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """Hold what the process needs open, and close it when the server stops."""
+    async with app.state.database:
+        yield

@@ -1,0 +1,195 @@
+"""Every environment variable of the service, typed and checked (12-factor, "Config").
+
+Names are the fields in upper case. The environment wins over `.env`. Without ENVIRONMENT it is
+production, so that a deployment that forgets a variable stops instead of running open.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+DEVELOPMENT_SECRET = "for-development-only-refused-in-production"  # noqa: S105
+WEAK_SECRETS = ("change-me", "changeme", "change_me", "secret", "password", "placeholder")
+
+
+def _split(value: object) -> object:
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return value
+
+
+CommaSeparated = Annotated[list[str], NoDecode, BeforeValidator(_split)]
+
+
+class Settings(BaseSettings):
+    """The configuration of one process; immutable once read."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+        validate_default=True,
+    )
+
+    environment: Literal["local", "test", "production"] = Field(
+        "production", description="Which safety checks apply."
+    )
+    debug: bool = Field(
+        False, description="Log SQL and show the cause of unexpected errors; not in production."
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="The least severe line that is logged."
+    )
+    log_format: Literal["auto", "json", "console"] = Field(
+        "auto", description="JSON lines, or readable ones; auto is readable in a terminal."
+    )
+
+    host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 in a container.")
+    port: int = Field(8000, ge=1, le=65535, description="Port to listen on.")
+    web_concurrency: int = Field(1, ge=1, description="Number of server processes.")
+    graceful_timeout: int = Field(
+        30, ge=1, description="Seconds that running requests get to finish after SIGTERM."
+    )
+    forwarded_allow_ips: str = Field(
+        "127.0.0.1", description="Proxies whose X-Forwarded-* headers count, comma separated."
+    )
+    allowed_hosts: CommaSeparated = Field(
+        ["*"], description="Host headers that are answered, comma separated."
+    )
+    cors_origins: CommaSeparated = Field(
+        [], description="Origins of browser clients, comma separated."
+    )
+    max_body_size: int = Field(1_048_576, ge=1, description="Largest request body, bytes.")
+    docs_enabled: bool = Field(True, description="Serve /docs, /redoc and /openapi.json.")
+{%- if cookiecutter.database == "postgresql" %}
+
+    database_url: str = Field(
+        repr=False, description="postgresql://user:password@host/name, as platforms hand it out."
+    )
+{%- else %}
+
+    database_url: str = Field(
+        "sqlite:///data/app.db",
+        description="sqlite:///relative/path or sqlite:////absolute/path.",
+    )
+{%- endif %}
+    database_pool_size: int = Field(
+        10, ge=1, description="Connections that each server process keeps open."
+    )
+    database_max_overflow: int = Field(0, ge=0, description="Further connections under load.")
+    database_pool_timeout: float = Field(
+        5, gt=0, description="Seconds to wait for a free connection before the answer is 503."
+    )
+    database_pool_recycle: int = Field(
+        1800, ge=-1, description="Seconds after which a connection is replaced; -1 is never."
+    )
+{%- if cookiecutter.database == "postgresql" %}
+    database_statement_timeout: float = Field(
+        15, gt=0, description="Seconds that a single statement may run."
+    )
+{%- else %}
+    database_busy_timeout: float = Field(
+        5, gt=0, description="Seconds to wait for another writer before the answer is 503."
+    )
+{%- endif %}
+
+    secret_key: SecretStr = Field(
+        SecretStr(DEVELOPMENT_SECRET),
+        description="At least 32 random characters; signs access tokens and CSRF tokens.",
+    )
+    jwt_keys: SecretStr | None = Field(
+        None,
+        description="JSON Web Key Set (RFC 7517) for access tokens: the first key signs, all "
+        "verify. Unset: HS256 with a key derived from SECRET_KEY.",
+    )
+    jwt_issuer: str = Field(
+        "{{ cookiecutter.project_slug }}",
+        description="The iss claim of access tokens: who issues them.",
+    )
+    jwt_audience: str = Field(
+        "{{ cookiecutter.project_slug }}",
+        description="The aud claim of access tokens: whom they are for.",
+    )
+    access_token_ttl: int = Field(
+        900, ge=60, le=86_400, description="Seconds that an access token lives."
+    )
+    session_ttl: int = Field(
+        2_592_000, ge=300, description="Seconds that a login lives; a refresh starts them anew."
+    )
+    bcrypt_rounds: int = Field(
+        12, ge=4, le=16, description="Cost of a password hash; at least 10 in production."
+    )
+    login_attempts: int = Field(
+        10, ge=1, description="Failed logins allowed per account in LOGIN_WINDOW."
+    )
+    login_attempts_per_address: int = Field(
+        100, ge=1, description="Logins and registrations allowed per address in LOGIN_WINDOW."
+    )
+    login_window: int = Field(300, ge=1, description="Seconds that an attempt counts.")
+
+    @field_validator("secret_key")
+    @classmethod
+    def _strong_secret(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
+        if info.data.get("environment") != "production":
+            return value
+        secret = value.get_secret_value()
+        if secret == DEVELOPMENT_SECRET:
+            raise ValueError("is not set; production needs at least 32 random characters")
+        if len(secret) < 32 or len(set(secret)) < 10:
+            raise ValueError("is too weak; production needs at least 32 random characters")
+        if any(weak in secret.lower() for weak in WEAK_SECRETS):
+            raise ValueError("is a placeholder; production needs at least 32 random characters")
+        return value
+
+    @field_validator("debug")
+    @classmethod
+    def _no_debug(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and info.data.get("environment") == "production":
+            raise ValueError("must be false in production")
+        return value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _named_origins(cls, value: list[str], info: ValidationInfo) -> list[str]:
+        if "*" in value and info.data.get("environment") == "production":
+            raise ValueError("must name the origins in production, not *")
+        return value
+
+    @field_validator("bcrypt_rounds")
+    @classmethod
+    def _costly_hash(cls, value: int, info: ValidationInfo) -> int:
+        if value < 10 and info.data.get("environment") == "production":
+            raise ValueError("must be at least 10 in production")
+        return value
+
+    @property
+    def secure_cookies(self) -> bool:
+        """Whether cookies demand https; browsers on http://localhost do not all accept that."""
+        return self.environment != "local"
+
+
+def load_settings() -> Settings:
+    """Read the settings from the environment and `.env`.
+
+    Raises:
+        SystemExit: a variable is missing or refused; one sentence for each goes to stderr.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        problems = []
+        for detail in error.errors(include_url=False, include_context=False, include_input=False):
+            name = "_".join(str(part) for part in detail["loc"]).upper()
+            message = detail["msg"].removeprefix("Value error, ")
+            problems.append(f"{name} {'is missing' if detail['type'] == 'missing' else message}")
+        raise SystemExit("\n".join(problems)) from None

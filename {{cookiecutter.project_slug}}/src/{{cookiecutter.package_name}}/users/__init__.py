@@ -1,0 +1,1 @@
+"""Accounts: registration, one's own profile, administration."""

@@ -1,0 +1,35 @@
+"""The user table."""
+
+from enum import StrEnum
+
+from sqlalchemy import Enum, String
+from sqlalchemy.orm import Mapped, mapped_column
+
+from ..database import Base, Timestamped
+
+
+class Role(StrEnum):
+    """What a user may do: `admin` may manage all users."""
+
+    USER = "user"
+    ADMIN = "admin"
+
+
+class User(Timestamped, Base):
+    """A person with an account. The e-mail is stored in lower case, so it is unique in any case."""
+
+    __tablename__ = "users"
+
+    email: Mapped[str] = mapped_column(String(254), unique=True)
+    full_name: Mapped[str | None] = mapped_column(String(200))
+    password_hash: Mapped[str] = mapped_column(String(60))
+    role: Mapped[Role] = mapped_column(
+        Enum(
+            Role,
+            native_enum=False,
+            length=20,
+            values_callable=lambda roles: [role.value for role in roles],
+        ),
+        default=Role.USER,
+    )
+    is_active: Mapped[bool] = mapped_column(default=True)

@@ -1,0 +1,81 @@
+"""Routes under /users."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+
+from ..auth.dependencies import AdminUser, Auth, Client, CurrentUser
+from ..auth.service import limit_address, prove_password
+from ..database import Session
+from ..errors import problems
+from ..pagination import Page
+from . import service
+from .models import User
+from .schemas import (
+    AccountDelete,
+    PasswordChange,
+    ProfileUpdate,
+    UserCreate,
+    UserQuery,
+    UserRead,
+    UserUpdate,
+)
+
+router = APIRouter(prefix="/users", tags=["users"])
+
+
+@router.post("", status_code=201, response_model=UserRead, responses=problems(409, 429))
+async def register_user(data: UserCreate, session: Session, auth: Auth, client: Client) -> User:
+    """Register an account; everybody may, and nobody becomes an administrator by it."""
+    await limit_address(auth, client, "register")
+    return await service.register(session, auth.passwords, data)
+
+
+@router.get("/me", response_model=UserRead, responses=problems(401))
+async def read_me(user: CurrentUser) -> User:
+    """The caller's own account."""
+    return user
+
+
+@router.patch("/me", response_model=UserRead, responses=problems(401, 403))
+async def update_me(data: ProfileUpdate, user: CurrentUser, session: Session) -> User:
+    """Change the caller's own profile."""
+    return await service.update_profile(session, user, data)
+
+
+@router.put("/me/password", status_code=204, responses=problems(401, 403, 429))
+async def change_my_password(
+    data: PasswordChange, user: CurrentUser, session: Session, auth: Auth
+) -> None:
+    """Change the caller's password. Every session ends, this one too."""
+    await prove_password(auth, user, data.current_password, pointer="/body/current_password")
+    await service.change_password(session, auth.passwords, user, data)
+
+
+@router.delete("/me", status_code=204, responses=problems(401, 403, 429))
+async def delete_me(data: AccountDelete, user: CurrentUser, session: Session, auth: Auth) -> None:
+    """Delete the caller's account and everything that belongs to it."""
+    await prove_password(auth, user, data.password, pointer="/body/password")
+    await service.delete_user(session, user)
+
+
+@router.get("", response_model=Page[UserRead], responses=problems(401, 403))
+async def list_users(
+    page: Annotated[UserQuery, Query()], _: AdminUser, session: Session
+) -> dict[str, object]:
+    """All accounts; administrators only."""
+    users, next_cursor = await service.list_users(session, page)
+    return {"items": users, "next_cursor": next_cursor}
+
+
+@router.get("/{user_id}", response_model=UserRead, responses=problems(401, 403, 404))
+async def read_user(user_id: UUID, _: AdminUser, session: Session) -> User:
+    """One account; administrators only."""
+    return await service.get_user(session, user_id)
+
+
+@router.patch("/{user_id}", response_model=UserRead, responses=problems(401, 403, 404, 409))
+async def update_user(user_id: UUID, data: UserUpdate, admin: AdminUser, session: Session) -> User:
+    """Change role, state, e-mail or name of an account; administrators only."""
+    return await service.update_user(session, admin, user_id, data)

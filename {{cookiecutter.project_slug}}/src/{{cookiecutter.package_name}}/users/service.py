@@ -1,0 +1,128 @@
+"""The rules of accounts."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+import structlog
+from sqlalchemy import or_, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from ..auth import service as auth_service
+from ..auth.passwords import Passwords, check_new_password
+from ..errors import Problem
+from ..pagination import paginate
+from .models import Role, User
+from .schemas import PasswordChange, ProfileUpdate, UserCreate, UserQuery, UserUpdate
+
+log = structlog.stdlib.get_logger(__name__)
+
+SORT_COLUMNS = {"created_at": User.created_at, "email": User.email}
+
+
+async def register(
+    session: AsyncSession, passwords: Passwords, data: UserCreate, role: Role = Role.USER
+) -> User:
+    """Make an account.
+
+    Raises:
+        Problem: 409, the e-mail has an account; 422, the password is too easy to guess.
+    """
+    password = data.password.get_secret_value()
+    await check_new_password(password, data.email, pointer="/body/password")
+    user = User(
+        email=data.email,
+        full_name=data.full_name,
+        password_hash=await passwords.hash(password),
+        role=role,
+    )
+    session.add(user)
+    await _flush(session)
+    log.info("user registered", user_id=str(user.id))
+    return user
+
+
+async def list_users(session: AsyncSession, page: UserQuery) -> tuple[Sequence[User], str | None]:
+    """The accounts that match, and the cursor of the next page."""
+    statement = select(User)
+    if page.q:
+        statement = statement.where(
+            or_(
+                User.email.icontains(page.q, autoescape=True),
+                User.full_name.icontains(page.q, autoescape=True),
+            )
+        )
+    if page.role is not None:
+        statement = statement.where(User.role == page.role)
+    if page.is_active is not None:
+        statement = statement.where(User.is_active == page.is_active)
+    return await paginate(session, statement, SORT_COLUMNS, sort=page.sort, page=page)
+
+
+async def get_user(session: AsyncSession, user_id: UUID) -> User:
+    """One account.
+
+    Raises:
+        Problem: 404, there is none.
+    """
+    user = await session.get(User, user_id)
+    if user is None:
+        raise Problem(404, "No such user.")
+    return user
+
+
+async def update_profile(session: AsyncSession, user: User, data: ProfileUpdate) -> User:
+    """Change one's own profile."""
+    for name, value in data.model_dump(exclude_unset=True).items():
+        setattr(user, name, value)
+    await session.flush()
+    return user
+
+
+async def update_user(session: AsyncSession, admin: User, user_id: UUID, data: UserUpdate) -> User:
+    """Change an account as an administrator; a deactivated account loses all its sessions.
+
+    Raises:
+        Problem: 404, no such user; 409, the e-mail is taken, or administrators would lock
+            themselves out.
+    """
+    user = await get_user(session, user_id)
+    changes = data.model_dump(exclude_unset=True)
+    if user.id == admin.id and {"role", "is_active"} & changes.keys():
+        raise Problem(409, "Administrators cannot change their own role or deactivate themselves.")
+    for name, value in changes.items():
+        setattr(user, name, value)
+    await _flush(session)
+    if not user.is_active:
+        await auth_service.revoke_all(session, user)
+    log.info("user changed", changed_user_id=str(user.id), changed=sorted(changes))
+    return user
+
+
+async def change_password(
+    session: AsyncSession, passwords: Passwords, user: User, data: PasswordChange
+) -> None:
+    """Replace the password, whose proof has been checked, and end every session of the user.
+
+    Raises:
+        Problem: 422, the new password is too easy to guess.
+    """
+    password = data.new_password.get_secret_value()
+    await check_new_password(password, user.email, pointer="/body/new_password")
+    user.password_hash = await passwords.hash(password)
+    await auth_service.revoke_all(session, user)
+    log.info("password changed")
+
+
+async def delete_user(session: AsyncSession, user: User) -> None:
+    """Delete the account with all that belongs to it."""
+    await session.delete(user)
+    await session.flush()
+    log.info("user deleted")
+
+
+async def _flush(session: AsyncSession) -> None:
+    try:
+        await session.flush()
+    except IntegrityError as error:
+        raise Problem(409, "This e-mail address already has an account.") from error
