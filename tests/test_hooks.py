@@ -1,0 +1,404 @@
+"""The hooks: what they refuse and in which words, and how they finish a project."""
+
+import json
+import os
+import re
+import shutil
+import stat
+import subprocess
+import sys
+import sysconfig
+import venv
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cookiecutter.exceptions import FailedHookException
+from cookiecutter.main import cookiecutter
+
+from conftest import Render
+from support import (
+    FEATURES,
+    PROJECT,
+    QUESTIONS,
+    TEMPLATE,
+    Answers,
+    is_on,
+    label,
+    product,
+    without_secrets,
+)
+
+WORD = "is empty: write at least one word."
+SLUG = ": use lowercase letters and digits, with single hyphens between."
+PACKAGE = ": use lowercase letters, digits and _, a letter first."
+EMAIL = ": write an address such as 'team@example.com'."
+REFUSED = [
+    ("project_name", "", WORD),
+    ("project_name", " \t", WORD),
+    ("project_name", "A\nB", r"'A\nB': leave out the invisible character U+000A."),
+    ("project_name", "A\u202eB", r"'A\u202eB': leave out the invisible character U+202E."),
+    ("project_name", " A", ": leave out the space at its beginning or end."),
+    ("project_name", 'A "B"', """'A "B"': leave out " which would break files."""),
+    ("project_name", '"""', ': leave out " which would break files.'),
+    ("project_name", "`A` for $1", ": leave out ` $ which would break files."),
+    ("project_name", "a" * 61, " with 61 characters: shorten it to 60."),
+    ("description", "", WORD),
+    ("description", "<b>", ": leave out < > which would break files."),
+    ("description", "a" * 121, " with 121 characters: shorten it to 120."),
+    ("author_name", "", WORD),
+    ("author_name", "A\\B", ": leave out \\ which would break files."),
+    ("author_name", "a" * 81, f"'{'a' * 75}...' with 81 characters: shorten it to 80."),
+    ("project_slug", "Orders", SLUG),
+    ("project_slug", "my_orders", SLUG),
+    ("project_slug", "-orders", SLUG),
+    ("project_slug", "orders-", SLUG),
+    ("project_slug", "my--orders", SLUG),
+    ("project_slug", "órdenes", SLUG),
+    ("project_slug", "my.orders", SLUG),
+    ("project_slug", "../orders", SLUG),
+    ("project_slug", "a" * 51, " with 51 characters: shorten it to 50."),
+    ("project_slug", "pip-audit", ", which the project installs or has: try 'pip-audit-service'."),
+    ("package_name", "my-orders", PACKAGE),
+    ("package_name", "3d", PACKAGE),
+    ("package_name", "_orders", PACKAGE),
+    ("package_name", "Orders", PACKAGE),
+    ("package_name", "órdenes", PACKAGE),
+    ("package_name", "", PACKAGE),
+    ("package_name", "a" * 55, " with 55 characters: shorten it to 54."),
+    ("package_name", "import", ", a keyword of Python: try 'import_service'."),
+    ("package_name", "match", ", a keyword of Python: try 'match_service'."),
+    ("package_name", "queue", ", a module of Python's own library: try 'queue_service'."),
+    ("package_name", "compression", "a module of Python's own library: try 'compression_service'."),
+    ("package_name", "jwt", ", which the project installs or has: try 'jwt_service'."),
+    ("package_name", "tests", ", which the project installs or has: try 'tests_service'."),
+    ("author_email", "", EMAIL),
+    ("author_email", "ada", EMAIL),
+    ("author_email", "ada@", EMAIL),
+    ("author_email", "ada@localhost", EMAIL),
+    ("author_email", "a da@example.com", EMAIL),
+    ("author_email", "ada@-x.com", EMAIL),
+    ("author_email", "ada@é.fr", EMAIL),
+    ("author_email", f"{'a' * 250}@b.cd", EMAIL),
+]  # fmt: skip
+
+
+def refusals(output: str) -> list[str]:
+    """The hook's own lines among what cookiecutter logs."""
+    return [line for line in output.splitlines() if line.startswith(tuple(QUESTIONS))]
+
+
+def command_line(
+    *arguments: str | Path, tool: str = "cookiecutter", python: str = sys.executable, **env: Any
+) -> subprocess.CompletedProcess[str]:
+    """Run `cookiecutter`, or another tool, as a person does."""
+    return subprocess.run(
+        [python, "-m", tool, *arguments],
+        env={**os.environ, **{name: str(value) for name, value in env.items()}},
+        capture_output=True,
+        check=False,
+        text=True,
+    )
+
+
+def generate(folder: Path, *arguments: str | Path, **options: Any) -> str:
+    """Render the template by command line into a folder; return what the hook said."""
+    done = command_line(TEMPLATE, "--no-input", "--output-dir", folder, *arguments, **options)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def git(folder: Path, *arguments: str) -> str:
+    """What git answers in a folder."""
+    command = ["git", "-c", "user.name=Ada", "-c", "user.email=ada@example.com", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, check=True, text=True).stdout
+
+
+# Refusals
+
+
+@pytest.mark.parametrize(("question", "answer", "end"), REFUSED)
+def test_bad_answer_is_refused_in_one_sentence_and_leaves_nothing(
+    question: str, answer: str, end: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    answers = {"project_slug": "orders", "package_name": "orders", question: answer}
+    (tmp_path / "out").mkdir()
+    with pytest.raises(FailedHookException):
+        cookiecutter(
+            str(TEMPLATE), no_input=True, extra_context=answers, output_dir=str(tmp_path / "out")
+        )
+
+    [sentence] = refusals(capfd.readouterr().err)
+    assert sentence.startswith(f"{question} is ")
+    assert sentence.endswith(end)
+    assert [path.name for path in tmp_path.rglob("*")] == ["out"]
+
+
+def test_each_of_several_bad_answers_is_named(tmp_path: Path) -> None:
+    done = command_line(
+        TEMPLATE, "--no-input", "--output-dir", tmp_path, "project_name= ", "author_email=ada"
+    )
+
+    assert done.returncode == 1
+    assert [line.split()[0] for line in refusals(done.stderr)] == ["project_name", "author_email"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_refusal_leaves_a_project_that_was_there(tmp_path: Path) -> None:
+    (tmp_path / "orders").mkdir()
+    (tmp_path / "orders" / "mine").touch()
+
+    done = command_line(TEMPLATE, "--no-input", "-f", "-o", tmp_path, "author_email=ada")
+
+    assert done.returncode == 1
+    assert [path.name for path in (tmp_path / "orders").iterdir()] == ["mine"]
+
+
+def recorded(**answers: Any) -> dict[str, Any]:
+    """What a replay file holds after a render of the defaults, changed by some answers."""
+    return {
+        "cookiecutter": {
+            **{name: default[0] if isinstance(default, list) else default
+               for name, default in QUESTIONS.items()},
+            "project_slug": "orders",
+            "package_name": "orders",
+            "_features": FEATURES,
+            **answers,
+        }
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "sentence"),
+    [
+        ("database", "mysql", "is 'mysql': choose one of postgresql, sqlite."),
+        ("author_name", None, "is None: answer with text."),
+    ],
+)
+def test_replayed_answer_that_fits_no_question_is_refused(
+    question: str, answer: Any, sentence: str, tmp_path: Path
+) -> None:
+    answers = tmp_path / "answers.json"
+    answers.write_text(json.dumps(recorded(**{question: answer})))
+
+    done = command_line(TEMPLATE, "--replay-file", answers, "-o", tmp_path)
+
+    assert done.returncode == 1
+    assert refusals(done.stderr) == [f"{question} {sentence}"]
+
+
+# A finished project
+
+
+def test_env_has_fresh_secrets_for_its_owner_only(render: Render) -> None:
+    secrets: list[str] = []
+    for project in (render(), render()):
+        assert stat.S_IMODE((project / ".env").stat().st_mode) == 0o600
+        example = (project / ".env.example").read_text("utf-8").splitlines()
+        lines = (project / ".env").read_text("utf-8").splitlines()
+        for expected, line in zip(example, lines, strict=True):
+            if expected.endswith("=change-me"):
+                name, _, secret = line.partition("=")
+                assert expected == f"{name}=change-me"
+                secrets.append(secret)
+            else:
+                assert line == expected
+
+    assert len(set(secrets)) == len(secrets) > 1
+    assert all(len(secret) >= 64 for secret in secrets)
+
+
+def test_rendering_over_a_project_keeps_its_env(tmp_path: Path) -> None:
+    generate(tmp_path)
+    (tmp_path / "orders" / ".env").write_text("SECRET_KEY=mine\n")
+
+    said = generate(tmp_path, "--overwrite-if-exists")
+
+    assert "No new .env: the one that is there was kept." in said
+    assert (tmp_path / "orders" / ".env").read_text() == "SECRET_KEY=mine\n"
+
+
+@pytest.mark.slow
+def test_project_is_locked_and_committed_once_on_main(tmp_path: Path) -> None:
+    generate(tmp_path, TEMPLATE_SKIP="")
+    project = tmp_path / "orders"
+
+    assert git(project, "log", "--all", "--format=%D|%an <%ae>|%s") == (
+        "HEAD -> main|Example Team <team@example.com>|Initial commit\n"
+    )
+    assert git(project, "status", "--porcelain") == ""
+    committed = git(project, "ls-files").splitlines()
+    assert "uv.lock" in committed
+    assert ".env" not in committed
+
+
+def test_commit_is_by_whom_git_knows(tmp_path: Path) -> None:
+    config = tmp_path / "gitconfig"
+    config.write_text("[user]\nname = Ada\nemail = ada@example.org\n")
+
+    generate(tmp_path, TEMPLATE_SKIP="lock", GIT_CONFIG_GLOBAL=config)
+
+    assert git(tmp_path / "orders", "log", "--format=%an <%ae>") == "Ada <ada@example.org>\n"
+
+
+def test_project_inside_a_repository_is_not_made_another(tmp_path: Path) -> None:
+    git(tmp_path, "init")
+
+    said = generate(tmp_path, TEMPLATE_SKIP="lock")
+
+    assert "No first commit: the folder is inside a repository already." in said
+    assert not (tmp_path / "orders" / ".git").exists()
+
+
+def test_machine_without_uv_and_git_still_gets_its_project(tmp_path: Path) -> None:
+    # A Python beside which there is no uv, with the packages of this one.
+    venv.create(tmp_path / "bare", symlinks=True)
+
+    said = generate(
+        tmp_path,
+        python=str(tmp_path / "bare" / "bin" / "python"),
+        PYTHONPATH=sysconfig.get_path("purelib"),
+        PATH=tmp_path,
+        TEMPLATE_SKIP="",
+    )
+
+    assert "No uv.lock: uv is not installed. By hand: uv lock\n" in said
+    assert "No first commit: git is not installed. By hand: git init -b main && " in said
+    assert "  pipx install uv " in said
+    assert (tmp_path / "orders" / "pyproject.toml").exists()
+
+
+def test_machine_without_a_registry_still_gets_its_project(tmp_path: Path) -> None:
+    said = generate(tmp_path, TEMPLATE_SKIP="", UV_OFFLINE="1", UV_CACHE_DIR=tmp_path / "cold")
+
+    assert re.search(r"^No uv\.lock: .+\. By hand: uv lock$", said, re.MULTILINE)
+    assert git(tmp_path / "orders", "log", "--format=%s") == "Initial commit\n"
+
+
+def test_reader_who_has_gone_away_does_not_cost_the_project(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as closed:
+        done = subprocess.run(
+            [sys.executable, "-m", "cookiecutter", TEMPLATE, "--no-input", "-o", tmp_path],
+            stdout=closed,
+            check=False,
+        )
+
+    assert done.returncode == 0
+    assert (tmp_path / "orders" / ".env").exists()
+
+
+def test_name_that_the_terminal_cannot_show_does_not_cost_the_project(tmp_path: Path) -> None:
+    said = generate(tmp_path, "project_name=Заказы 🚀", PYTHONIOENCODING="ascii")
+
+    assert "? is in " in said
+    assert (tmp_path / "zakazy" / ".env").exists()
+
+
+@pytest.mark.parametrize("answers", product(["database", "ci"]), ids=label)
+def test_next_steps_are_those_of_the_chosen_options(
+    answers: Answers, render: Render, capfd: pytest.CaptureFixture[str]
+) -> None:
+    project = render(**answers)
+    said = capfd.readouterr().out
+
+    assert f"  cd {project}\n" in said
+    for name, feature in FEATURES.items():
+        named = any(mark in said.lower() for mark in feature["marks"])
+        assert not named or is_on(name, answers)
+    assert ("postgres" in said.lower()) == (answers["database"] == "postgresql")
+    assert ("git push" in said) == (answers["ci"] != "none")
+
+
+def test_next_steps_name_tasks_that_the_project_has(
+    render: Render, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pyproject = (render() / "pyproject.toml").read_text("utf-8")
+
+    tasks = re.findall(r"uv run poe ([\w-]+)", capfd.readouterr().out)
+    assert tasks
+    for task in tasks:
+        assert re.search(rf"^{task} = ", pyproject, re.MULTILINE)
+
+
+# The ways to render
+
+
+def test_replay_gives_the_same_project(render: Render, tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(f"replay_dir: {tmp_path / 'replay'}\n")
+    generate(tmp_path / "first", "--config-file", config, "database=sqlite", "ci=none")
+
+    done = command_line(
+        TEMPLATE, "--replay", "--config-file", config, "--output-dir", tmp_path / "second"
+    )
+
+    assert done.returncode == 0
+    expected = without_secrets(render(database="sqlite", ci="none"))
+    assert without_secrets(tmp_path / "second" / "orders") == expected
+
+
+def test_replay_of_older_answers_prunes_by_the_present_manifest(tmp_path: Path) -> None:
+    answers = tmp_path / "answers.json"
+    answers.write_text(json.dumps(recorded(ci="none", _features={})))
+
+    done = command_line(TEMPLATE, "--replay-file", answers, "--output-dir", tmp_path)
+
+    assert done.returncode == 0
+    assert not (tmp_path / "orders" / ".github").exists()
+
+
+def test_answers_can_come_from_a_config_file(render: Render, tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text("default_context: {database: sqlite, author_name: 'Zoë O''Hara'}\n")
+
+    generate(tmp_path, "--config-file", config)
+
+    expected = without_secrets(render(database="sqlite", author_name="Zoë O'Hara"))
+    assert without_secrets(tmp_path / "orders") == expected
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """The template as a git repository of its own, as cruft wants it."""
+    folder = tmp_path / "template"
+    folder.mkdir()
+    shutil.copy(TEMPLATE / "cookiecutter.json", folder)
+    for source in (TEMPLATE / "hooks", PROJECT):
+        shutil.copytree(
+            source, folder / source.name, ignore=shutil.ignore_patterns("__pycache__", ".*_cache")
+        )
+    git(folder, "init", "--initial-branch=main")
+    git(folder, "add", "--all")
+    git(folder, "commit", "--message", "First")
+    return folder
+
+
+def test_cruft_creates_and_updates_a_project(
+    render: Render, repository: Path, tmp_path: Path
+) -> None:
+    def cruft(*arguments: str | Path) -> str:
+        done = command_line(*arguments, tool="cruft", TEMPLATE_SKIP="lock")
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    said = cruft("create", repository, "--no-input", "--output-dir", tmp_path)
+    project = tmp_path / "orders"
+    files = without_secrets(project)
+    assert "git add .cruft.json" in said
+    assert {path: data for path, data in files.items() if path.name != ".cruft.json"} == (
+        without_secrets(render())
+    )
+    secret = (project / ".env").read_bytes()
+    git(project, "add", "--all")
+    git(project, "commit", "--message", "Own")
+    assert cruft("diff", "--project-dir", project) == ""
+
+    (repository / PROJECT.name / ".editorconfig").open("a").write("# newer\n")
+    git(repository, "commit", "--all", "--message", "Second")
+    cruft("update", "--skip-apply-ask", "--project-dir", project)
+
+    changed = [line.split()[-1] for line in git(project, "status", "--porcelain").splitlines()]
+    assert changed == [".cruft.json", ".editorconfig"]
+    assert (project / ".env").read_bytes() == secret

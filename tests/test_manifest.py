@@ -1,0 +1,43 @@
+"""The manifest of features: what it says is there, and what is there it says."""
+
+import pytest
+
+from conftest import Render
+from support import (
+    FEATURES,
+    QUESTIONS,
+    choices,
+    found_marks,
+    owns,
+    read,
+    template_paths,
+)
+
+
+@pytest.mark.parametrize("feature", FEATURES)
+def test_feature_is_on_for_an_answer_that_can_be_given(feature: str) -> None:
+    assert set(FEATURES[feature]) == {"when", "paths", "marks"}
+    for question, answer in FEATURES[feature]["when"].items():
+        assert answer in choices(question)
+
+
+@pytest.mark.parametrize("feature", FEATURES)
+def test_every_path_of_a_feature_is_in_the_template(feature: str) -> None:
+    for pattern in FEATURES[feature]["paths"]:
+        assert any(owns(pattern, path) for path in template_paths()), pattern
+
+
+@pytest.mark.parametrize("feature", FEATURES)
+def test_every_mark_of_a_feature_is_in_a_render_with_it(feature: str, render: Render) -> None:
+    marks = FEATURES[feature]["marks"]
+    found = found_marks(read(render(**FEATURES[feature]["when"])), feature)
+
+    assert marks
+    assert {line.rpartition(": ")[2] for line in found} == set(marks)
+
+
+def test_every_choice_is_a_feature_or_means_none() -> None:
+    asked = {question for feature in FEATURES.values() for question in feature["when"]}
+    for question in asked & set(QUESTIONS):
+        on = {feature["when"].get(question) for feature in FEATURES.values()}
+        assert set(choices(question)) - on <= {"none", False}

@@ -1,0 +1,92 @@
+"""The questions: every one is worded, has a default that works, and derives what it can."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cookiecutter.generate import generate_context
+from cookiecutter.prompt import prompt_for_config
+
+from conftest import Render
+from support import CONTEXT, QUESTIONS, TEMPLATE, choices, without_secrets
+
+PROMPTS: dict[str, Any] = CONTEXT["__prompts__"]
+
+
+def derive(**answers: str) -> dict[str, Any]:
+    """The answers of a render that is given these and takes the defaults for the rest."""
+    context = generate_context(str(TEMPLATE / "cookiecutter.json"), extra_context=answers)
+    derived: dict[str, Any] = prompt_for_config(context, no_input=True)
+    return derived
+
+
+def test_every_question_and_choice_has_its_wording() -> None:
+    assert list(PROMPTS) == list(QUESTIONS)
+    for question in QUESTIONS:
+        wording = PROMPTS[question]
+        if choices(question) and not isinstance(QUESTIONS[question], bool):
+            assert list(wording) == ["__prompt__", *choices(question)]
+        else:
+            assert isinstance(wording, str)
+
+
+@pytest.mark.parametrize(
+    "question", [name for name in QUESTIONS if isinstance(PROMPTS[name], dict)]
+)
+def test_choices_are_explained_in_aligned_words(question: str) -> None:
+    lines = [PROMPTS[question][choice] for choice in choices(question)]
+    width = max(len(choice) for choice in choices(question)) + 2
+    for choice, line in zip(choices(question), lines, strict=True):
+        assert line[:width] == choice.ljust(width)
+        assert line[width] != " "
+        assert len(line) <= 75
+
+
+@pytest.mark.parametrize(
+    ("name", "slug", "package"),
+    [
+        ("Orders", "orders", "orders"),
+        ("Bob's Bikes", "bobs-bikes", "bobs_bikes"),
+        ("Café Ünïcode", "cafe-unicode", "cafe_unicode"),
+        ("Заказы", "zakazy", "zakazy"),
+        ("日本", "ri-ben", "ri_ben"),
+        ("3D Printing", "3d-printing", "app_3d_printing"),
+        ("🚀", "service", "service"),
+        ("A" * 49 + " and more", "a" * 49, "a" * 49),
+    ],
+)
+def test_slug_and_package_follow_from_the_name(name: str, slug: str, package: str) -> None:
+    answers = derive(project_name=name)
+
+    assert (answers["project_slug"], answers["package_name"]) == (slug, package)
+
+
+def test_a_person_who_presses_enter_gets_what_no_input_gives(
+    render: Render, tmp_path: Path
+) -> None:
+    asked = subprocess.run(
+        [sys.executable, "-m", "cookiecutter", TEMPLATE, "--output-dir", tmp_path],
+        input="\n" * len(QUESTIONS),
+        env={**os.environ, "HOME": str(tmp_path / "home"), "COLUMNS": "200"},
+        stdout=subprocess.PIPE,
+        check=True,
+        text=True,
+    ).stdout
+
+    for wording in PROMPTS.values():
+        assert (wording if isinstance(wording, str) else wording["__prompt__"]) in asked
+    assert without_secrets(tmp_path / "orders") == without_secrets(render())
+
+
+def test_readme_lists_the_questions_and_their_choices() -> None:
+    readme = (TEMPLATE / "README.md").read_text("utf-8")
+    rows = dict(re.findall(r"^\| `(\w+)` \| ([^|]+)\|", readme, re.MULTILINE))
+
+    assert list(rows) == list(QUESTIONS)
+    for question in QUESTIONS:
+        if choices(question):
+            assert re.findall(r"`([^`]+)`", rows[question]) == choices(question)

