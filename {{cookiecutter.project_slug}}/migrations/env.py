@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from alembic import context
 from alembic.autogenerate.api import AutogenContext
-from sqlalchemy import Connection{% if cookiecutter.database == "postgresql" %}, text{% endif %}
+from sqlalchemy import Connection, {% if cookiecutter.database == "postgresql" %}text{% else %}event{% endif %}
 
 from {{ cookiecutter.package_name }}.auth import models as auth_models
 from {{ cookiecutter.package_name }}.database import Base
@@ -47,16 +47,38 @@ def migrate(connection: Connection | None) -> None:
     with context.begin_transaction():
 {%- if cookiecutter.database == "postgresql" %}
         if connection is not None:
-            # Replicas that start together migrate one after the other.
-            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK})
+            # Replicas that start together migrate one after the other, however long that takes.
             connection.execute(text("SET LOCAL statement_timeout = 0"))
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK})
 {%- endif %}
         context.run_migrations()
+{%- if cookiecutter.database == "sqlite" %}
+        if connection is not None:
+            check_foreign_keys(connection)
+{%- endif %}
 
 
+{% if cookiecutter.database == "sqlite" -%}
+def ignore_foreign_keys(connection: Any, _: object) -> None:
+    """Do not enforce them; they are checked in the end."""
+    connection.execute("PRAGMA foreign_keys = OFF")
+
+
+def check_foreign_keys(connection: Connection) -> None:
+    """Refuse the result of migrations that would leave rows without what they refer to."""
+    row = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
+    if row is not None:
+        raise RuntimeError(f"a row of {row[0]} refers to a row of {row[2]} that is missing")
+
+
+{% endif -%}
 async def migrate_online(settings: Settings) -> None:
     """Connect and migrate."""
     engine = create_engine(settings)
+{%- if cookiecutter.database == "sqlite" %}
+    # A batch replaces the table: with foreign keys, all rows that refer to the old one would go.
+    event.listen(engine.sync_engine, "connect", ignore_foreign_keys)
+{%- endif %}
     async with engine.connect() as connection:
         await connection.run_sync(migrate)
     await engine.dispose()

@@ -53,6 +53,7 @@ def run(reload: bool) -> None:
         reload_dirs=["src"] if reload else None,
         forwarded_allow_ips=settings.forwarded_allow_ips,
         timeout_graceful_shutdown=settings.graceful_timeout,
+        timeout_worker_healthcheck=60,  # a slow machine needs more than 5 s for the imports
         access_log=False,
         log_config=None,
         server_header=False,
@@ -109,6 +110,7 @@ def openapi() -> None:
 def _in_session(work: Callable[[AsyncSession, Settings], Awaitable[Result]]) -> Result:
     """Run work in one transaction; what goes wrong is one sentence, not a traceback."""
     settings = load_settings()
+    configure_logging(settings)
 
     async def run() -> Result:
         async with Database(settings) as database, database.session() as session:
@@ -117,10 +119,14 @@ def _in_session(work: Callable[[AsyncSession, Settings], Awaitable[Result]]) -> 
     try:
         return asyncio.run(run())
     except ValidationError as error:
-        messages = [f"{detail['loc'][-1:]}: {detail['msg']}" for detail in error.errors()]
+        messages = [
+            ": ".join([*map(str, detail["loc"]), detail["msg"]]) for detail in error.errors()
+        ]
         raise click.ClickException("; ".join(messages)) from None
     except Problem as problem:
-        details = "; ".join(f"{error.pointer}: {error.detail}" for error in problem.errors)
+        details = "; ".join(
+            f"{error.pointer.rpartition('/')[2]}: {error.detail}" for error in problem.errors
+        )
         raise click.ClickException(details or str(problem.detail)) from None
 
 

@@ -8,8 +8,9 @@ import structlog
 from asgi_correlation_id import correlation_id
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel, Field
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -19,9 +20,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from .settings import Settings
 
 log = structlog.stdlib.get_logger(__name__)
-{%- if cookiecutter.database == "postgresql" %}
 
-QUERY_CANCELED = "57014"  # SQLSTATE of a statement that ran into its timeout
+{% if cookiecutter.database == "postgresql" -%}
+# Classes of SQLSTATE: connection, rollback (deadlock), resources, intervention (time-out).
+TRANSIENT = ("08", "40", "53", "57")
+{%- else -%}
+# Another writer, or trouble with the file.
+TRANSIENT = ("SQLITE_BUSY", "SQLITE_CANTOPEN", "SQLITE_FULL", "SQLITE_IOERR")
 {%- endif %}
 
 
@@ -109,10 +114,24 @@ def setup(app: FastAPI, settings: Settings) -> None:
     app.add_middleware(ProblemMiddleware, debug=settings.debug)
 
 
-async def _http_problem(_: Request, error: Exception) -> Response:
+async def _http_problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     errors = error.errors if isinstance(error, Problem) else ()
-    return problem_response(error.status_code, error.detail, headers=error.headers, errors=errors)
+    headers = error.headers
+    if error.status_code == 405:
+        headers = {"Allow": ", ".join(sorted(_allowed_methods(request)))}
+    return problem_response(error.status_code, error.detail, headers=headers, errors=errors)
+
+
+def _allowed_methods(request: Request) -> set[str]:
+    # The router names the methods of one route; the resource may have several.
+    path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
+    return {
+        method
+        for route in iter_route_contexts(request.app.routes)
+        if route.methods and route.path_regex.match(path)
+        for method in route.methods
+    }
 
 
 async def _validation_problem(_: Request, error: Exception) -> Response:
@@ -120,7 +139,8 @@ async def _validation_problem(_: Request, error: Exception) -> Response:
     # What the caller sent is left out: it may be a password.
     errors = [
         FieldError(
-            pointer="".join(f"/{_escape(part)}" for part in detail["loc"]), detail=detail["msg"]
+            pointer="".join(f"/{_escape(part)}" for part in detail["loc"]),
+            detail=detail["msg"].removeprefix("Value error, "),
         )
         for detail in error.errors()
     ]
@@ -142,10 +162,13 @@ async def _database_problem(_: Request, error: Exception) -> Response:
 
 def _is_transient(error: DBAPIError) -> bool:
 {%- if cookiecutter.database == "postgresql" %}
-    if getattr(error.orig, "sqlstate", None) == QUERY_CANCELED:
+    if error.connection_invalidated or isinstance(error.orig, OSError):
         return True
+    code = getattr(error.orig, "sqlstate", None)
+{%- else %}
+    code = getattr(error.orig, "sqlite_errorname", None)
 {%- endif %}
-    return error.connection_invalidated or isinstance(error, OperationalError | InterfaceError)
+    return code is not None and code.startswith(TRANSIENT)
 
 
 class ProblemMiddleware:

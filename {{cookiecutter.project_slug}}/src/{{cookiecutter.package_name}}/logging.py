@@ -82,6 +82,10 @@ def configure_logging(settings: Settings) -> None:
     logging.getLogger("uvicorn.access").disabled = True
     logging.getLogger("alembic.runtime.plugins").setLevel("WARNING")
     logging.getLogger("sqlalchemy.engine").setLevel("INFO" if settings.debug else "WARNING")
+{%- if cookiecutter.database == "sqlite" %}
+    # Its lines hold the parameters of statements.
+    logging.getLogger("aiosqlite").setLevel("WARNING")
+{%- endif %}
 
 
 def _add_request_id(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

@@ -4,14 +4,14 @@ A cursor is opaque to clients. It is checked against the sort order when it come
 one is refused, and it can reveal nothing but values that the client was shown.
 """
 
-import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping, Sequence
-from datetime import datetime
-from typing import Annotated, Any, Generic, TypeVar
+from datetime import UTC, datetime
+from functools import cache
+from typing import Annotated, Any, Final, Generic, TypeVar
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field, TypeAdapter
 from sqlalchemy import Select, literal, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
@@ -23,13 +23,16 @@ from .schemas import Input, Output, Text
 Model = TypeVar("Model", bound=Timestamped)
 Read = TypeVar("Read", bound=Output)
 
+# The order that the page was read in, the value it sorts by, the key.
+CURSOR: Final = TypeAdapter(tuple[str, Any, UUID])
+
 
 class PageQuery(Input):
     """The query parameters of every list; a list adds its filters and its orders."""
 
     limit: Annotated[int, Field(ge=1, le=100, description="Rows in a page.")] = 20
     cursor: Annotated[
-        Text | None, Field(max_length=1000, description="`next_cursor` of the page before.")
+        Text | None, Field(max_length=2000, description="`next_cursor` of the page before.")
     ] = None
 
 
@@ -79,20 +82,18 @@ async def paginate(
 
 
 def _encode(sort: str, value: object, key: UUID) -> str:
-    text = value.isoformat() if isinstance(value, datetime) else value
-    return urlsafe_b64encode(json.dumps([sort, text, key.hex]).encode()).decode()
+    return urlsafe_b64encode(CURSOR.dump_json((sort, value, key))).decode()
 
 
-def _decode(cursor: str, sort: str, kind: type[Any]) -> tuple[Any, UUID]:
+def _decode(cursor: str, sort: str, kind: Any) -> tuple[Any, UUID]:
     try:
-        sorted_by, text, key = json.loads(urlsafe_b64decode(cursor))
-        value = datetime.fromisoformat(text) if kind is datetime else text
-        if sorted_by != sort or type(value) is not kind or "\0" in text:
+        sorted_by, text, key = CURSOR.validate_json(urlsafe_b64decode(cursor))
+        value = _values_of(kind).validate_python(text)
+        if isinstance(value, datetime):
+            value = value.astimezone(UTC)
+        if sorted_by != sort or "\0" in str(value):
             raise ValueError
-        if isinstance(value, datetime) and value.tzinfo is None:
-            raise ValueError
-        return value, UUID(hex=key)
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, OverflowError):
         raise Problem(
             422,
             "The request is not valid.",
@@ -103,3 +104,9 @@ def _decode(cursor: str, sort: str, kind: type[Any]) -> tuple[Any, UUID]:
                 )
             ],
         ) from None
+    return value, key
+
+
+@cache
+def _values_of(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(AwareDatetime if kind is datetime else kind)

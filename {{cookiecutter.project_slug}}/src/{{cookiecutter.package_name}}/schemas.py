@@ -1,8 +1,11 @@
 """The bases and text types of all request and response bodies."""
 
+import re
 from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, EmailStr, Field, StringConstraints
+
+CONTROL: Final = r"\x00-\x08\x0b\x0c\x0e-\x1f"
 
 # For members of a partial change: optional, yet neither nullable nor with a default in the schema.
 # Read such a body with `model_dump(exclude_unset=True)`.
@@ -22,11 +25,19 @@ class Output(BaseModel):
 
 
 def _printable(value: str) -> str:
-    if any(ord(character) < 32 and character not in "\t\n\r" for character in value):
+    if re.search(f"[{CONTROL}]", value):
         raise ValueError("must not contain control characters")
     return value
 
 
-Text = Annotated[str, AfterValidator(_printable)]
-Line = Annotated[Text, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+# The patterns are for the description only: they say what is checked in another way.
+Text = Annotated[
+    str, AfterValidator(_printable), Field(json_schema_extra={"pattern": f"^[^{CONTROL}]*$"})
+]
+Line = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
+    AfterValidator(_printable),
+    Field(json_schema_extra={"pattern": rf"^[^{CONTROL}]*[^{CONTROL}\s][^{CONTROL}]*$"}),
+]
 Email = Annotated[EmailStr, AfterValidator(str.lower)]

@@ -6,7 +6,6 @@ a header, and must come from our own origin or one that CORS_ORIGINS names.
 
 import hmac
 from typing import Final
-from urllib.parse import urlsplit
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -81,6 +80,7 @@ def check_origin(request: Request, settings: Settings) -> None:
     if site is not None:
         own = site in ("same-origin", "none")
     else:
-        own = origin is not None and urlsplit(origin).netloc == request.headers.get("Host")
+        host = request.headers.get("Host")
+        own = origin in (f"https://{host}", f"http://{host}")
     if not own:
         raise Problem(403, "Requests with a session cookie must come from this site.")

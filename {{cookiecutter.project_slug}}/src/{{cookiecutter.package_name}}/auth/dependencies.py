@@ -29,12 +29,12 @@ cookie = APIKeyCookie(
 )
 
 
-def _auth_tools(request: Request) -> AuthTools:
+async def _auth_tools(request: Request) -> AuthTools:
     tools: AuthTools = request.app.state.auth
     return tools
 
 
-def _client(request: Request) -> ClientInfo:
+async def _client(request: Request) -> ClientInfo:
     return ClientInfo(
         address=request.client.host if request.client else None,
         user_agent=request.headers.get("User-Agent"),

@@ -6,6 +6,7 @@ from typing import Any, Literal
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
@@ -41,8 +42,11 @@ class OAuthRoute(APIRoute):
         async def handle_oauth(request: Request) -> Response:
             try:
                 form = await request.form()
-                if len(form.multi_items()) != len(form):
-                    raise OAuthError("invalid_request", "A parameter is given twice.")
+            except HTTPException as error:
+                raise OAuthError("invalid_request", "The form cannot be read.") from error
+            if len(form.multi_items()) != len(form):
+                raise OAuthError("invalid_request", "A parameter is given twice.")
+            try:
                 return await handle(request)
             except RequestValidationError as error:
                 names = {str(detail["loc"][-1]) for detail in error.errors()}

@@ -27,7 +27,11 @@ def _bounded(value: SecretStr) -> SecretStr:
 
 
 NewPassword = Annotated[
-    SecretStr, Field(min_length=MIN_LENGTH, max_length=MAX_BYTES), AfterValidator(_bounded)
+    SecretStr,
+    Field(
+        min_length=MIN_LENGTH, max_length=MAX_BYTES, json_schema_extra={"pattern": r"^[^\x00]*$"}
+    ),
+    AfterValidator(_bounded),
 ]
 
 
@@ -44,7 +48,7 @@ class Passwords:
     def __init__(self, rounds: int) -> None:
         self.rounds = rounds
         self._limiter = CapacityLimiter(os.cpu_count() or 1)
-        self._unknown = b""
+        self._unknown = bcrypt.gensalt(rounds).decode() + "." * 31  # no password has this hash
 
     async def hash(self, password: str) -> str:
         """Hash a password of at most 72 bytes."""
@@ -54,12 +58,7 @@ class Passwords:
         """Whether the password fits; without a hash (no such user) False after the same time."""
         presented = password.encode()
         fits = len(presented) <= MAX_BYTES and b"\0" not in presented
-        if hashed is None:
-            if not self._unknown:
-                self._unknown = await self._run(self._hash, os.urandom(16).hex().encode())
-            expected = self._unknown
-        else:
-            expected = hashed.encode()
+        expected = (self._unknown if hashed is None else hashed).encode()
         matches = await self._run(bcrypt.checkpw, presented if fits else b"", expected)
         return matches and fits and hashed is not None
 

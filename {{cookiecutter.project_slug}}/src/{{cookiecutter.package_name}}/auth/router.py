@@ -69,8 +69,6 @@ async def revoke_token(
     form: Annotated[RevocationRequest, Form()], session: Session, auth: Auth
 ) -> None:
     """Revocation endpoint (RFC 7009): ends the login of the token; unknown tokens are no error."""
-    if not form.token:
-        raise OAuthError("invalid_request", "token is required.")
     await service.revoke_token(session, auth, form.token)
 
 
@@ -98,7 +96,7 @@ async def create_session(
     return user
 
 
-@browser.delete("/session", status_code=204, responses=problems(401, 403))
+@browser.delete("/session", status_code=204, responses=problems(401, 403, 404))
 async def delete_session(
     response: Response, principal: CurrentPrincipal, session: Session, auth: Auth
 ) -> None:

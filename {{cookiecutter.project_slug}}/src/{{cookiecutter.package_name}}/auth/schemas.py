@@ -13,7 +13,7 @@ class TokenRequest(BaseModel):
     """An access token request (RFC 6749 sections 4.3.2 and 6); unknown parameters are ignored."""
 
     grant_type: str | None = Field(default=None, examples=["password"])
-    username: str | None = Field(default=None, description="The e-mail address.", max_length=254)
+    username: Text | None = Field(default=None, description="The e-mail address.", max_length=254)
     password: SecretStr | None = Field(default=None, max_length=1000)
     refresh_token: str | None = Field(default=None, max_length=200)
     scope: str | None = Field(default=None, description="No scopes are defined.", max_length=200)
@@ -38,9 +38,7 @@ class OAuthErrorBody(Output):
 class RevocationRequest(BaseModel):
     """A revocation request (RFC 7009 section 2.1)."""
 
-    token: str | None = Field(
-        default=None, description="A refresh or access token.", max_length=5000
-    )
+    token: str = Field(description="A refresh or access token.", min_length=1, max_length=5000)
     token_type_hint: str | None = Field(default=None, max_length=200)
 
 

@@ -89,9 +89,18 @@ async def authenticate(
     email = email.strip().lower()
     await limit_address(auth, client, "login")
     account = await _count_attempt(auth, email)
-    user = await session.scalar(select(User).where(User.email == email))
-    matches = await auth.passwords.verify(password, user.password_hash if user else None)
-    if user is None or not matches or not user.is_active:
+    statement = select(User.password_hash).where(User.email == email, User.is_active)
+    password_hash = await session.scalar(statement)
+    await session.commit()  # those who wait for a slow check hold no connection
+    user = None
+    if await auth.passwords.verify(password, password_hash):
+        # Locked, as the account may be changing: the change ends this login, or there is none.
+        user = await session.scalar(
+            select(User)
+            .where(User.email == email, User.password_hash == password_hash, User.is_active)
+            .with_for_update()
+        )
+    if user is None:
         log.info("login failed", address=client.address)
         return None
     await auth.throttle.forget(account)
@@ -254,7 +263,7 @@ async def _open_session(
     login = LoginSession(
         user_id=user.id,
         cookie_hash=cookie_hash,
-        address=client.address,
+        address=(client.address or "")[:45] or None,
         user_agent=(client.user_agent or "")[:300] or None,
         expires_at=now + timedelta(seconds=auth.settings.session_ttl),
     )

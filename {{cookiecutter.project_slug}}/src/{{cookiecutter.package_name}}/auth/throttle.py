@@ -2,6 +2,7 @@
 
 import time
 from collections import OrderedDict, deque
+from collections.abc import Callable
 from ipaddress import IPv6Address, ip_address
 from typing import Protocol
 
@@ -33,15 +34,17 @@ class MemoryThrottle:
 
     Args:
         max_keys: keys kept at most, so that a flood of names cannot fill the memory.
+        clock: tells the time in seconds, and is never put back.
     """
 
-    def __init__(self, max_keys: int = 50_000) -> None:
+    def __init__(self, max_keys: int = 50_000, clock: Callable[[], float] = time.monotonic) -> None:
         self._max_keys = max_keys
+        self._clock = clock
         self._attempts: OrderedDict[str, deque[float]] = OrderedDict()
 
     async def attempt(self, key: str, *, limit: int, window: int) -> float:
         """See `Throttle.attempt`."""
-        now = time.monotonic()
+        now = self._clock()
         attempts = self._attempts.setdefault(key, deque())
         self._attempts.move_to_end(key)
         while len(self._attempts) > self._max_keys:
@@ -78,5 +81,6 @@ def address_key(address: str | None) -> str:
     except ValueError:
         return "unknown"
     if isinstance(parsed, IPv6Address):
-        return parsed.exploded[:19]
+        # A socket for both families shows IPv4 clients as ::ffff:192.0.2.1.
+        return str(parsed.ipv4_mapped or parsed.packed[:8].hex(":", 2))
     return str(parsed)

@@ -16,6 +16,9 @@ from ..settings import Settings
 TYPE: Final = "at+jwt"
 PUBLIC_MEMBERS: Final = ("kty", "use", "alg", "kid", "n", "e", "crv", "x", "y")
 
+# What reading a key set raises when it is not what it should be.
+MALFORMED: Final = (AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+
 
 class InvalidTokenError(Exception):
     """The token is not one of ours, or it has expired."""
@@ -43,15 +46,19 @@ class AccessTokens:
         self._issuer = settings.jwt_issuer
         self._audience = settings.jwt_audience
         self.ttl = settings.access_token_ttl
-        self._jwks = _read_keys(settings)
         try:
-            keys = [jwt.PyJWK(key) for key in self._jwks]
-            self._signing = keys[0]
-            self._keys = {str(key.key_id): key for key in keys}
-            self.issue(uuid4(), uuid4())
-        except (jwt.PyJWTError, IndexError, TypeError, AttributeError) as error:
+            self._jwks = _read_keys(settings)
+            self._signing = jwt.PyJWK(self._jwks[0])
+            self._keys = {key["kid"]: jwt.PyJWK(_verifying(key)) for key in self._jwks}
+            short = any(key.Algorithm.check_key_length(key.key) for key in self._keys.values())
+            if short or len(self._keys) < len(self._jwks):
+                raise ValueError
+            self.verify(self.issue(uuid4(), uuid4()))
+        except (InvalidTokenError, jwt.PyJWTError, *MALFORMED):
+            # What the libraries say may quote the key.
             raise SystemExit(
-                f"JWT_KEYS must begin with a private or symmetric key: {error}"
+                "JWT_KEYS must be a JSON Web Key Set (RFC 7517): the first key private or "
+                "symmetric, each with a kid of its own and as long as its algorithm demands"
             ) from None
 
     def issue(self, user_id: UUID, session_id: UUID) -> str:
@@ -96,25 +103,18 @@ class AccessTokens:
 
     def public_jwks(self) -> dict[str, list[dict[str, str]]]:
         """The public keys (RFC 7517), for others who check our tokens; none when symmetric."""
-        return {
-            "keys": [
-                {name: key[name] for name in PUBLIC_MEMBERS if name in key}
-                for key in self._jwks
-                if key.get("kty") != "oct"
-            ]
-        }
+        return {"keys": [_verifying(key) for key in self._jwks if key["kty"] != "oct"]}
+
+
+def _verifying(key: dict[str, Any]) -> dict[str, Any]:
+    if key["kty"] == "oct":
+        return key
+    return {name: key[name] for name in PUBLIC_MEMBERS if name in key}
 
 
 def _read_keys(settings: Settings) -> list[dict[str, Any]]:
     if settings.jwt_keys is not None:
-        try:
-            keys: list[dict[str, Any]] = json.loads(settings.jwt_keys.get_secret_value())["keys"]
-            if not all(key["kid"] for key in keys):
-                raise ValueError
-        except (ValueError, KeyError, TypeError):
-            raise SystemExit(
-                "JWT_KEYS must be a JSON Web Key Set (RFC 7517) whose keys have a kid"
-            ) from None
+        keys: list[dict[str, Any]] = json.loads(settings.jwt_keys.get_secret_value())["keys"]
         return keys
     secret = settings.secret_key.get_secret_value().encode()
     derived = hmac.digest(secret, b"access tokens", "sha256")

@@ -72,8 +72,9 @@ error that the client sees. Requests with a safe method (RFC 9110 section 9.2.1)
 never wait for the one writer that SQLite allows.
 """
 
+import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -94,8 +95,7 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 def create_engine(settings: Settings) -> AsyncEngine:
     """Make the engine and the folder of the database file; nothing is opened yet."""
     url = make_url(settings.database_url).set(drivername="sqlite+aiosqlite")
-    if url.database and url.database != ":memory:":
-        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    Path(url.database or "").parent.mkdir(parents=True, exist_ok=True)
     engine = create_async_engine(
         url,
         pool_size=settings.database_pool_size,
@@ -114,7 +114,8 @@ def create_engine(settings: Settings) -> AsyncEngine:
 def _configure(connection: Any, _: object) -> None:
     cursor = connection.cursor()
     cursor.execute("PRAGMA foreign_keys = ON")
-    cursor.execute("PRAGMA journal_mode = WAL")
+    with suppress(sqlite3.OperationalError):  # another process is just doing it
+        cursor.execute("PRAGMA journal_mode = WAL")
     cursor.execute("PRAGMA synchronous = NORMAL")
     cursor.close()
 

@@ -30,6 +30,11 @@ class UtcDateTime(TypeDecorator[datetime]):
     impl = DateTime(timezone=True)
     cache_ok = True
 
+    @property
+    def python_type(self) -> type[datetime]:
+        """What values are."""
+        return datetime
+
     def process_bind_param(self, value: datetime | None, _: Dialect) -> datetime | None:
         """Convert to UTC."""
         if value is None:

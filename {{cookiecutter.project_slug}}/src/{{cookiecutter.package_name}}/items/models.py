@@ -30,7 +30,7 @@ class Item(Timestamped, Base):
 
     owner_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
     title: Mapped[str] = mapped_column(String(200))
-    description: Mapped[str | None] = mapped_column(String(5000))
+    description: Mapped[str | None] = mapped_column(String(2000))
     version: Mapped[int] = mapped_column()
 
     tags: Mapped[list[Tag]] = relationship(

@@ -58,7 +58,7 @@ async def read_item(
     """One item of the caller, with its ETag."""
     item = await service.get_item(session, user, item_id)
     headers = {"ETag": service.etag(item), "Cache-Control": "private, no-cache"}
-    if if_none_match is not None and service.matches(if_none_match, item):
+    if if_none_match is not None and service.matches(if_none_match, item, weak=True):
         return Response(status_code=304, headers=headers)
     response.headers.update(headers)
     return item

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, field
 from ..pagination import PageQuery
 from ..schemas import LEFT_OUT, Input, Line, Output, Text
 
-Description = Annotated[Text, StringConstraints(max_length=5000)]
+Description = Annotated[Text, StringConstraints(max_length=2000)]
 TagName = Annotated[
     str, StringConstraints(min_length=1, max_length=50, pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")
 ]

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 {%- if cookiecutter.database == "postgresql" %}
 from sqlalchemy.dialects.postgresql import insert
 {%- else %}
@@ -88,7 +88,10 @@ async def update_item(
     for name, value in changes.items():
         setattr(item, name, value)
     item.updated_at = utcnow()  # a change of the tags alone is a new version, too
-    await _flush(session)
+    try:
+        await session.flush()
+    except StaleDataError:
+        raise _changed() from None
     return item
 
 
@@ -102,26 +105,31 @@ async def delete_item(
     """
     item = await get_item(session, owner, item_id)
     _check_version(item, if_match)
-    await session.delete(item)
-    await _flush(session)
+    # The database deletes what refers to the item. In the order of the ORM, which begins there, a
+    # deletion and a change that run at the same time could wait for each other.
+    deleted = await session.scalar(
+        delete(Item).where(Item.id == item.id, Item.version == item.version).returning(Item.id)
+    )
+    if deleted is None:
+        raise _changed()
 
 
-def matches(header: str, item: Item) -> bool:
-    """Whether If-Match or If-None-Match names the item's version (RFC 9110 section 13.1)."""
+def matches(header: str, item: Item, *, weak: bool = False) -> bool:
+    """Whether If-Match or If-None-Match names the item's version (RFC 9110 section 13.1).
+
+    Args:
+        weak: so does a weak validator, which proxies that compress make of a strong one; it is
+            for If-None-Match only.
+    """
     tags = [tag.strip() for tag in header.split(",")]
+    if weak:
+        tags = [tag.removeprefix("W/") for tag in tags]
     return "*" in tags or etag(item) in tags
 
 
 def _check_version(item: Item, if_match: str | None) -> None:
     if if_match is not None and not matches(if_match, item):
         raise _changed()
-
-
-async def _flush(session: AsyncSession) -> None:
-    try:
-        await session.flush()
-    except StaleDataError:
-        raise _changed() from None
 
 
 def _changed() -> Problem:

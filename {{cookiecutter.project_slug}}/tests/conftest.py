@@ -1,0 +1,253 @@
+"""A real database for every test, which sees nothing of the other tests."""
+
+{% if cookiecutter.database == "postgresql" -%}
+import asyncio
+import os
+import tempfile
+{%- else -%}
+import shutil
+{%- endif %}
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
+from pathlib import Path
+{%- if cookiecutter.database == "postgresql" %}
+from uuid import uuid4
+{%- endif %}
+
+{% if cookiecutter.database == "postgresql" -%}
+import asyncpg
+{% endif -%}
+import pytest
+from fastapi import FastAPI
+from httpx2 import AsyncClient
+{%- if cookiecutter.database == "postgresql" %}
+from sqlalchemy import event, make_url, update
+{%- else %}
+from sqlalchemy import event, update
+{%- endif %}
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+
+from {{ cookiecutter.package_name }} import auth
+from {{ cookiecutter.package_name }}.database import Database
+from {{ cookiecutter.package_name }}.main import create_app
+from {{ cookiecutter.package_name }}.users.models import Role, User
+
+{% if cookiecutter.database == "postgresql" -%}
+from dev import embedded_postgres
+{% endif -%}
+from support import (
+    Account,
+    NewApp,
+    NewDatabase,
+    Register,
+    Server,
+    Statements,
+    migrate,
+    new_account,
+    new_client,
+    serve,
+    settings_for,
+)
+
+{% if cookiecutter.database == "postgresql" %}
+async def execute(server_url: str, statement: str) -> None:
+    """Run a statement that cannot run in a transaction."""
+    connection = await asyncpg.connect(server_url)
+    await connection.execute(statement)
+    await connection.close()
+
+
+def url_of(server_url: str, name: str) -> str:
+    """The URL of another database of the server."""
+    return make_url(server_url).set(database=name).render_as_string(hide_password=False)
+
+
+@pytest.fixture(scope="session")
+def server_url() -> str:
+    """A server on which databases may be made: TEST_DATABASE_URL, or else an embedded one."""
+    if url := os.environ.get("TEST_DATABASE_URL"):
+        return url
+    # One for all workers; not in a folder of pytest's, which other users cannot enter.
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID", uuid4().hex)
+    url = embedded_postgres(Path(tempfile.gettempdir()) / f"postgres-{run}", keep=False)
+    for statement in ("ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()"):
+        asyncio.run(execute(url, statement))
+    return url
+
+
+@pytest.fixture(scope="session")
+def template(server_url: str) -> Iterator[str]:
+    """The name of a migrated database, which is only ever copied."""
+    name = f"test_{uuid4().hex}"
+    asyncio.run(execute(server_url, f'CREATE DATABASE "{name}"'))
+    migrate(settings_for(url_of(server_url, name)))
+    yield name
+    asyncio.run(execute(server_url, f'DROP DATABASE "{name}" WITH (FORCE)'))
+
+
+@pytest.fixture(scope="session")
+def new_database(server_url: str, template: str) -> NewDatabase:
+    """Makes migrated databases: a context that gives the URL of one and drops it at its end."""
+
+    @asynccontextmanager
+    async def new() -> AsyncIterator[str]:
+        name = f"test_{uuid4().hex}"
+        await execute(server_url, f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+        try:
+            yield url_of(server_url, name)
+        finally:
+            await execute(server_url, f'DROP DATABASE "{name}" WITH (FORCE)')
+
+    return new
+{% else %}
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated database, which is only ever copied."""
+    file = tmp_path_factory.mktemp("template") / "app.db"
+    migrate(settings_for(f"sqlite:///{file}"))
+    return file
+
+
+@pytest.fixture(scope="session")
+def new_database(template: Path, tmp_path_factory: pytest.TempPathFactory) -> NewDatabase:
+    """Makes migrated databases: a context that gives the URL of one and deletes it at its end."""
+
+    @asynccontextmanager
+    async def new() -> AsyncIterator[str]:
+        folder = tmp_path_factory.mktemp("database")
+        shutil.copy(template, folder / "app.db")
+        yield f"sqlite:///{folder / 'app.db'}"
+        shutil.rmtree(folder)
+
+    return new
+{% endif %}
+
+@pytest.fixture(scope="session")
+async def database_url(new_database: NewDatabase) -> AsyncIterator[str]:
+    """The database of the tests whose transaction is rolled back."""
+    async with new_database() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+async def shared_database(database_url: str) -> AsyncIterator[Database]:
+    """The engine of these tests."""
+    async with Database(settings_for(database_url)) as database:
+        yield database
+
+
+@pytest.fixture
+async def database(shared_database: Database) -> AsyncIterator[Database]:
+    """A database whose commits are savepoints of a transaction that is rolled back in the end."""
+    async with shared_database.engine.connect() as connection, connection.begin() as transaction:
+        bound = async_sessionmaker(
+            connection, expire_on_commit=False, join_transaction_mode="create_savepoint"
+        )
+        database = Database.__new__(Database)
+        database.engine = shared_database.engine
+        database.reading = database.writing = bound
+        yield database
+        await transaction.rollback()
+
+
+@pytest.fixture
+def new_app(database: Database, database_url: str) -> NewApp:
+    """Makes applications with settings of their own on the database that is rolled back."""
+
+    def new(**changes: object) -> FastAPI:
+        app = create_app(settings_for(database_url, **changes))
+        app.state.database = database
+        return app
+
+    return new
+
+
+@pytest.fixture(scope="session")
+def prepared_app(database_url: str) -> FastAPI:
+    """Made once, as each route takes time at its first request."""
+    return create_app(settings_for(database_url))
+
+
+@pytest.fixture
+def app(prepared_app: FastAPI, database: Database) -> FastAPI:
+    """The application as it starts, on the database that is rolled back; not to be changed."""
+    auth.setup(prepared_app, prepared_app.state.settings)
+    prepared_app.state.database = database
+    return prepared_app
+
+
+@pytest.fixture
+async def live_app(new_database: NewDatabase) -> AsyncIterator[FastAPI]:
+    """The application on a database of its own, for requests that run at the same time."""
+    async with new_database() as url:
+        app = create_app(settings_for(url))
+        async with app.state.database:
+            yield app
+
+
+@pytest.fixture
+async def client(app: FastAPI) -> AsyncIterator[AsyncClient]:
+    """Somebody who is not logged in."""
+    async with new_client(app) as client:
+        yield client
+
+
+@pytest.fixture
+async def session(database: Database) -> AsyncIterator[AsyncSession]:
+    """A look behind the API."""
+    async with database.writing() as session:
+        yield session
+
+
+@pytest.fixture
+def register(app: FastAPI) -> Register:
+    """Registers an account and logs it in."""
+    return partial(new_account, app)
+
+
+@pytest.fixture
+async def member(register: Register) -> Account:
+    """An ordinary user."""
+    return await register()
+
+
+@pytest.fixture
+async def admin(register: Register, session: AsyncSession) -> Account:
+    """An administrator."""
+    account = await register()
+    await session.execute(update(User).where(User.id == account.id).values(role=Role.ADMIN))
+    await session.commit()
+    return account
+
+
+@pytest.fixture(scope="session")
+async def server(
+    new_database: NewDatabase, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Server]:
+    """The service as it runs in production: a process of its own, with its own database."""
+    log = tmp_path_factory.mktemp("server") / "log"
+    async with new_database() as url:
+        settings = settings_for(url, log_format="json", login_attempts_per_address=1_000_000)
+        with serve(settings, log) as server:
+            yield server
+
+
+@pytest.fixture
+def statements(database: Database) -> Statements:
+    """Collects the SQL statements of a block, savepoints aside."""
+
+    @contextmanager
+    def collect() -> Iterator[list[str]]:
+        seen: list[str] = []
+
+        def record(*arguments: object) -> None:
+            if not str(arguments[2]).startswith(("SAVEPOINT", "RELEASE", "ROLLBACK")):
+                seen.append(str(arguments[2]))
+
+        engine = database.engine.sync_engine
+        event.listen(engine, "before_cursor_execute", record)
+        yield seen
+        event.remove(engine, "before_cursor_execute", record)
+
+    return collect

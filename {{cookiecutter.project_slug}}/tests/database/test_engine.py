@@ -1,0 +1,228 @@
+"""Units of work, and what clients see when the database fails."""
+
+import asyncio
+{%- if cookiecutter.database == "postgresql" %}
+import socket
+{%- endif %}
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+{%- if cookiecutter.database == "sqlite" %}
+from pathlib import Path
+{%- endif %}
+
+{% if cookiecutter.database == "postgresql" -%}
+import asyncpg
+import pytest
+{% endif -%}
+from fastapi import FastAPI
+from httpx2 import Response
+from sqlalchemy import Executable, insert, select, text
+
+from {{ cookiecutter.package_name }}.database import Database, Session
+{%- if cookiecutter.database == "postgresql" %}
+from {{ cookiecutter.package_name }}.database.engine import asyncpg_url
+{%- endif %}
+from {{ cookiecutter.package_name }}.items.models import Tag
+from {{ cookiecutter.package_name }}.main import create_app
+
+{% if cookiecutter.database == "postgresql" -%}
+from support import PASSWORD, NewApp, NewDatabase, new_client, settings_for
+{%- else -%}
+from support import NewDatabase, new_client, settings_for
+{%- endif %}
+
+ADD_TAG = insert(Tag).values(name="work")
+
+
+@asynccontextmanager
+async def running(url: str, **settings: object) -> AsyncIterator[FastAPI]:
+    """The application on the database, with a pool of one connection."""
+    app = create_app(settings_for(url, database_pool_size=1, **settings))
+    async with app.state.database:
+        yield app
+
+
+async def request(app: FastAPI, *statements: Executable, method: str = "POST") -> Response:
+    """The answer to a request that executes the statements."""
+
+    async def execute(session: Session) -> None:
+        for statement in statements:
+            await session.execute(statement)
+
+    app.add_api_route(f"/{len(app.routes)}", execute, methods=[method])
+    async with new_client(app) as client:
+        return await client.request(method, f"/{len(app.routes) - 1}")
+
+
+async def tags_of(app: FastAPI) -> list[str]:
+    """The names of all stored tags."""
+    async with app.state.database.session(readonly=True) as session:
+        return list(await session.scalars(select(Tag.name)))
+
+
+def assert_unavailable(response: Response) -> None:
+    """The client is told to come back, and nothing of the cause."""
+    assert response.status_code == 503
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.headers["retry-after"] == "1"
+    assert response.json()["detail"] == "The database does not answer; try again shortly."
+
+
+async def test_failed_commit_is_an_error_that_the_client_sees(live_app: FastAPI) -> None:
+    reference = "REFERENCES parents (id) DEFERRABLE INITIALLY DEFERRED"
+    await request(
+        live_app,
+        text("CREATE TABLE parents (id INTEGER PRIMARY KEY)"),
+        text(f"CREATE TABLE children (id INTEGER {reference})"),
+    )
+
+    response = await request(live_app, text("INSERT INTO children VALUES (1)"))
+
+    assert response.status_code == 500
+    assert response.headers["content-type"] == "application/problem+json"
+    assert "children" not in response.text
+
+
+async def test_error_undoes_what_the_request_did(live_app: FastAPI) -> None:
+    response = await request(live_app, ADD_TAG, text("SELECT nonsense"))
+
+    assert response.status_code == 500
+    assert await tags_of(live_app) == []
+
+
+async def test_safe_requests_store_nothing(live_app: FastAPI) -> None:
+    await request(live_app, ADD_TAG, method="GET")
+    assert await tags_of(live_app) == []
+
+    await request(live_app, ADD_TAG)
+    assert await tags_of(live_app) == ["work"]
+
+
+async def test_concurrent_units_of_work_lose_no_update(new_database: NewDatabase) -> None:
+    async with new_database() as url, Database(settings_for(url)) as database:
+        async with database.session() as session:
+            session.add(Tag(name="0"))
+
+        async def increment() -> None:
+            async with database.session() as session:
+                tag = (await session.scalars(select(Tag).with_for_update())).one()
+                tag.name = str(int(tag.name) + 1)
+
+        await asyncio.gather(*(increment() for _ in range(50)))
+
+        async with database.session(readonly=True) as session:
+            assert (await session.scalars(select(Tag.name))).all() == ["50"]
+
+
+async def test_exhausted_pool_is_unavailable_until_a_connection_is_free(
+    new_database: NewDatabase,
+) -> None:
+    async with new_database() as url, running(url, database_pool_timeout=0.2) as app:
+        async with app.state.database.session(readonly=True) as session:
+            await session.execute(text("SELECT 1"))
+            during = await request(app, ADD_TAG)
+        await request(app, ADD_TAG)
+
+        assert_unavailable(during)
+        assert await tags_of(app) == ["work"]
+
+{% if cookiecutter.database == "postgresql" %}
+async def test_lost_connection_is_unavailable_once(new_database: NewDatabase) -> None:
+    async with new_database() as url, running(url) as app:
+        async with app.state.database.session(readonly=True) as session:
+            pid = await session.scalar(text("SELECT pg_backend_pid()"))
+        operator = await asyncpg.connect(url)
+        await operator.execute("SELECT pg_terminate_backend($1, 10000)", pid)
+        await operator.close()
+
+        assert_unavailable(await request(app, ADD_TAG))
+        assert (await request(app, ADD_TAG)).status_code == 200
+
+
+async def test_unreachable_server_is_unavailable_and_its_password_stays_secret(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        url = f"postgresql://user:{PASSWORD}@127.0.0.1:{closed.getsockname()[1]}/name"
+        async with running(url) as app:
+            response = await request(app, ADD_TAG)
+
+    assert_unavailable(response)
+    log = capsys.readouterr().out
+    assert "database unavailable" in log
+    assert PASSWORD not in log + repr(app.state.settings) + repr(app.state.database.engine)
+
+
+async def test_endless_statement_is_cut_off(new_database: NewDatabase) -> None:
+    async with new_database() as url, running(url, database_statement_timeout=0.01) as app:
+        assert_unavailable(await request(app, text("SELECT pg_sleep(60)")))
+
+
+def failing(sqlstate: str) -> Executable:
+    """A statement that fails in this way."""
+    return text(f"DO $$ BEGIN RAISE EXCEPTION 'x' USING ERRCODE = '{sqlstate}'; END $$")
+
+
+@pytest.mark.parametrize(
+    ("statement", "status"),
+    [
+        (failing("08006"), 503),  # connection failure
+        (failing("40P01"), 503),  # deadlock
+        (failing("53200"), 503),  # out of memory
+        (failing("57P01"), 503),  # shutdown
+        (failing("22001"), 500),  # value too long
+        (select(Tag).where(Tag.name == "\ud800"), 500),  # refused by the driver
+    ],
+)
+async def test_only_errors_that_pass_are_worth_another_try(
+    new_app: NewApp, statement: Executable, status: int
+) -> None:
+    assert (await request(new_app(), statement)).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("given", "used"),
+    [
+        ("postgres://u:p@h:6432/d", "u:p@h:6432/d"),
+        ("postgresql://u:p%40%2F%3A@h/d", "u:p%40%2F%3A@h/d"),
+        ("postgresql+psycopg://u@[::1]/d", "u@[::1]/d"),
+        ("postgres://u:p@/d?host=/run/pg", "u:p@/d?host=%2Frun%2Fpg"),
+        ("postgres://h/d?sslmode=require", "h/d?ssl=require"),
+        ("postgres://h/d?sslmode=verify-full&channel_binding=require", "h/d?ssl=verify-full"),
+        ("postgres://h/d?gssencmode=disable", "h/d"),
+    ],
+)
+def test_url_works_as_platforms_hand_it_out(given: str, used: str) -> None:
+    url = asyncpg_url(given).render_as_string(hide_password=False)
+
+    assert url == f"postgresql+asyncpg://{used}"
+{%- else %}
+async def test_writers_wait_for_writers_only(new_database: NewDatabase) -> None:
+    async with (
+        new_database() as url,
+        running(url, database_busy_timeout=0.05) as app,
+        Database(settings_for(url)) as other,
+    ):
+        async with other.session() as writer:
+            await writer.execute(ADD_TAG)
+            assert_unavailable(await request(app, ADD_TAG))
+            assert await tags_of(app) == []
+
+        async with other.session(readonly=True) as reader:
+            assert (await reader.scalars(select(Tag.name))).all() == ["work"]
+            assert (await request(app, text("DELETE FROM tags"))).status_code == 200
+
+
+async def test_only_errors_that_pass_are_worth_another_try(tmp_path: Path) -> None:
+    folder = tmp_path / "made" / "when-missing"
+    async with running(f"sqlite:///{folder}/app.db") as app:
+        folder.rmdir()
+        unreachable = await request(app, ADD_TAG)
+        folder.mkdir()
+        not_migrated = await request(app, ADD_TAG)
+
+    assert_unavailable(unreachable)
+    assert not_migrated.status_code == 500
+    assert "tags" not in not_migrated.text
+{%- endif %}

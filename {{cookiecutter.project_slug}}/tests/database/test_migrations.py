@@ -1,0 +1,192 @@
+"""The schema, from nothing to the newest and back."""
+
+import asyncio
+import sys
+from collections.abc import Callable
+{%- if cookiecutter.database == "sqlite" %}
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+{%- endif %}
+from typing import Any
+
+{% if cookiecutter.database == "postgresql" -%}
+import asyncpg
+{% endif -%}
+import pytest
+from alembic import command
+{%- if cookiecutter.database == "postgresql" %}
+from sqlalchemy import Connection, event, inspect, text
+from sqlalchemy.ext.asyncio import AsyncSession
+{%- else %}
+from alembic.config import Config
+from sqlalchemy import Connection, event, inspect, select
+{%- endif %}
+
+from {{ cookiecutter.package_name }}.database import Base, Database
+{%- if cookiecutter.database == "sqlite" %}
+from {{ cookiecutter.package_name }}.database.migrations import head_revision
+from {{ cookiecutter.package_name }}.items.models import Item
+from {{ cookiecutter.package_name }}.users.models import User
+{%- endif %}
+
+from support import (
+    Account,
+    NewDatabase,
+    alembic_config,
+    environment_of,
+    read_pages,
+    settings_for,
+)
+{%- if cookiecutter.database == "postgresql" %}
+
+NOWHERE = "postgresql://nowhere/"
+EXPLAIN, SORTED = "EXPLAIN", "Sort"
+WAITING = """
+    SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database
+    WHERE datname = current_database() AND NOT granted
+"""
+{%- else %}
+
+NOWHERE = "sqlite:///nowhere.db"
+EXPLAIN, SORTED = "EXPLAIN QUERY PLAN", "TEMP B-TREE"
+MIGRATION = """
+import sqlalchemy as sa
+from alembic import op
+
+revision, down_revision = "next", "{head}"
+
+
+def upgrade():
+    {change}
+"""
+REPLACE_USERS = """
+    with op.batch_alter_table("users", recreate="always") as users:
+        users.alter_column("password_hash", type_=sa.String(100))
+"""
+{%- endif %}
+
+
+async def run(function: Callable[..., object], *arguments: object) -> None:
+    """Run a command of Alembic, which has an event loop of its own."""
+    await asyncio.to_thread(function, *arguments)
+
+
+async def tables_of(url: str) -> set[str]:
+    """The names of the tables of a database."""
+    async with Database(settings_for(url)) as database, database.engine.connect() as connection:
+        return set(await connection.run_sync(lambda sync: inspect(sync).get_table_names()))
+
+
+async def test_down_and_up_again_is_the_schema_of_the_models(new_database: NewDatabase) -> None:
+    async with new_database() as url:
+        config = alembic_config(settings_for(url))
+
+        await run(command.downgrade, config, "base")
+        assert await tables_of(url) == {"alembic_version"}
+        await run(command.upgrade, config, "head")
+
+        assert await tables_of(url) == {"alembic_version", *Base.metadata.tables}
+        await run(command.check, config)  # raises on a difference
+
+
+async def test_migrations_can_be_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    config = alembic_config(settings_for(NOWHERE))
+
+    await run(command.upgrade, config, "head", True)
+
+    printed = capsys.readouterr().out
+    for table in Base.metadata.tables:
+        assert f"CREATE TABLE {table} " in printed
+
+
+async def test_replicas_may_migrate_at_the_same_time(new_database: NewDatabase) -> None:
+    async with new_database() as url:
+        settings = settings_for(url)
+        await run(command.downgrade, alembic_config(settings), "base")
+
+        async def upgrade() -> int:
+            arguments = ("-m", "alembic", "upgrade", "head")
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, *arguments, env=environment_of(settings)
+            )
+            return await process.wait()
+
+{% if cookiecutter.database == "postgresql" %}        operator = await asyncpg.connect(url)
+        async with operator.transaction():
+            await operator.execute("LOCK alembic_version")
+            upgrades = asyncio.gather(upgrade(), upgrade())
+            while not upgrades.done() and await operator.fetchval(WAITING) < 2:
+                pass  # none gets ahead of the other
+        await operator.close()
+
+        assert list(await upgrades) == [0, 0]
+{%- else %}        assert list(await asyncio.gather(upgrade(), upgrade())) == [0, 0]
+{%- endif %}
+        assert await tables_of(url) == {"alembic_version", *Base.metadata.tables}
+
+
+@pytest.mark.parametrize("sort", ["created_at", "-created_at", "title", "-title"])
+async def test_index_orders_the_list_of_items(
+    member: Account, {% if cookiecutter.database == "postgresql" %}session: AsyncSession, {% endif %}database: Database, sort: str
+) -> None:
+    for title in ("A", "B"):
+        await member.client.post("/api/v1/items", json={"title": title})
+    plans: list[str] = []
+
+    def explain(connection: Connection, *arguments: Any) -> None:
+        _, statement, parameters, *_ = arguments
+        if "FROM items" in statement and not statement.startswith(EXPLAIN):
+            plan = connection.exec_driver_sql(f"{EXPLAIN} {statement}", parameters)
+            plans.append(str(plan.all()))
+{% if cookiecutter.database == "postgresql" %}
+    # The table is too small for the planner to care.
+    await session.execute(text("SET LOCAL enable_seqscan = off"))
+    await session.execute(text("SET LOCAL enable_bitmapscan = off"))
+{%- endif %}
+    event.listen(database.engine.sync_engine, "before_cursor_execute", explain)
+    await read_pages(member.client, "/api/v1/items", sort=sort, limit=1)
+    event.remove(database.engine.sync_engine, "before_cursor_execute", explain)
+
+    assert len(plans) == 2
+    for plan in plans:
+        assert f"ix_items_owner_id_{sort.removeprefix('-')}_id" in plan
+        assert SORTED not in plan
+{%- if cookiecutter.database == "sqlite" %}
+
+
+def with_migration(url: str, folder: Path, change: str) -> Config:
+    """The migrations and a further one, kept in the folder, that makes the change."""
+    (folder / "next.py").write_text(MIGRATION.format(head=head_revision(), change=change))
+    config = alembic_config(settings_for(url))
+    config.set_main_option("path_separator", "newline")
+    config.set_main_option("version_locations", f"migrations/versions\n{folder}")
+    return config
+
+
+@pytest.mark.parametrize(
+    ("change", "outcome"),
+    [
+        (REPLACE_USERS, nullcontext()),
+        ('op.execute("DELETE FROM users")', pytest.raises(RuntimeError, match="row of items")),
+    ],
+)
+async def test_migration_keeps_all_rows_that_refer_to_others(
+    new_database: NewDatabase,
+    tmp_path: Path,
+    change: str,
+    outcome: AbstractContextManager[object],
+) -> None:
+    async with new_database() as url, Database(settings_for(url)) as database:
+        async with database.session() as session:
+            user = User(email="ada@example.com", password_hash="-")
+            session.add(user)
+            await session.flush()
+            session.add(Item(owner_id=user.id, title="Notes"))
+
+        with outcome:
+            await run(command.upgrade, with_migration(url, tmp_path, change), "head")
+
+        async with database.session(readonly=True) as session:
+            assert (await session.scalars(select(User.email))).all() == ["ada@example.com"]
+            assert (await session.scalars(select(Item.title))).all() == ["Notes"]
+{%- endif %}

@@ -1,0 +1,184 @@
+"""What the fixtures and the tests share."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+from alembic import command
+from alembic.config import Config
+from fastapi import FastAPI
+from httpx2 import ASGITransport, AsyncClient, Response
+from pydantic import SecretStr
+from starlette.types import ASGIApp
+
+from {{ cookiecutter.package_name }}.settings import Settings
+
+PASSWORD = "analytical-engine-1843"
+
+
+@dataclass(frozen=True)
+class Account:
+    """A registered user, and a client that carries an access token of theirs."""
+
+    id: UUID
+    email: str
+    client: AsyncClient
+    refresh_token: str
+
+
+@dataclass(frozen=True)
+class Server:
+    """The service in a process of its own."""
+
+    port: int
+    database_url: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    @property
+    def base_url(self) -> str:
+        """Where it is reached."""
+        return f"http://127.0.0.1:{self.port}"
+
+
+# The types of the fixtures that make something.
+NewApp = Callable[..., FastAPI]
+NewDatabase = Callable[[], AbstractAsyncContextManager[str]]
+Register = Callable[..., Awaitable[Account]]
+Statements = Callable[[], AbstractContextManager[list[str]]]
+
+
+def settings_for(database_url: str, **changes: object) -> Settings:
+    """Settings for tests; what the developer's environment and `.env` say does not count."""
+    fields = Settings.model_fields.items()
+    values: dict[str, object] = {name: field.default for name, field in fields} | {
+        "environment": "test",
+        "database_url": database_url,
+        "secret_key": "0123456789-abcdefghijklmnopqrstuvwxyz",
+        "bcrypt_rounds": 4,
+        "login_attempts_per_address": 10_000,
+        "log_level": "WARNING",
+    }
+    return Settings.model_validate(values | changes)
+
+
+def alembic_config(settings: Settings) -> Config:
+    """The migrations of this project, to be run on the database of the settings."""
+    config = Config(toml_file="pyproject.toml")
+    config.attributes["settings"] = settings
+    return config
+
+
+def migrate(settings: Settings, revision: str = "head") -> None:
+    """Upgrade a database."""
+    command.upgrade(alembic_config(settings), revision)
+
+
+def new_client(app: ASGIApp, token: str | None = None) -> AsyncClient:
+    """A client of the application in this process; https, because cookies ask for it."""
+    return AsyncClient(
+        # An unexpected error is to be seen as its client sees it.
+        transport=ASGITransport(app=app, raise_app_exceptions=False),
+        base_url="https://test",
+        headers={"Authorization": f"Bearer {token}"} if token else {},
+    )
+
+
+async def log_in(client: AsyncClient, email: str, password: str = PASSWORD) -> Response:
+    """Ask for tokens with the password grant."""
+    form = {"grant_type": "password", "username": email, "password": password}
+    return await client.post("/api/v1/auth/token", data=form)
+
+
+async def new_account(app: ASGIApp, email: str | None = None) -> Account:
+    """Register somebody and log in."""
+    email = email or f"{uuid4().hex}@example.com"
+    client = new_client(app)
+    created = await client.post("/api/v1/users", json={"email": email, "password": PASSWORD})
+    tokens = (await log_in(client, email)).json()
+    return Account(
+        id=UUID(created.json()["id"]),
+        email=email,
+        client=new_client(app, tokens["access_token"]),
+        refresh_token=tokens["refresh_token"],
+    )
+
+
+async def refresh(client: AsyncClient, refresh_token: str) -> Response:
+    """Ask for tokens with the refresh grant."""
+    form = {"grant_type": "refresh_token", "refresh_token": refresh_token}
+    return await client.post("/api/v1/auth/token", data=form)
+
+
+def pointers(response: Response) -> list[str]:
+    """Which parts of the request a problem is about."""
+    return [error["pointer"] for error in response.json()["errors"]]
+
+
+async def read_pages(client: AsyncClient, path: str, **query: str | int) -> list[list[Any]]:
+    """Follow the cursors of a list from the first page to the last."""
+    pages: list[list[Any]] = []
+    cursor: dict[str, str] = {}
+    while cursor or not pages:
+        page = (await client.get(path, params={**query, **cursor})).json()
+        pages.append(page["items"])
+        cursor = {"cursor": page["next_cursor"]} if page["next_cursor"] else {}
+    return pages
+
+
+def environment_of(settings: Settings) -> dict[str, str]:
+    """The environment that gives another process these settings."""
+
+    def text(value: object) -> str:
+        if isinstance(value, SecretStr):
+            return value.get_secret_value()
+        if isinstance(value, list):
+            return ",".join(value)
+        return "" if value is None else str(value)
+
+    variables = {name.upper(): text(value) for name, value in settings}
+    return os.environ | variables | {"PYTHONPATH": os.pathsep.join(sys.path)}
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Wait for what another process does."""
+    while not condition():
+        time.sleep(0.01)
+
+
+def accepts(port: int) -> bool:
+    """Whether somebody listens on the port of this machine."""
+    with socket.socket() as connection:
+        return connection.connect_ex(("127.0.0.1", port)) == 0
+
+
+@contextmanager
+def serve(settings: Settings, log: Path) -> Iterator[Server]:
+    """Run the service in a process of its own, on a free port, until the block ends.
+
+    Args:
+        log: the file that gets what the process prints.
+    """
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+    command = [sys.executable, "-m", "{{ cookiecutter.package_name }}.cli", "run"]
+    environment = environment_of(settings.model_copy(update={"port": port}))
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(command, env=environment, stdout=output, stderr=output) as process,  # noqa: S603
+    ):
+        try:
+            until(lambda: accepts(port) or process.poll() is not None)
+            assert process.poll() is None, log.read_text()
+            yield Server(port, settings.database_url, process, log)
+        finally:
+            process.terminate()

@@ -1,0 +1,116 @@
+"""Errors as clients see them: problems (RFC 9457) that tell nothing of the inside."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from httpx2 import AsyncClient, Response
+from starlette.responses import StreamingResponse
+
+from {{ cookiecutter.package_name }}.http import SECURITY_HEADERS
+
+from support import NewApp, new_client
+
+
+def problem(response: Response, status: int) -> dict[str, Any]:
+    """The problem in a response, after a check of what all of them have."""
+    assert response.status_code == status
+    assert response.headers["content-type"] == "application/problem+json"
+    assert SECURITY_HEADERS.items() <= dict(response.headers).items()
+    body: dict[str, Any] = response.json()
+    assert (body["type"], body["status"]) == ("about:blank", status)
+    assert body["request_id"] == response.headers["x-request-id"]
+    return body
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "title", "headers"),
+    [
+        ("GET", "/api/v1/nowhere", 404, "Not Found", {}),
+        ("TRACE", "/api/v1/items", 405, "Method Not Allowed", {"allow": "GET, POST"}),
+        ("TRACE", "/health/live", 405, "Method Not Allowed", {"allow": "GET"}),
+        ("GET", "/api/v1/users/me", 401, "Unauthorized", {"www-authenticate": "Bearer"}),
+    ],
+)
+async def test_refusal_is_a_problem(
+    client: AsyncClient, method: str, path: str, status: int, title: str, headers: dict[str, str]
+) -> None:
+    response = await client.request(method, path)
+
+    assert problem(response, status)["title"] == title
+    assert headers.items() <= dict(response.headers).items()
+
+
+async def test_invalid_members_are_pointed_at_and_not_repeated(client: AsyncClient) -> None:
+    sent = {"email": "nobody", "password": "hunter2", "a/b~c": "hunter2"}
+
+    response = await client.post("/api/v1/users", json=sent)
+
+    pointers = [error["pointer"] for error in problem(response, 422)["errors"]]
+    assert pointers == ["/body/email", "/body/password", "/body/a~1b~0c"]
+    assert "hunter2" not in response.text
+
+
+@pytest.mark.parametrize(("content", "status"), [(b'{"email": ', 422), (b'"\xff"', 400)])
+async def test_body_that_is_no_json(client: AsyncClient, content: bytes, status: int) -> None:
+    headers = {"Content-Type": "application/json"}
+
+    response = await client.post("/api/v1/users", content=content, headers=headers)
+
+    problem(response, status)
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_body_that_is_too_large(new_app: NewApp, chunked: bool) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(11):
+            yield b"0123456789"
+
+    client = new_client(new_app(max_body_size=100))
+
+    response = await client.post("/api/v1/users", content=chunks() if chunked else b"0" * 101)
+
+    assert ("content-length" in response.request.headers) is not chunked
+    problem(response, 413)
+
+
+async def test_host_that_is_not_trusted(new_app: NewApp) -> None:
+    client = new_client(new_app(allowed_hosts=["api.example"]))
+
+    for host in ("api.example", "api.example:8443"):
+        assert (await client.get("/health/live", headers={"Host": host})).status_code == 200
+    for host in ("evil.example", "api.example.evil", ""):
+        problem(await client.get("/health/live", headers={"Host": host}), 400)
+
+
+@pytest.mark.parametrize(
+    ("debug", "detail"), [(False, None), (True, "RuntimeError: SELECT password FROM vault")]
+)
+async def test_unexpected_error_tells_its_cause_only_while_debugging(
+    new_app: NewApp, debug: bool, detail: str | None
+) -> None:
+    app = new_app(debug=debug, cors_origins=["https://app.example"])
+
+    @app.get("/fail")
+    async def fail() -> None:
+        raise RuntimeError("SELECT password FROM vault")
+
+    response = await new_client(app).get("/fail", headers={"Origin": "https://app.example"})
+
+    assert problem(response, 500).get("detail") == detail
+    assert response.text.count("vault") == debug
+    assert "Traceback" not in response.text
+    assert response.headers["access-control-allow-origin"] == "https://app.example"
+
+
+async def test_error_after_the_start_of_an_answer_adds_nothing_to_it(app: FastAPI) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        yield b"begun"
+        raise RuntimeError
+
+    app.add_api_route("/stream", lambda: StreamingResponse(chunks()))
+
+    response = await new_client(app).get("/stream")
+
+    assert (response.status_code, response.text) == (200, "begun")

@@ -1,0 +1,72 @@
+"""What every exchange has: a request id, security headers, and who may read the answer."""
+
+import pytest
+from httpx2 import AsyncClient
+
+from {{ cookiecutter.package_name }}.http import SECURITY_HEADERS
+
+from support import NewApp, new_client
+
+ORIGIN = "https://app.example"
+PREFLIGHT = {
+    "Access-Control-Request-Method": "PATCH",
+    "Access-Control-Request-Headers": "authorization, content-type, if-match, x-csrf-token",
+}
+
+
+@pytest.mark.parametrize("path", ["/health/live", "/nowhere", "/docs", "/api/v1/users/me"])
+@pytest.mark.parametrize("presented", ["0123-abcd_EF.gh", "f" * 128])
+async def test_request_id_of_the_caller_is_kept(
+    client: AsyncClient, path: str, presented: str
+) -> None:
+    response = await client.get(path, headers={"X-Request-ID": presented})
+
+    assert response.headers["x-request-id"] == presented
+
+
+@pytest.mark.parametrize("presented", ["", "short", "f" * 129, '"},{"a":"b'])
+async def test_request_id_is_made_when_there_is_no_usable_one(
+    client: AsyncClient, presented: str
+) -> None:
+    headers = {"X-Request-ID": presented}
+    ids = [(await client.get("/nowhere", headers=headers)).headers["x-request-id"] for _ in "ab"]
+
+    assert len(set(ids)) == 2
+    assert all(len(request_id) == 32 and request_id.isalnum() for request_id in ids)
+
+
+@pytest.mark.parametrize("environment", ["local", "test", "production"])
+async def test_security_headers(new_app: NewApp, environment: str) -> None:
+    client = new_client(new_app(environment=environment, bcrypt_rounds=10))
+
+    headers = dict((await client.get("/health/live")).headers)
+
+    assert SECURITY_HEADERS.items() <= headers.items()
+    assert ("strict-transport-security" in headers) is (environment == "production")
+
+
+@pytest.mark.parametrize(
+    ("named", "origin", "allowed"),
+    [
+        ([ORIGIN], ORIGIN, ORIGIN),
+        ([ORIGIN], f"{ORIGIN}.evil", None),
+        ([ORIGIN], "http://app.example", None),
+        ([ORIGIN], "null", None),
+        ([], ORIGIN, None),
+    ],
+)
+async def test_only_named_origins_may_read_answers_and_errors(
+    new_app: NewApp, named: list[str], origin: str, allowed: str | None
+) -> None:
+    client = new_client(new_app(cors_origins=named))
+    client.headers["Origin"] = origin
+
+    for response in (
+        await client.get("/health/live"),
+        await client.get("/nowhere"),
+        await client.options("/api/v1/users/me", headers=PREFLIGHT),
+    ):
+        assert response.headers.get("access-control-allow-origin") == allowed
+        assert not allowed or response.headers["access-control-allow-credentials"] == "true"
+        assert not named or "Origin" in response.headers["vary"]
+        assert "x-request-id" in response.headers

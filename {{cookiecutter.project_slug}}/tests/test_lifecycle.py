@@ -1,0 +1,75 @@
+"""Start and stop of the service, as real processes."""
+
+import json
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.types import Message
+
+from {{ cookiecutter.package_name }}.main import create_app
+
+from support import PASSWORD, NewDatabase, accepts, serve, settings_for, until
+
+BODY = json.dumps({"email": "ada@example.com", "password": PASSWORD}).encode()
+HEAD = (
+    "POST /api/v1/users HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    f"Content-Length: {len(BODY)}\r\nExpect: 100-continue\r\nX-Forwarded-For: 203.0.113.9\r\n\r\n"
+).encode()
+
+
+@pytest.mark.parametrize(
+    ("processes", "proxies", "address"),
+    [(1, "127.0.0.1", "203.0.113.9"), (2, "192.0.2.1", "127.0.0.1")],
+)
+async def test_stopping_finishes_the_requests_that_run(
+    new_database: NewDatabase, tmp_path: Path, processes: int, proxies: str, address: str
+) -> None:
+    def logged(message: str) -> list[dict[str, Any]]:
+        text = (tmp_path / "log").read_text(encoding="utf-8")
+        lines = [json.loads(line) for line in text.splitlines(keepends=True) if line[-1] == "\n"]
+        return [line for line in lines if line["message"] == message]
+
+    options: dict[str, object] = {"web_concurrency": processes, "forwarded_allow_ips": proxies}
+    async with new_database() as url:
+        settings = settings_for(url, log_format="json", log_level="INFO", **options)
+        with (
+            serve(settings, tmp_path / "log") as server,
+            socket.create_connection(("127.0.0.1", server.port)) as connection,
+        ):
+            until(lambda: len(logged("Application startup complete.")) == processes)
+            connection.sendall(HEAD)
+            assert connection.recv(1000).startswith(b"HTTP/1.1 100 ")  # waits for the body
+
+            server.process.terminate()
+            until(lambda: len(logged("Shutting down")) == processes)
+            if processes == 1:  # of several, the parent holds the socket until they have finished
+                until(lambda: not accepts(server.port))
+            connection.sendall(BODY)
+
+            assert connection.recv(1000).startswith(b"HTTP/1.1 201 ")
+            assert server.process.wait() == 0
+    assert len(logged("Application shutdown complete.")) == processes
+    # An address that somebody claims counts only when a trusted proxy says so.
+    assert [line["client.ip"] for line in logged("request")] == [address]
+
+
+async def test_pool_is_closed_in_the_end(database_url: str) -> None:
+    app = create_app(settings_for(database_url))
+    pool = app.state.database.engine.pool
+    incoming: list[Message] = [{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}]
+    outgoing: list[str] = []
+
+    async def receive() -> Message:
+        async with app.state.database.session(readonly=True) as session:
+            await session.connection()
+        return incoming.pop(0)
+
+    async def send(message: Message) -> None:
+        outgoing.append(message["type"])
+
+    await app({"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}, receive, send)
+
+    assert outgoing == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+    assert pool.checkedin() == 0

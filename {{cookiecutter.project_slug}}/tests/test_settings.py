@@ -1,0 +1,110 @@
+"""Settings: what is refused, and where each is explained."""
+
+import re
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+from pydantic.fields import FieldInfo
+
+from {{ cookiecutter.package_name }}.settings import DEVELOPMENT_SECRET, Settings, load_settings
+
+PROJECT = Path(__file__).parent.parent
+STRONG = "0123456789-abcdefghijklmnopqrstuvwxyz"
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
+    """Everything that production needs, no more, and no `.env`."""
+    monkeypatch.chdir(tmp_path)
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.setenv("SECRET_KEY", STRONG)
+{%- if cookiecutter.database == "postgresql" %}
+    monkeypatch.setenv("DATABASE_URL", "postgresql://user:hunter2@db/name")
+{%- endif %}
+    return monkeypatch
+
+
+def test_complete_environment_is_taken_for_production(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("ALLOWED_HOSTS", "api.example, www.example,")
+    environment.setenv("JWT_KEYS", '{"keys": ["hunter2"]}')
+
+    settings = load_settings()
+
+    assert settings.environment == "production"
+    assert settings.allowed_hosts == ["api.example", "www.example"]
+    assert STRONG not in repr(settings)
+    assert "hunter2" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "sentence"),
+    [
+        ("SECRET_KEY", DEVELOPMENT_SECRET, "is not set; production needs at least 32 random"),
+        ("SECRET_KEY", "", "is not set; production needs at least 32 random"),
+        ("SECRET_KEY", STRONG[:31], "is too weak; production needs at least 32 random"),
+        ("SECRET_KEY", "0123456" * 5, "is too weak; production needs at least 32 random"),
+        ("SECRET_KEY", f"Change-Me-{STRONG}", "is a placeholder; production needs at least 32"),
+        ("DEBUG", "true", "must be false in production"),
+        ("CORS_ORIGINS", "https://app.example, *", "must name the origins in production, not *"),
+        ("BCRYPT_ROUNDS", "9", "must be at least 10 in production"),
+        ("ENVIRONMENT", "staging", "Input should be 'local', 'test' or 'production'"),
+{%- if cookiecutter.database == "postgresql" %}
+        ("DATABASE_URL", "", "is missing"),
+{%- endif %}
+    ],
+)
+def test_unsafe_value_is_refused_by_name(
+    environment: pytest.MonkeyPatch, variable: str, value: str, sentence: str
+) -> None:
+    environment.setenv(variable, value)
+    environment.setenv("PORT", "http")
+
+    with pytest.raises(SystemExit) as refusal:
+        load_settings()
+
+    said = sorted(str(refusal.value).splitlines(), key=lambda line: line.startswith("PORT "))
+    assert said[0].startswith(f"{variable} {sentence}")
+    assert said[1].startswith("PORT Input should be a valid integer")
+    assert len(said) == 2
+    assert not value or value not in said[0]
+
+
+def test_local_work_needs_no_safety_and_the_environment_wins(
+    environment: pytest.MonkeyPatch,
+) -> None:
+    file = "ENVIRONMENT=local\nDEBUG=true\nCORS_ORIGINS=*\nBCRYPT_ROUNDS=4\nPORT=1\nOTHER=1\n"
+    Path(".env").write_text(file, encoding="utf-8")
+    environment.setenv("PORT", "8001")
+    environment.delenv("SECRET_KEY")
+
+    settings = load_settings()
+
+    assert (settings.debug, settings.cors_origins, settings.port) == (True, ["*"], 8001)
+
+
+def default_of(field: FieldInfo) -> str:
+    """The default as it is written in an environment, or when there must be a value."""
+    if field.is_required():
+        return "required"
+    if isinstance(field.default, SecretStr):
+        return "required in production"
+    if isinstance(field.default, list):
+        return ",".join(field.default)
+    if isinstance(field.default, bool):
+        return str(field.default).lower()
+    return "" if field.default is None else str(field.default)
+
+
+def test_every_variable_is_explained_with_its_default() -> None:
+    fields = {name.upper(): field for name, field in Settings.model_fields.items()}
+    example = (PROJECT / ".env.example").read_text(encoding="utf-8")
+    readme = (PROJECT / "README.md").read_text(encoding="utf-8")
+    section = readme.partition("\n## Settings\n")[2].partition("\n## ")[0]
+
+    rows = re.findall(r"^\| `([A-Z_]+)` \| `?(.*?)`? \| (.*) \|$", section, re.MULTILINE)
+    assert rows == [(name, default_of(f), f.description) for name, f in fields.items()]
+    assert re.findall("^(?:# )?([A-Z_]+)=", example, re.MULTILINE) == list(fields)
+    for name, value in re.findall("^# ([A-Z_]+)=(.*)$", example, re.MULTILINE):
+        assert default_of(fields[name]) in (value, "required")

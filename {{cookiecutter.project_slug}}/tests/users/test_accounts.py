@@ -1,0 +1,146 @@
+"""Making an account, and what its owner does with it."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from httpx2 import AsyncClient
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from {{ cookiecutter.package_name }}.auth.models import LoginSession, RefreshToken
+from {{ cookiecutter.package_name }}.items.models import Item
+from {{ cookiecutter.package_name }}.users.models import User
+
+from support import PASSWORD, Account, Register, log_in, new_client, pointers, refresh
+
+USERS = "/api/v1/users"
+ME = "/api/v1/users/me"
+NEW_PASSWORD = "difference-engine-1822"
+
+
+async def test_account_is_made_and_shown_without_its_password(
+    client: AsyncClient, session: AsyncSession
+) -> None:
+    body = {"email": "Ada@Example.com", "password": PASSWORD, "full_name": " Ada "}
+
+    response = await client.post(USERS, json=body)
+
+    assert response.status_code == 201
+    user = response.json()
+    times = {"created_at": user["created_at"], "updated_at": user["updated_at"]}
+    assert user == times | {
+        "id": user["id"],
+        "email": "ada@example.com",
+        "full_name": "Ada",
+        "role": "user",  # though nobody was there before
+        "is_active": True,
+    }
+    assert PASSWORD not in (await session.scalars(select(User.password_hash))).one()
+
+
+async def test_email_has_one_account_in_any_case_and_at_any_time(live_app: FastAPI) -> None:
+    async with new_client(live_app) as client:
+        responses = await asyncio.gather(
+            *(
+                client.post(USERS, json={"email": email, "password": PASSWORD})
+                for email in ("ada@example.com", "ADA@example.com", "Ada@Example.COM")
+            )
+        )
+
+    assert sorted(response.status_code for response in responses) == [201, 409, 409]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"email": "nobody", "full_name": " "},
+        {"email": None, "full_name": "a" * 201},
+        {"email": f"{'a' * 250}@example.com", "full_name": "\x1b[31m"},
+        {"password": "too-short", "role": "admin", "is_active": True},
+        {"password": "123qweasdzxc"},  # a common one
+        {"password": "ada.lovelace@example.com"},
+        {"password": "ä" * 37},
+    ],
+)
+async def test_unusable_registration_names_the_wrong_members(
+    client: AsyncClient, change: dict[str, Any]
+) -> None:
+    body = {"email": "ada.lovelace@example.com", "password": PASSWORD} | change
+
+    response = await client.post(USERS, json=body)
+
+    assert response.status_code == 422
+    assert sorted(pointers(response)) == sorted(f"/body/{name}" for name in change)
+
+
+async def test_profile_changes_what_is_sent_and_keeps_the_rest(member: Account) -> None:
+    created = (await member.client.get(ME)).json()
+
+    named = (await member.client.patch(ME, json={"full_name": "Ada"})).json()
+    kept = (await member.client.patch(ME, json={})).json()
+    cleared = (await member.client.patch(ME, json={"full_name": None})).json()
+
+    assert named == kept == created | {"full_name": "Ada", "updated_at": named["updated_at"]}
+    assert cleared["full_name"] is None
+    assert (await member.client.get(ME)).json() == cleared
+
+
+async def test_profile_change_reaches_nothing_else(member: Account) -> None:
+    body = {"email": "a@example.com", "role": "admin", "is_active": True, "password": PASSWORD}
+
+    response = await member.client.patch(ME, json=body)
+
+    assert (response.status_code, pointers(response)) == (422, [f"/body/{name}" for name in body])
+
+
+async def test_new_password_replaces_the_old_and_ends_every_session(
+    client: AsyncClient, member: Account
+) -> None:
+    body = {"current_password": PASSWORD, "new_password": NEW_PASSWORD}
+
+    response = await member.client.put(f"{ME}/password", json=body)
+
+    assert response.status_code == 204
+    assert (await refresh(client, member.refresh_token)).json()["error"] == "invalid_grant"
+    assert (await log_in(client, member.email)).json()["error"] == "invalid_grant"
+    assert (await log_in(client, member.email, NEW_PASSWORD)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("current", "new", "status", "pointer"),
+    [
+        ("not-my-password", NEW_PASSWORD, 403, "/body/current_password"),
+        (PASSWORD, "too-short", 422, "/body/new_password"),
+        (PASSWORD, "Qwerty123456", 422, "/body/new_password"),
+    ],
+)
+async def test_refused_password_changes_nothing(
+    client: AsyncClient, member: Account, current: str, new: str, status: int, pointer: str
+) -> None:
+    body = {"current_password": current, "new_password": new}
+
+    response = await member.client.put(f"{ME}/password", json=body)
+
+    assert (response.status_code, pointers(response)) == (status, [pointer])
+    assert (await log_in(client, member.email)).status_code == 200
+    assert (await refresh(client, member.refresh_token)).status_code == 200
+
+
+async def test_deleted_account_leaves_nothing_behind(
+    member: Account, register: Register, session: AsyncSession
+) -> None:
+    other = await register()
+    for account in (member, other):
+        await account.client.post("/api/v1/items", json={"title": "Notes", "tags": ["work"]})
+
+    refused = await member.client.request("DELETE", ME, json={"password": "not-my-password"})
+    deleted = await member.client.request("DELETE", ME, json={"password": PASSWORD})
+
+    assert (refused.status_code, deleted.status_code) == (403, 204)
+    assert (await member.client.get(ME)).status_code == 401
+    assert (await session.scalars(select(Item.owner_id))).all() == [other.id]
+    assert (await session.scalars(select(LoginSession.user_id))).all() == [other.id]
+    assert await session.scalar(select(func.count(RefreshToken.token_hash))) == 1
+    assert (await register(member.email)).id != member.id

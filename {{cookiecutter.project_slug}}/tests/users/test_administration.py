@@ -1,0 +1,140 @@
+"""What administrators do with all accounts."""
+
+from itertools import chain
+from operator import itemgetter
+from uuid import uuid4
+
+import pytest
+from httpx2 import AsyncClient
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from {{ cookiecutter.package_name }}.users.models import User
+
+from support import Account, log_in, pointers, read_pages, refresh
+
+USERS = "/api/v1/users"
+
+
+@pytest.fixture
+async def crowd(session: AsyncSession) -> list[User]:
+    """Accounts whose e-mails and names look alike."""
+    users = [
+        User(email="ann_a@example.com", full_name="Ann 100%", password_hash="-"),
+        User(email="annxa@example.com", full_name="Ann Other", password_hash="-"),
+        User(email="bob@example.com", full_name=None, password_hash="-", is_active=False),
+        User(email="carl@example.com", full_name="Carl\\Ann", password_hash="-"),
+    ]
+    session.add_all(users)
+    await session.commit()
+    return users
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", ""), ("GET", "/{id}"), ("PATCH", "/{id}")])
+async def test_only_administrators_see_accounts(member: Account, method: str, path: str) -> None:
+    response = await member.client.request(method, USERS + path.format(id=member.id), json={})
+
+    assert response.status_code == 403
+
+
+@pytest.mark.usefixtures("crowd")
+@pytest.mark.parametrize("sort", ["created_at", "email"])
+@pytest.mark.parametrize("descending", [False, True])
+async def test_list_is_complete_and_in_order(admin: Account, sort: str, descending: bool) -> None:
+    order = f"-{sort}" if descending else sort
+
+    pages = await read_pages(admin.client, USERS, limit=2, sort=order)
+
+    assert [len(page) for page in pages] == [2, 2, 1]
+    users = list(chain(*pages))
+    assert users == sorted(users, key=itemgetter(sort), reverse=descending)
+    assert len({user["id"] for user in users}) == 5
+
+
+@pytest.mark.usefixtures("crowd")
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ({"q": "BOB@example"}, ["bob"]),
+        ({"q": "oTHER"}, ["annxa"]),
+        ({"q": "ann_a"}, ["ann_a"]),
+        ({"q": "0%"}, ["ann_a"]),
+        ({"q": "l\\a"}, ["carl"]),
+        ({"q": "nobody"}, []),
+        ({"is_active": "false"}, ["bob"]),
+        ({"q": "ann", "is_active": "true", "role": "user"}, ["ann_a", "annxa", "carl"]),
+        ({"q": "ann", "role": "admin"}, []),
+    ],
+)
+async def test_list_can_be_searched(
+    admin: Account, query: dict[str, str], found: list[str]
+) -> None:
+    response = await admin.client.get(USERS, params=query | {"sort": "email"})
+
+    assert [user["email"].partition("@")[0] for user in response.json()["items"]] == found
+
+
+async def test_account_is_read_and_changed(admin: Account, crowd: list[User]) -> None:
+    url = f"{USERS}/{crowd[0].id}"
+    changes = {"email": "ann@example.com", "full_name": None, "role": "admin", "is_active": True}
+    before = (await admin.client.get(url)).json()
+
+    response = await admin.client.patch(url, json=changes | {"email": "ANN@example.com"})
+
+    assert response.json() == before | changes | {"updated_at": response.json()["updated_at"]}
+    assert (await admin.client.get(url)).json() == response.json()
+
+
+async def test_unknown_account_is_not_found_and_a_taken_email_refused(
+    admin: Account, crowd: list[User]
+) -> None:
+    unknown = await admin.client.patch(f"{USERS}/{uuid4()}", json={})
+    taken = await admin.client.patch(
+        f"{USERS}/{crowd[0].id}", json={"email": crowd[1].email.upper()}
+    )
+
+    assert (unknown.status_code, taken.status_code) == (404, 409)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"email": None, "role": None, "is_active": None},
+        {"email": "nobody", "full_name": " ", "role": "king", "is_active": "no", "password": "-"},
+    ],
+)
+async def test_unusable_change_names_the_wrong_members(
+    admin: Account, crowd: list[User], change: dict[str, object]
+) -> None:
+    response = await admin.client.patch(f"{USERS}/{crowd[0].id}", json=change)
+
+    assert (response.status_code, pointers(response)) == (422, [f"/body/{name}" for name in change])
+
+
+async def test_promoted_user_is_an_administrator_at_once(admin: Account, member: Account) -> None:
+    await admin.client.patch(f"{USERS}/{member.id}", json={"role": "admin"})
+
+    assert (await member.client.get(USERS)).status_code == 200
+
+
+async def test_deactivated_user_is_out_at_once_and_for_good(
+    client: AsyncClient, admin: Account, member: Account
+) -> None:
+    url = f"{USERS}/{member.id}"
+
+    await admin.client.patch(url, json={"is_active": False})
+
+    assert (await member.client.get(f"{USERS}/me")).status_code == 401
+    assert (await log_in(client, member.email)).json()["error"] == "invalid_grant"
+    await admin.client.patch(url, json={"is_active": True})
+    assert (await refresh(client, member.refresh_token)).json()["error"] == "invalid_grant"
+    assert (await log_in(client, member.email)).status_code == 200
+
+
+@pytest.mark.parametrize("change", [{"role": "user"}, {"is_active": False}])
+async def test_administrators_cannot_lock_themselves_out(
+    admin: Account, change: dict[str, object]
+) -> None:
+    url = f"{USERS}/{admin.id}"
+
+    assert (await admin.client.patch(url, json=change)).status_code == 409
+    assert (await admin.client.patch(url, json={"full_name": "Root"})).status_code == 200
