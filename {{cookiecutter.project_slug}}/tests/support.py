@@ -22,6 +22,8 @@ from starlette.types import ASGIApp
 from {{ cookiecutter.package_name }}.settings import Settings
 
 PASSWORD = "analytical-engine-1843"
+# The URL of a database that nobody connects to.
+NOWHERE = "{% if cookiecutter.database == "postgresql" %}postgresql://nowhere/none{% else %}sqlite:///nowhere.db{% endif %}"
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,12 @@ class Server:
     def base_url(self) -> str:
         """Where it is reached."""
         return f"http://127.0.0.1:{self.port}"
+
+    def until(self, condition: Callable[[], object]) -> None:
+        """Wait for something that the process does."""
+        while not condition():
+            assert self.process.poll() is None, self.log.read_text(encoding="utf-8")
+            time.sleep(0.01)
 
 
 # The types of the fixtures that make something.
@@ -148,12 +156,6 @@ def environment_of(settings: Settings) -> dict[str, str]:
     return os.environ | variables | {"PYTHONPATH": os.pathsep.join(sys.path)}
 
 
-def until(condition: Callable[[], object]) -> None:
-    """Wait for what another process does."""
-    while not condition():
-        time.sleep(0.01)
-
-
 def accepts(port: int) -> bool:
     """Whether somebody listens on the port of this machine."""
     with socket.socket() as connection:
@@ -170,15 +172,16 @@ def serve(settings: Settings, log: Path) -> Iterator[Server]:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
-    command = [sys.executable, "-m", "{{ cookiecutter.package_name }}.cli", "run"]
+    module = "{{ cookiecutter.package_name }}.cli"
+    command = [sys.executable, "-m", module, "run"]
     environment = environment_of(settings.model_copy(update={"port": port}))
     with (
         log.open("wb") as output,
         subprocess.Popen(command, env=environment, stdout=output, stderr=output) as process,  # noqa: S603
     ):
+        server = Server(port, settings.database_url, process, log)
         try:
-            until(lambda: accepts(port) or process.poll() is not None)
-            assert process.poll() is None, log.read_text()
-            yield Server(port, settings.database_url, process, log)
+            server.until(lambda: accepts(port))
+            yield server
         finally:
             process.terminate()

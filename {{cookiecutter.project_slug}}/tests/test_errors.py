@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 from fastapi import FastAPI
-from httpx2 import AsyncClient, Response
+from httpx2 import ASGITransport, AsyncClient, Response
 from starlette.responses import StreamingResponse
 
 from {{ cookiecutter.package_name }}.http import SECURITY_HEADERS
 
-from support import NewApp, new_client
+from support import NewApp, new_client, pointers
 
 
 def problem(response: Response, status: int) -> dict[str, Any]:
@@ -47,8 +47,8 @@ async def test_invalid_members_are_pointed_at_and_not_repeated(client: AsyncClie
 
     response = await client.post("/api/v1/users", json=sent)
 
-    pointers = [error["pointer"] for error in problem(response, 422)["errors"]]
-    assert pointers == ["/body/email", "/body/password", "/body/a~1b~0c"]
+    problem(response, 422)
+    assert pointers(response) == ["/body/email", "/body/password", "/body/a~1b~0c"]
     assert "hunter2" not in response.text
 
 
@@ -76,11 +76,11 @@ async def test_body_that_is_too_large(new_app: NewApp, chunked: bool) -> None:
 
 
 async def test_host_that_is_not_trusted(new_app: NewApp) -> None:
-    client = new_client(new_app(allowed_hosts=["api.example"]))
+    client = new_client(new_app(allowed_hosts=["api.example", "www.other.example"]))
 
     for host in ("api.example", "api.example:8443"):
         assert (await client.get("/health/live", headers={"Host": host})).status_code == 200
-    for host in ("evil.example", "api.example.evil", ""):
+    for host in ("evil.example", "other.example", ""):
         problem(await client.get("/health/live", headers={"Host": host}), 400)
 
 
@@ -104,13 +104,13 @@ async def test_unexpected_error_tells_its_cause_only_while_debugging(
     assert response.headers["access-control-allow-origin"] == "https://app.example"
 
 
-async def test_error_after_the_start_of_an_answer_adds_nothing_to_it(app: FastAPI) -> None:
+async def test_error_after_the_start_of_an_answer_is_left_to_the_server(app: FastAPI) -> None:
     async def chunks() -> AsyncIterator[bytes]:
         yield b"begun"
-        raise RuntimeError
+        raise LookupError
 
     app.add_api_route("/stream", lambda: StreamingResponse(chunks()))
+    client = AsyncClient(transport=ASGITransport(app), base_url="https://test")
 
-    response = await new_client(app).get("/stream")
-
-    assert (response.status_code, response.text) == (200, "begun")
+    with pytest.raises(LookupError):
+        await client.get("/stream")

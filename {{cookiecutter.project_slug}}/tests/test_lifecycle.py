@@ -10,7 +10,7 @@ from starlette.types import Message
 
 from {{ cookiecutter.package_name }}.main import create_app
 
-from support import PASSWORD, NewDatabase, accepts, serve, settings_for, until
+from support import PASSWORD, NewDatabase, accepts, serve, settings_for
 
 BODY = json.dumps({"email": "ada@example.com", "password": PASSWORD}).encode()
 HEAD = (
@@ -36,16 +36,16 @@ async def test_stopping_finishes_the_requests_that_run(
         settings = settings_for(url, log_format="json", log_level="INFO", **options)
         with (
             serve(settings, tmp_path / "log") as server,
-            socket.create_connection(("127.0.0.1", server.port)) as connection,
+            socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection,
         ):
-            until(lambda: len(logged("Application startup complete.")) == processes)
+            server.until(lambda: len(logged("Application startup complete.")) == processes)
             connection.sendall(HEAD)
             assert connection.recv(1000).startswith(b"HTTP/1.1 100 ")  # waits for the body
 
             server.process.terminate()
-            until(lambda: len(logged("Shutting down")) == processes)
+            server.until(lambda: len(logged("Shutting down")) == processes)
             if processes == 1:  # of several, the parent holds the socket until they have finished
-                until(lambda: not accepts(server.port))
+                server.until(lambda: not accepts(server.port))
             connection.sendall(BODY)
 
             assert connection.recv(1000).startswith(b"HTTP/1.1 201 ")

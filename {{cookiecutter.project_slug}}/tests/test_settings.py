@@ -7,7 +7,11 @@ import pytest
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from {{ cookiecutter.package_name }}.settings import DEVELOPMENT_SECRET, Settings, load_settings
+from {{ cookiecutter.package_name }}.settings import (
+    DEVELOPMENT_SECRET,
+    Settings,
+    load_settings,
+)
 
 PROJECT = Path(__file__).parent.parent
 STRONG = "0123456789-abcdefghijklmnopqrstuvwxyz"
@@ -52,6 +56,12 @@ def test_complete_environment_is_taken_for_production(environment: pytest.Monkey
         ("ENVIRONMENT", "staging", "Input should be 'local', 'test' or 'production'"),
 {%- if cookiecutter.database == "postgresql" %}
         ("DATABASE_URL", "", "is missing"),
+        ("DATABASE_URL", "mysql://user:hunter2@db/name", "must look like postgresql://user:"),
+        ("DATABASE_URL", "postgresql://user:hunter2@db:port/name", "must look like postgresql://"),
+{%- else %}
+        ("DATABASE_URL", "mysql://user:hunter2@db/name", "must be sqlite:/// and the path of"),
+        ("DATABASE_URL", "sqlite:///:memory:", "must be sqlite:/// and the path of a file"),
+        ("DATABASE_URL", "data/app.db", "must be sqlite:/// and the path of a file"),
 {%- endif %}
     ],
 )

@@ -15,6 +15,8 @@ from pydantic import (
     field_validator,
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError
 
 DEVELOPMENT_SECRET = "for-development-only-refused-in-production"  # noqa: S105
 WEAK_SECRETS = ("change-me", "changeme", "change_me", "secret", "password", "placeholder")
@@ -149,6 +151,23 @@ class Settings(BaseSettings):
             raise ValueError("is too weak; production needs at least 32 random characters")
         if any(weak in secret.lower() for weak in WEAK_SECRETS):
             raise ValueError("is a placeholder; production needs at least 32 random characters")
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _usable_database(cls, value: str) -> str:
+        try:
+            url: URL | None = make_url(value)
+        except (ArgumentError, ValueError):
+            url = None
+{%- if cookiecutter.database == "postgresql" %}
+        if url is None or url.get_backend_name() not in {"postgresql", "postgres"}:
+            raise ValueError("must look like postgresql://user:password@host/name")
+{%- else %}
+        path = url.database if url and url.get_backend_name() == "sqlite" else None
+        if path in {None, "", ":memory:"}:
+            raise ValueError("must be sqlite:/// and the path of a file")
+{%- endif %}
         return value
 
     @field_validator("debug")

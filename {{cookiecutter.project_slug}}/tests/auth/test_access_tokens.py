@@ -18,7 +18,7 @@ from {{ cookiecutter.package_name }}.auth.tokens import (
     InvalidTokenError,
 )
 
-from support import NewApp, new_client, settings_for
+from support import NOWHERE, NewApp, new_client, settings_for
 
 WHO = (uuid4(), uuid4())  # user and login
 MAKE_KEY: dict[str, Callable[[], Any]] = {
@@ -47,7 +47,7 @@ decode = partial(jwt.decode, options={"verify_signature": False})
 
 def access_tokens(keys: str = KEYS) -> AccessTokens:
     """The access tokens of a service that has these keys."""
-    return AccessTokens(settings_for("", jwt_keys=keys))
+    return AccessTokens(settings_for(NOWHERE, jwt_keys=keys))
 
 
 def forge(
@@ -61,7 +61,7 @@ def forge(
 
 
 def test_access_token_follows_its_profile() -> None:
-    tokens, settings = access_tokens(), settings_for("")
+    tokens, settings = access_tokens(), settings_for(NOWHERE)
 
     token, another = tokens.issue(*WHO), tokens.issue(*WHO)
 

@@ -30,6 +30,7 @@ from {{ cookiecutter.package_name }}.users.models import User
 {%- endif %}
 
 from support import (
+    NOWHERE,
     Account,
     NewDatabase,
     alembic_config,
@@ -39,7 +40,6 @@ from support import (
 )
 {%- if cookiecutter.database == "postgresql" %}
 
-NOWHERE = "postgresql://nowhere/"
 EXPLAIN, SORTED = "EXPLAIN", "Sort"
 WAITING = """
     SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database
@@ -47,7 +47,6 @@ WAITING = """
 """
 {%- else %}
 
-NOWHERE = "sqlite:///nowhere.db"
 EXPLAIN, SORTED = "EXPLAIN QUERY PLAN", "TEMP B-TREE"
 MIGRATION = """
 import sqlalchemy as sa
