@@ -57,8 +57,8 @@ def main(command: list[str]) -> int:
 {%- endif %}
     if command[:1] != ["alembic"]:
         subprocess.run([sys.executable, "-m", "alembic", "upgrade", "head"], check=True)
-    serve = [sys.executable, "-m", "{{ cookiecutter.package_name }}.cli", "run", "--reload"]
-    process = subprocess.Popen(command or serve)
+    module = "{{ cookiecutter.package_name }}.cli"
+    process = subprocess.Popen(command or [sys.executable, "-m", module, "run", "--reload"])
     # Ctrl+C reaches the command, too; this waits for it to end in its own way.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: process.terminate())

@@ -9,7 +9,10 @@ from httpx2 import AsyncClient
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from {{ cookiecutter.package_name }}.auth.models import LoginSession, RefreshToken
+from {{ cookiecutter.package_name }}.auth.models import (
+    LoginSession,
+    RefreshToken,
+)
 from {{ cookiecutter.package_name }}.items.models import Item
 from {{ cookiecutter.package_name }}.users.models import User
 

@@ -18,20 +18,28 @@ Arguments = TypeVarTuple("Arguments")
 Result = TypeVar("Result")
 
 
-def _bounded(value: SecretStr) -> SecretStr:
-    if len(value.get_secret_value().encode()) > MAX_BYTES:
+def _acceptable(value: SecretStr) -> SecretStr:
+    password = value.get_secret_value()
+    if len(password) < MIN_LENGTH:
+        raise ValueError(f"must have at least {MIN_LENGTH} characters")
+    if len(password.encode()) > MAX_BYTES:
         raise ValueError(f"must not be longer than {MAX_BYTES} bytes in UTF-8")
-    if "\0" in value.get_secret_value():
+    if "\0" in password:
         raise ValueError("must not contain the NUL character")
     return value
 
 
+# The schema says what the function checks, as far as a schema can.
 NewPassword = Annotated[
     SecretStr,
     Field(
-        min_length=MIN_LENGTH, max_length=MAX_BYTES, json_schema_extra={"pattern": r"^[^\x00]*$"}
+        json_schema_extra={
+            "minLength": MIN_LENGTH,
+            "maxLength": MAX_BYTES,
+            "pattern": r"^[^\x00]*$",
+        }
     ),
-    AfterValidator(_bounded),
+    AfterValidator(_acceptable),
 ]
 
 

@@ -21,7 +21,7 @@ def utcnow() -> datetime:
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """A moment: stored in UTC, always read back with its time zone, whatever the database does.
+    """A moment: stored in UTC and read back with its time zone, whatever was given.
 
     Raises:
         ValueError: a naive time is stored; what it means is unknown.
@@ -42,12 +42,14 @@ class UtcDateTime(TypeDecorator[datetime]):
         if value.tzinfo is None:
             raise ValueError("a time without a time zone cannot be stored")
         return value.astimezone(UTC)
+{%- if cookiecutter.database == "sqlite" %}
 
     def process_result_value(self, value: datetime | None, _: Dialect) -> datetime | None:
-        """Add the time zone that some databases do not keep."""
+        """Add the time zone, which the database does not keep."""
         if value is None or value.tzinfo is not None:
             return value
         return value.replace(tzinfo=UTC)
+{%- endif %}
 
 
 class Base(DeclarativeBase):
