@@ -3,11 +3,16 @@
 Cookiecutter deletes a project whose hook fails, so nothing here is fatal: a step that could not be
 done is one line that says why and what to run by hand, and the exit code stays 0.
 
+`cruft update` and `cruft diff` render into a temporary folder, named as `tempfile.mkdtemp` does,
+where all but pruning is left out. A `cruft create` into such a folder cannot be told from them:
+stderr has one line that says so.
+
 Environment:
     TEMPLATE_SKIP: steps to leave out, separated by commas: `lock`, which asks a package registry,
         and `git`. For jobs that render projects only to look at them.
 """
 
+import contextlib
 import io
 import json
 import os
@@ -26,6 +31,15 @@ ANSWERS = json.loads({{cookiecutter | jsonify | tojson}})  # type: ignore[arg-ty
 PROJECT = Path.cwd()
 PLACEHOLDER = "change-me"
 TIMEOUT = 60  # seconds, for each command
+# Set where cookiecutter runs in a git hook or alias: git would commit into that other repository.
+GIT_PLACES = {
+    "GIT_COMMON_DIR",
+    "GIT_DIR",
+    "GIT_INDEX_FILE",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_PREFIX",
+    "GIT_WORK_TREE",
+}
 
 
 class StepError(Exception):
@@ -49,6 +63,7 @@ def run(*command: str) -> str:
     try:
         done = subprocess.run(
             command,
+            env={name: value for name, value in os.environ.items() if name not in GIT_PLACES},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             check=True,
@@ -67,18 +82,31 @@ def run(*command: str) -> str:
     return done.stdout
 
 
-def current_features() -> dict[str, Any]:
-    """The manifest as the template has it now; a replay file brings the one it was recorded with.
+def find_template() -> tuple[Path, dict[str, Any]] | None:
+    """The template's folder and its manifest, or nothing where it is out of sight.
 
-    cruft, which does not say where the template is, always brings the present one. A relative path
-    starts where the command was given.
+    cruft does not say where it is. A relative path starts where the command was given, which a
+    stale PWD does not tell: another template, without a manifest, may be there.
     """
-    features: dict[str, Any] = ANSWERS["_features"]
-    if "_repo_dir" in ANSWERS:
-        path = Path(os.environ.get("PWD", ""), ANSWERS["_repo_dir"], "cookiecutter.json")
-        if path.is_file():
-            features = json.loads(path.read_text(encoding="utf-8"))["_features"]
-    return features
+    if "_repo_dir" not in ANSWERS:
+        return None
+    folder = Path(os.environ.get("PWD", ""), ANSWERS["_repo_dir"])
+    try:
+        context = json.loads((folder / "cookiecutter.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return (folder, context["_features"]) if "_features" in context else None
+
+
+def paths_in(template: Path) -> set[Path]:
+    """Every file of the template, named as this render names it."""
+    [project] = template.glob("*cookiecutter.project_slug*")
+    package = re.compile(r"\{\{ ?cookiecutter\.package_name ?\}\}")
+    return {
+        Path(package.sub(ANSWERS["package_name"], str(path.relative_to(project))))
+        for path in project.rglob("*")
+        if path.is_file()
+    }
 
 
 def rendered_to_compare() -> bool:
@@ -96,22 +124,36 @@ def rendered_to_compare() -> bool:
 
 
 def prune() -> None:
-    """Remove the paths of each feature that is off, and the folders that this empties."""
-    for feature in current_features().values():
+    """Remove the paths of each feature that is off, and the folders that this empties.
+
+    Files that the template does not have stay: they are someone's own, in a project that is
+    rendered over. The manifest is the template's present one, where a replay file brings the one
+    it was recorded with; cruft brings the present one.
+    """
+    template = find_template()
+    if template:
+        rendered, features = paths_in(template[0]), template[1]
+    elif (PROJECT / ".git").exists() or (PROJECT / ".cruft.json").exists():
+        raise StepError("the project was there before, and may have files of its own")
+    else:
+        rendered, features = None, ANSWERS["_features"]
+    for feature in features.values():
         if feature["when"].items() <= ANSWERS.items():
             continue
         for pattern in feature["paths"]:
             for path in list(PROJECT.glob(pattern)):
-                remove(path)
+                remove(path, rendered)
 
 
-def remove(path: Path) -> None:
-    """Remove a file or a folder, and the folders around it that this empties."""
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink()
-    parent = path.parent
+def remove(top: Path, rendered: set[Path] | None) -> None:
+    """Remove the rendered files (if not told which, all) at a path, and the folders emptied."""
+    for path in sorted([top, *top.rglob("*")], reverse=True):  # what a folder holds comes first
+        if path.is_dir() and not path.is_symlink():
+            if not any(path.iterdir()):
+                path.rmdir()
+        elif rendered is None or path.relative_to(PROJECT) in rendered:
+            path.unlink()
+    parent = top.parent
     while parent != PROJECT and not any(parent.iterdir()):
         parent.rmdir()
         parent = parent.parent
@@ -127,7 +169,8 @@ def write_env() -> None:
     try:
         env.touch(mode=0o600, exist_ok=False)
     except FileExistsError:
-        raise StepError("the one that is there was kept") from None
+        say("Kept your .env; compare it with .env.example.")
+        return
     env.write_text("\n".join([*lines, ""]), encoding="utf-8", newline="\n")
 
 
@@ -144,12 +187,17 @@ def lock() -> None:
     run(uv, "lock", "--quiet", "--python", sys.executable)
 
 
+def in_repository() -> bool:
+    """Whether the project is a git repository or inside one."""
+    return any((folder / ".git").exists() for folder in (PROJECT, *PROJECT.parents))
+
+
 def commit() -> None:
     """Make a repository with one commit, by the author's name where git knows no other."""
     git = shutil.which("git")
     if git is None:
         raise StepError("git is not installed")
-    if any((folder / ".git").exists() for folder in (PROJECT, *PROJECT.parents)):
+    if in_repository():
         raise StepError("the folder is inside a repository already")
     run(git, "init", "--quiet", "--initial-branch=main")
     run(git, "add", "--all")
@@ -174,11 +222,16 @@ def next_steps() -> str:
         ("uv run poe check", "format, lint, types, tests"),
         (f"uv run poe create-admin {email}", "nobody is one by being first"),
     ]
+    if shutil.which("uv") is None:
+        beside = Path(sys.executable).parent
+        commands.insert(0, (f'export PATH="$PATH":{shlex.quote(str(beside))}', "uv is there"))
     if find_uv() is None:
-        commands.insert(0, ("pipx install uv", "https://docs.astral.sh/uv/"))
-    if "_commit" in ANSWERS:
-        commands.append(("git add .cruft.json", "cruft updates only what is committed"))
-    if ANSWERS["ci"] in pipelines:
+        install = f"{shlex.quote(sys.executable)} -m pip install uv"
+        commands.insert(0, (install, "or as https://docs.astral.sh/uv/ says"))
+    if "_commit" in ANSWERS and in_repository():
+        record = "git add .cruft.json && git commit -m 'Add .cruft.json'"
+        commands.append((record, "cruft updates only what is committed"))
+    if ANSWERS["ci"] in pipelines and (PROJECT / ".git").exists():
         push = "git remote add origin URL && git push -u origin main"
         commands.append((push, f"{pipelines[ANSWERS['ci']]} checks each push"))
     width = max(len(command) for command, _ in commands)
@@ -203,15 +256,22 @@ def main() -> None:
         sys.stdout.reconfigure(errors="replace")  # a name may have letters that the terminal lacks
     skipped = os.environ.get("TEMPLATE_SKIP", "").split(",")
     steps = STEPS[:1] if rendered_to_compare() else STEPS
+    if steps is not STEPS:
+        with contextlib.suppress(OSError):
+            # `cruft diff` has its patch on stdout.
+            print("In a temporary folder, only pruned, as cruft compares it.", file=sys.stderr)
     for step, outcome, by_hand, word in steps:
         if word and word in skipped:
             continue
         try:
             step()
-        except (StepError, OSError) as problem:
+        except Exception as problem:  # noqa: BLE001 - or cookiecutter deletes the project
             say(f"{outcome}: {problem}. By hand: {by_hand}")
     if steps is STEPS:
-        say(next_steps())
+        try:
+            say(next_steps())
+        except Exception as problem:  # noqa: BLE001 - as above
+            say(f"No next steps: {problem}. By hand: see README.md in {PROJECT}")
 
 
 if __name__ == "__main__":

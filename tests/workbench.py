@@ -77,7 +77,12 @@ def variables(project: Path) -> set[str]:
 
 def clean_environ(project: Path) -> dict[str, str]:
     """This process's environment without what would change how a render behaves."""
-    hidden = variables(project) | {"VIRTUAL_ENV", "PYTHONPATH", "TEST_DATABASE_URL"}
+    hidden = variables(project) | {
+        "PYTHONDONTWRITEBYTECODE",
+        "PYTHONPATH",
+        "TEST_DATABASE_URL",
+        "VIRTUAL_ENV",
+    }
     return {
         name: value
         for name, value in os.environ.items()

@@ -74,7 +74,7 @@ def check_foreign_keys(connection: Connection) -> None:
 {% endif -%}
 async def migrate_online(settings: Settings) -> None:
     """Connect and migrate."""
-    engine = create_engine(settings)
+    engine = create_engine(settings{% if cookiecutter.database == "postgresql" %}, patient=True{% endif %})
 {%- if cookiecutter.database == "sqlite" %}
     # A batch replaces the table: with foreign keys, all rows that refer to the old one would go.
     event.listen(engine.sync_engine, "connect", ignore_foreign_keys)

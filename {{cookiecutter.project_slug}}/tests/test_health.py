@@ -6,9 +6,8 @@ import socket
 {% else -%}
 from pathlib import Path
 {% endif %}
-{%- if cookiecutter.database == "postgresql" %}
 import pytest
-{%- endif %}
+from alembic.script import ScriptDirectory
 from httpx2 import AsyncClient
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -16,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 {% if cookiecutter.database == "postgresql" -%}
 from {{ cookiecutter.package_name }} import health
 {% endif -%}
+from {{ cookiecutter.package_name }}.database import migrations
 from {{ cookiecutter.package_name }}.main import create_app
 
 from support import new_client, settings_for
@@ -45,16 +45,33 @@ async def test_migrated_database_is_ready(client: AsyncClient) -> None:
     assert response.json() == {"status": "ok", "checks": {"database": "ok"}}
 
 
-async def test_database_at_another_revision_gets_no_traffic(
-    client: AsyncClient, session: AsyncSession
+@pytest.mark.parametrize(
+    ("older", "status", "check"),
+    [(frozenset({"other"}), 503, "not migrated"), (frozenset(), 200, "ok")],
+)
+async def test_older_schema_gets_no_traffic_and_a_newer_one_does(
+    client: AsyncClient,
+    session: AsyncSession,
+    monkeypatch: pytest.MonkeyPatch,
+    older: frozenset[str],
+    status: int,
+    check: str,
 ) -> None:
-    await session.execute(text("UPDATE alembic_version SET version_num = 'older'"))
+    monkeypatch.setattr(migrations, "older_revisions", lambda: older)
+    await session.execute(text("UPDATE alembic_version SET version_num = 'other'"))
     await session.commit()
 
     response = await client.get("/health/ready")
 
-    assert response.status_code == 503
-    assert response.json()["checks"] == {"database": "not migrated"}
+    assert response.status_code == status
+    assert response.json()["checks"] == {"database": check}
+
+
+async def test_newest_migration_is_not_an_older_one() -> None:
+    head = ScriptDirectory("migrations").get_current_head()
+
+    assert head is not None
+    assert head not in migrations.older_revisions()
 
 
 async def test_database_without_tables_gets_no_traffic(

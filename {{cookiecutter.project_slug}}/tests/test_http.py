@@ -5,7 +5,7 @@ from httpx2 import AsyncClient
 
 from {{ cookiecutter.package_name }}.http import SECURITY_HEADERS
 
-from support import NewApp, new_client
+from support import Account, NewApp, new_client
 
 ORIGIN = "https://app.example"
 PREFLIGHT = {
@@ -33,6 +33,22 @@ async def test_request_id_is_made_when_there_is_no_usable_one(
 
     assert len(set(ids)) == 2
     assert all(len(request_id) == 32 and request_id.isalnum() for request_id in ids)
+
+
+@pytest.mark.parametrize("path", ["/health/live", "/api/v1/items", "/nowhere"])
+async def test_head_is_get_without_the_content(member: Account, path: str) -> None:
+    got = await member.client.get(path)
+    head = await member.client.head(path)
+
+    assert head.content == b""
+    assert head.status_code == got.status_code
+    assert head.headers["Content-Length"] == got.headers["Content-Length"]
+
+
+async def test_answers_of_the_api_are_not_stored(member: Account) -> None:
+    response = await member.client.get("/api/v1/users/me")
+
+    assert response.headers["Cache-Control"] == "no-store"
 
 
 @pytest.mark.parametrize("environment", ["local", "test", "production"])

@@ -52,6 +52,11 @@ def test_complete_environment_is_taken_for_production(environment: pytest.Monkey
         ("SECRET_KEY", f"Change-Me-{STRONG}", "is a placeholder; production needs at least 32"),
         ("DEBUG", "true", "must be false in production"),
         ("CORS_ORIGINS", "https://app.example, *", "must name the origins in production, not *"),
+        ("CORS_ORIGINS", "https://app.example/", "must be origins such as"),
+        ("CORS_ORIGINS", "null", "must be origins such as"),
+{%- if cookiecutter.database == "postgresql" %}
+        ("DATABASE_URL", "postgresql://h/d?sslrootcert=ca.pem", "has options that are not"),
+{%- endif %}
         ("BCRYPT_ROUNDS", "9", "must be at least 10 in production"),
         ("ENVIRONMENT", "staging", "Input should be 'local', 'test' or 'production'"),
 {%- if cookiecutter.database == "postgresql" %}

@@ -41,6 +41,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_users")),
         sa.UniqueConstraint("email", name=op.f("uq_users_email")),
     )
+    op.create_index("ix_users_created_at_id", "users", ["created_at", "id"], unique=False)
     op.create_table(
         "items",
         sa.Column("id", sa.Uuid(), nullable=False),
@@ -125,5 +126,6 @@ def downgrade() -> None:
     op.drop_index("ix_items_owner_id_title_id", table_name="items")
     op.drop_index("ix_items_owner_id_created_at_id", table_name="items")
     op.drop_table("items")
+    op.drop_index("ix_users_created_at_id", table_name="users")
     op.drop_table("users")
     op.drop_table("tags")

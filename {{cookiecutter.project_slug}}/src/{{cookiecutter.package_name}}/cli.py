@@ -12,6 +12,7 @@ import click
 import uvicorn
 from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from .auth.passwords import Passwords
@@ -70,8 +71,9 @@ def create_admin(email: str, password: str | None) -> None:
         address = TypeAdapter(Email).validate_python(email)
         user = await session.scalar(select(User).where(User.email == address))
         if user is not None:
-            user.role = Role.ADMIN
+            user.role, user.is_active = Role.ADMIN, True
             return f"{address} is an administrator now."
+        await session.commit()  # nothing is held open while a person types
         new = password or click.prompt("Password", hide_input=True, confirmation_prompt=True)
         data = UserCreate.model_validate({"email": email, "password": new})
         await users.register(session, Passwords(settings.bcrypt_rounds), data, Role.ADMIN)
@@ -118,6 +120,8 @@ def _in_session(work: Callable[[AsyncSession, Settings], Awaitable[Result]]) -> 
 
     try:
         return asyncio.run(run())
+    except (SQLAlchemyError, OSError) as error:
+        raise click.ClickException(f"The database cannot be used: {error}") from None
     except ValidationError as error:
         messages = [
             ": ".join([*map(str, detail["loc"]), detail["msg"]]) for detail in error.errors()

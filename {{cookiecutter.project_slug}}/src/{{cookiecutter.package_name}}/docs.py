@@ -41,7 +41,6 @@ def setup(app: FastAPI, settings: Settings) -> None:
                 swagger_js_url=f"{root}{ASSETS}/swagger-ui-bundle.js",
                 swagger_css_url=f"{root}{ASSETS}/swagger-ui.css",
                 swagger_favicon_url=f"{root}{ASSETS}/favicon.png",
-                swagger_ui_parameters={"persistAuthorization": True},
             )
         )
 

@@ -10,8 +10,9 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel, Field
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.orm.exc import StaleDataError
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
@@ -111,6 +112,8 @@ def setup(app: FastAPI, settings: Settings) -> None:
     app.add_exception_handler(RequestValidationError, _validation_problem)
     app.add_exception_handler(PoolTimeoutError, _database_problem)
     app.add_exception_handler(DBAPIError, _database_problem)
+    app.add_exception_handler(IntegrityError, _conflict)
+    app.add_exception_handler(StaleDataError, _conflict)
     app.add_middleware(ProblemMiddleware, debug=settings.debug)
 
 
@@ -139,12 +142,18 @@ async def _validation_problem(_: Request, error: Exception) -> Response:
     # What the caller sent is left out: it may be a password.
     errors = [
         FieldError(
-            pointer="".join(f"/{_escape(part)}" for part in detail["loc"]),
+            pointer="".join(f"/{_escape(part)}" for part in _location(detail)),
             detail=detail["msg"].removeprefix("Value error, "),
         )
         for detail in error.errors()
     ]
     return problem_response(422, "The request is not valid.", errors=errors)
+
+
+def _location(detail: dict[str, Any]) -> Sequence[object]:
+    # Of malformed JSON the place is an offset, which is no pointer.
+    location: Sequence[object] = detail["loc"]
+    return location[:1] if detail["type"] == "json_invalid" else location
 
 
 def _escape(part: object) -> str:
@@ -158,6 +167,12 @@ async def _database_problem(_: Request, error: Exception) -> Response:
     return problem_response(
         503, "The database does not answer; try again shortly.", headers={"Retry-After": "1"}
     )
+
+
+async def _conflict(_: Request, error: Exception) -> Response:
+    # What a rule expects is handled where the rule is; this is a row that went or came just now.
+    log.warning("conflict", error_type=type(error).__name__, error_message=str(error))
+    return problem_response(409, "Something changed at the same time; try again.")
 
 
 def _is_transient(error: DBAPIError) -> bool:

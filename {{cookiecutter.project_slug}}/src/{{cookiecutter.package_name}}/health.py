@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from sqlalchemy.exc import SQLAlchemyError
 
 from .database import Database
-from .database.migrations import at_head
+from .database.migrations import is_migrated
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -50,7 +50,7 @@ async def ready(request: Request, response: Response) -> Ready:
 async def _check_database(database: Database) -> Literal["ok", "unavailable", "not migrated"]:
     try:
         async with asyncio.timeout(TIMEOUT_SECONDS), database.session(readonly=True) as session:
-            return "ok" if await at_head(session) else "not migrated"
+            return "ok" if await is_migrated(session) else "not migrated"
     except (SQLAlchemyError, OSError) as error:
         log.warning("not ready", error_type=type(error).__name__, error_message=str(error))
         return "unavailable"

@@ -44,7 +44,7 @@ def setup(app: FastAPI, settings: Settings) -> None:
             allow_credentials=True,
             allow_methods=["DELETE", "GET", "PATCH", "POST", "PUT"],
             allow_headers=["Authorization", "If-Match", "If-None-Match", "X-CSRF-Token"],
-            expose_headers=["ETag", "Location", "Retry-After", "X-Request-ID"],
+            expose_headers=["ETag", "Location", "Retry-After", "X-CSRF-Token", "X-Request-ID"],
             max_age=600,
         )
     headers = dict(SECURITY_HEADERS)
@@ -64,6 +64,8 @@ class ResponseMiddleware:
     def __init__(self, app: ASGIApp, headers: dict[str, str]) -> None:
         self.app = app
         self.headers = [(name.encode(), value.encode()) for name, value in headers.items()]
+        # Answers of the API are for the one who asked (RFC 9111 section 5.2.2.5).
+        self.private = [*self.headers, (b"cache-control", b"no-store")]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -72,6 +74,11 @@ class ResponseMiddleware:
         structlog.contextvars.clear_contextvars()
         started = time.perf_counter_ns()
         status = 500
+        method = scope["method"]
+        if method == "HEAD":
+            # As GET, without the content (RFC 9110 section 9.3.2), which the routes do not offer.
+            scope = {**scope, "method": "GET"}
+        headers = self.private if scope["path"].startswith("/api/") else self.headers
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status
@@ -80,8 +87,10 @@ class ResponseMiddleware:
                 present = {name for name, _ in message["headers"]}
                 message["headers"] = [
                     *message["headers"],
-                    *(header for header in self.headers if header[0] not in present),
+                    *(header for header in headers if header[0] not in present),
                 ]
+            elif method == "HEAD":
+                message = {**message, "body": b""}
             await send(message)
 
         try:
@@ -90,7 +99,7 @@ class ResponseMiddleware:
             client = scope.get("client")
             log.info(
                 "request",
-                method=scope["method"],
+                method=method,
                 path=scope["path"],
                 route=route_template(scope),
                 status=status,

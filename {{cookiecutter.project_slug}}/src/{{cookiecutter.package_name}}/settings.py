@@ -4,6 +4,7 @@ Names are the fields in upper case. The environment wins over `.env`. Without EN
 production, so that a deployment that forgets a variable stops instead of running open.
 """
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import (
@@ -19,6 +20,11 @@ from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 DEVELOPMENT_SECRET = "for-development-only-refused-in-production"  # noqa: S105
+{% if cookiecutter.database == "postgresql" -%}
+# Options of libpq that platforms add to the URL; those without a meaning here are left out.
+URL_OPTIONS = {"channel_binding", "connect_timeout", "gssencmode", "host", "port", "sslmode"}
+{% endif -%}
+ORIGIN = re.compile(r"https?://[a-z0-9.\[\]:-]+")
 WEAK_SECRETS = ("change-me", "changeme", "change_me", "secret", "password", "placeholder")
 
 
@@ -163,6 +169,8 @@ class Settings(BaseSettings):
 {%- if cookiecutter.database == "postgresql" %}
         if url is None or url.get_backend_name() not in {"postgresql", "postgres"}:
             raise ValueError("must look like postgresql://user:password@host/name")
+        if unknown := url.query.keys() - URL_OPTIONS:
+            raise ValueError(f"has options that are not supported: {', '.join(sorted(unknown))}")
 {%- else %}
         path = url.database if url and url.get_backend_name() == "sqlite" else None
         if path in {None, "", ":memory:"}:
@@ -182,6 +190,8 @@ class Settings(BaseSettings):
     def _named_origins(cls, value: list[str], info: ValidationInfo) -> list[str]:
         if "*" in value and info.data.get("environment") == "production":
             raise ValueError("must name the origins in production, not *")
+        if any(origin != "*" and not ORIGIN.fullmatch(origin) for origin in value):
+            raise ValueError("must be origins such as https://app.example.com, in lower case")
         return value
 
     @field_validator("bcrypt_rounds")

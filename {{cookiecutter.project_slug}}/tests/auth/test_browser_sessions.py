@@ -47,6 +47,20 @@ async def test_session_is_bound_to_this_host(client: AsyncClient, member: Accoun
     assert not cookies["__Host-csrf"]["httponly"]
 
 
+async def test_csrf_token_reaches_pages_of_other_origins_and_comes_again(
+    client: AsyncClient, member: Account
+) -> None:
+    opened = await open_session(client, member)
+    client.cookies.delete("__Host-csrf")
+
+    again = await client.get(SESSION)
+
+    assert again.json() == opened.json()
+    token = opened.headers["X-CSRF-Token"]
+    assert again.headers["X-CSRF-Token"] == client.cookies["__Host-csrf"] == token
+    assert "X-CSRF-Token" not in (await member.client.get(SESSION)).headers
+
+
 async def test_session_works_on_localhost(new_app: NewApp, member: Account) -> None:
     origin = {"Origin": "http://localhost:8000"}
     async with new_client(new_app(environment="local")) as client:

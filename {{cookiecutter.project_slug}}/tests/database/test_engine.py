@@ -78,7 +78,7 @@ async def test_failed_commit_is_an_error_that_the_client_sees(live_app: FastAPI)
 
     response = await request(live_app, text("INSERT INTO children VALUES (1)"))
 
-    assert response.status_code == 500
+    assert response.status_code == 409
     assert response.headers["content-type"] == "application/problem+json"
     assert "children" not in response.text
 

@@ -19,12 +19,12 @@ from sqlalchemy import Connection, event, inspect, text
 from sqlalchemy.ext.asyncio import AsyncSession
 {%- else %}
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, event, inspect, select
 {%- endif %}
 
 from {{ cookiecutter.package_name }}.database import Base, Database
 {%- if cookiecutter.database == "sqlite" %}
-from {{ cookiecutter.package_name }}.database.migrations import head_revision
 from {{ cookiecutter.package_name }}.items.models import Item
 from {{ cookiecutter.package_name }}.users.models import User
 {%- endif %}
@@ -155,7 +155,8 @@ async def test_index_orders_the_list_of_items(
 
 def with_migration(url: str, folder: Path, change: str) -> Config:
     """The migrations and a further one, kept in the folder, that makes the change."""
-    (folder / "next.py").write_text(MIGRATION.format(head=head_revision(), change=change))
+    head = ScriptDirectory("migrations").get_current_head()
+    (folder / "next.py").write_text(MIGRATION.format(head=head, change=change))
     config = alembic_config(settings_for(url))
     config.set_main_option("path_separator", "newline")
     config.set_main_option("version_locations", f"migrations/versions\n{folder}")

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 from httpx2 import AsyncClient
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from {{ cookiecutter.package_name }}.auth.models import (
@@ -129,6 +129,29 @@ async def test_refused_password_changes_nothing(
     assert (response.status_code, pointers(response)) == (status, [pointer])
     assert (await log_in(client, member.email)).status_code == 200
     assert (await refresh(client, member.refresh_token)).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/me/password", "/me"])
+async def test_proof_is_worthless_once_the_password_has_changed(
+    app: FastAPI, member: Account, session: AsyncSession, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verify = app.state.auth.passwords.verify
+
+    async def verify_while_it_changes(password: str, hashed: str | None) -> bool:
+        change = update(User).where(User.id == member.id).values(password_hash="changed")
+        await session.execute(change)
+        await session.commit()
+        return bool(await verify(password, hashed))
+
+    monkeypatch.setattr(app.state.auth.passwords, "verify", verify_while_it_changes)
+    if path == "/me":
+        response = await member.client.request("DELETE", ME, json={"password": PASSWORD})
+    else:
+        change = {"current_password": PASSWORD, "new_password": "difference-engine-1822"}
+        response = await member.client.put(f"{ME}/password", json=change)
+
+    assert response.status_code == 403
+    assert await session.scalar(select(User.password_hash)) == "changed"
 
 
 async def test_deleted_account_leaves_nothing_behind(

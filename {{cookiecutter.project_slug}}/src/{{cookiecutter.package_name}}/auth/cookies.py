@@ -34,19 +34,30 @@ def csrf_token(settings: Settings, session_token: str) -> str:
 
 def set_cookies(response: Response, settings: Settings, session_token: str) -> None:
     """Hand a session to the browser."""
-    for name, value, http_only in (
-        (session_cookie(settings), session_token, True),
-        (csrf_cookie(settings), csrf_token(settings, session_token), False),
-    ):
-        response.set_cookie(
-            name,
-            value,
-            max_age=settings.session_ttl,
-            path="/",
-            secure=settings.secure_cookies,
-            httponly=http_only,
-            samesite="lax",
-        )
+    _set(response, settings, session_cookie(settings), session_token, http_only=True)
+    set_csrf(response, settings, session_token)
+
+
+def set_csrf(response: Response, settings: Settings, session_token: str) -> None:
+    """Hand the CSRF token of a session to the browser, in a cookie and in a header.
+
+    Pages of another origin, which CORS_ORIGINS names, cannot read our cookies.
+    """
+    proof = csrf_token(settings, session_token)
+    response.headers[CSRF_HEADER] = proof
+    _set(response, settings, csrf_cookie(settings), proof, http_only=False)
+
+
+def _set(response: Response, settings: Settings, name: str, value: str, *, http_only: bool) -> None:
+    response.set_cookie(
+        name,
+        value,
+        max_age=settings.session_ttl,
+        path="/",
+        secure=settings.secure_cookies,
+        httponly=http_only,
+        samesite="lax",
+    )
 
 
 def clear_cookies(response: Response, settings: Settings) -> None:

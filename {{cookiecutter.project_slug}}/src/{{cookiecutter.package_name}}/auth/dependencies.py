@@ -11,7 +11,13 @@ from ..database.engine import SAFE_METHODS
 from ..errors import Problem
 from ..users.models import Role, User
 from .cookies import check_csrf, session_cookie
-from .service import AuthTools, ClientInfo, Principal, user_of_cookie
+from .service import (
+    AuthTools,
+    ClientInfo,
+    Principal,
+    principal_of_cookie,
+    principal_of_token,
+)
 from .tokens import InvalidTokenError
 
 bearer = OAuth2PasswordBearer(
@@ -71,19 +77,19 @@ async def _by_token(session: Session, auth: AuthTools, token: str) -> Principal:
         claims = auth.tokens.verify(token)
     except InvalidTokenError:
         claims = None
-    user = await session.get(User, claims.user_id) if claims else None
-    if claims is None or user is None or not user.is_active:
+    principal = await principal_of_token(session, claims) if claims else None
+    if principal is None:
         raise Problem(
             401,
             "The access token is not valid.",
             headers={"WWW-Authenticate": 'Bearer error="invalid_token"'},
         )
-    return Principal(user=user, session_id=claims.session_id)
+    return principal
 
 
 async def _by_cookie(request: Request, session: Session, auth: AuthTools) -> Principal:
     token = request.cookies.get(session_cookie(auth.settings))
-    principal = await user_of_cookie(session, token) if token else None
+    principal = await principal_of_cookie(session, token) if token else None
     if token is None or principal is None:
         raise Problem(401, "Not authenticated.", headers={"WWW-Authenticate": "Bearer"})
     if request.method not in SAFE_METHODS:

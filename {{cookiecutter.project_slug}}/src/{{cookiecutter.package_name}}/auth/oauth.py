@@ -7,6 +7,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
 NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
@@ -42,7 +43,7 @@ class OAuthRoute(APIRoute):
         async def handle_oauth(request: Request) -> Response:
             try:
                 form = await request.form()
-            except HTTPException as error:
+            except (HTTPException, ClientDisconnect) as error:
                 raise OAuthError("invalid_request", "The form cannot be read.") from error
             if len(form.multi_items()) != len(form):
                 raise OAuthError("invalid_request", "A parameter is given twice.")

@@ -10,7 +10,7 @@ from ..errors import Problem, problems
 from ..users.models import User
 from ..users.schemas import UserRead
 from . import service
-from .cookies import check_origin, clear_cookies, set_cookies
+from .cookies import check_origin, clear_cookies, session_cookie, set_cookies, set_csrf
 from .dependencies import Auth, Client, CurrentPrincipal, CurrentUser
 from .oauth import NO_STORE, OAuthError, OAuthRoute
 from .schemas import (
@@ -96,6 +96,15 @@ async def create_session(
     return user
 
 
+@browser.get("/session", response_model=UserRead, responses=problems(401))
+async def read_session(request: Request, response: Response, user: CurrentUser, auth: Auth) -> User:
+    """Who is logged in. A browser gets its CSRF token anew."""
+    token = request.cookies.get(session_cookie(auth.settings))
+    if token is not None:
+        set_csrf(response, auth.settings, token)
+    return user
+
+
 @browser.delete("/session", status_code=204, responses=problems(401, 403, 404))
 async def delete_session(
     response: Response, principal: CurrentPrincipal, session: Session, auth: Auth
@@ -116,7 +125,7 @@ async def list_sessions(principal: CurrentPrincipal, session: Session) -> list[L
             address=login.address,
             user_agent=login.user_agent,
             created_at=login.created_at,
-            last_used_at=login.updated_at,
+            refreshed_at=login.updated_at if login.cookie_hash is None else None,
             expires_at=login.expires_at,
         )
         for login in await service.list_sessions(session, principal.user)

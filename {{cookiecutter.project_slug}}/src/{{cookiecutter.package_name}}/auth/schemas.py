@@ -64,5 +64,7 @@ class LoginSessionRead(Output):
     address: str | None
     user_agent: str | None
     created_at: datetime
-    last_used_at: datetime
+    refreshed_at: Annotated[
+        datetime | None, Field(description="When it last got new tokens; browsers need none.")
+    ]
     expires_at: datetime

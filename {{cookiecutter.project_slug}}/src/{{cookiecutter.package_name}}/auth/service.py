@@ -20,7 +20,7 @@ from .models import LoginSession, RefreshToken
 from .oauth import OAuthError
 from .passwords import Passwords
 from .throttle import Throttle, address_key, refuse_excess
-from .tokens import AccessTokens, InvalidTokenError
+from .tokens import AccessTokens, Claims, InvalidTokenError
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -89,43 +89,77 @@ async def authenticate(
     email = email.strip().lower()
     await limit_address(auth, client, "login")
     account = await _count_attempt(auth, email)
-    statement = select(User.password_hash).where(User.email == email, User.is_active)
-    password_hash = await session.scalar(statement)
+    password_hash = await session.scalar(
+        select(User.password_hash).where(User.email == email, User.is_active)
+    )
     await session.commit()  # those who wait for a slow check hold no connection
-    user = None
-    if await auth.passwords.verify(password, password_hash):
-        # Locked, as the account may be changing: the change ends this login, or there is none.
-        user = await session.scalar(
-            select(User)
-            .where(User.email == email, User.password_hash == password_hash, User.is_active)
-            .with_for_update()
-        )
+    user = renewed = None
+    if await auth.passwords.verify(password, password_hash) and password_hash is not None:
+        if auth.passwords.outdated(password_hash):
+            renewed = await auth.passwords.hash(password)
+        user = await _lock(session, User.email == email, password_hash)
     if user is None:
         log.info("login failed", address=client.address)
         return None
     await auth.throttle.forget(account)
-    if auth.passwords.outdated(user.password_hash):
-        user.password_hash = await auth.passwords.hash(password)
+    user.password_hash = renewed or user.password_hash
     return user
 
 
-async def prove_password(auth: AuthTools, user: User, password: SecretStr, *, pointer: str) -> None:
+async def prove_password(
+    session: AsyncSession, auth: AuthTools, user: User, password: SecretStr, *, pointer: str
+) -> str:
     """Check the password of a user who is logged in, before something that cannot be undone.
 
     Args:
         pointer: JSON Pointer of the member that holds the password, for the error.
 
+    Returns:
+        The hash that was proven, for `lock_account` when the change is made.
+
     Raises:
         Problem: 403, it is wrong; 429, too many failures.
     """
     account = await _count_attempt(auth, user.email)
+    await session.commit()  # as in `authenticate`
     if not await auth.passwords.verify(password.get_secret_value(), user.password_hash):
-        raise Problem(
-            403,
-            "The password is wrong.",
-            errors=[FieldError(pointer=pointer, detail="is not the password of this account")],
-        )
+        raise _wrong_password(pointer)
     await auth.throttle.forget(account)
+    return user.password_hash
+
+
+async def lock_account(
+    session: AsyncSession, user: User, proven_hash: str, *, pointer: str
+) -> User:
+    """The account, locked until the transaction ends, if the proven password is still its own.
+
+    Raises:
+        Problem: 403, the password was changed or the account deactivated in the meantime.
+    """
+    locked = await _lock(session, User.id == user.id, proven_hash)
+    if locked is None:
+        raise _wrong_password(pointer)
+    return locked
+
+
+async def _lock(
+    session: AsyncSession, account: ColumnElement[bool], password_hash: str
+) -> User | None:
+    # The account may have changed while the password was checked.
+    return await session.scalar(
+        select(User)
+        .where(account, User.password_hash == password_hash, User.is_active)
+        .with_for_update(key_share=True)
+        .execution_options(populate_existing=True)
+    )
+
+
+def _wrong_password(pointer: str) -> Problem:
+    return Problem(
+        403,
+        "The password is wrong.",
+        errors=[FieldError(pointer=pointer, detail="is not the password of this account")],
+    )
 
 
 async def _count_attempt(auth: AuthTools, email: str) -> str:
@@ -185,7 +219,14 @@ async def rotate(session: AsyncSession, auth: AuthTools, presented: str) -> Issu
     )
     if login is None:
         raise OAuthError("invalid_grant", "The refresh token is not valid.")
-    login.expires_at = now + timedelta(seconds=auth.settings.session_ttl)
+    lifetime = timedelta(seconds=auth.settings.session_ttl)
+    login.expires_at = now + lifetime
+    # A token that was spent so long ago had expired anyway.
+    await session.execute(
+        delete(RefreshToken).where(
+            RefreshToken.session_id == login.id, RefreshToken.spent_at < now - lifetime
+        )
+    )
     return await _issue(session, auth, login)
 
 
@@ -230,13 +271,24 @@ async def list_sessions(session: AsyncSession, user: User) -> Sequence[LoginSess
     return (await session.scalars(statement)).all()
 
 
-async def user_of_cookie(session: AsyncSession, token: str) -> Principal | None:
-    """Whose browser session this is, if it lives."""
+async def principal_of_token(session: AsyncSession, claims: Claims) -> Principal | None:
+    """Whom an access token stands for, as long as the login lives that it was issued in."""
+    return await _principal(
+        session, LoginSession.id == claims.session_id, User.id == claims.user_id
+    )
+
+
+async def principal_of_cookie(session: AsyncSession, token: str) -> Principal | None:
+    """Whose browser session this is, as long as it lives."""
+    return await _principal(session, LoginSession.cookie_hash == fingerprint(token))
+
+
+async def _principal(session: AsyncSession, *login: ColumnElement[bool]) -> Principal | None:
     statement = (
         select(User, LoginSession.id)
         .join(LoginSession, LoginSession.user_id == User.id)
         .where(
-            LoginSession.cookie_hash == fingerprint(token),
+            *login,
             LoginSession.revoked_at.is_(None),
             LoginSession.expires_at > utcnow(),
             User.is_active,

@@ -14,6 +14,7 @@ import jwt
 from ..settings import Settings
 
 TYPE: Final = "at+jwt"
+LEEWAY: Final = 10  # seconds that the clocks of replicas may differ
 PUBLIC_MEMBERS: Final = ("kty", "use", "alg", "kid", "n", "e", "crv", "x", "y")
 
 # What reading a key set raises when it is not what it should be.
@@ -95,6 +96,7 @@ class AccessTokens:
                 algorithms=[key.algorithm_name],
                 issuer=self._issuer,
                 audience=self._audience,
+                leeway=LEEWAY,
                 options={"require": ["iss", "aud", "sub", "iat", "exp", "jti"]},
             )
             return Claims(user_id=UUID(claims["sub"]), session_id=UUID(claims["sid"]))

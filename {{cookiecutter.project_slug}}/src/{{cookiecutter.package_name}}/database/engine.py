@@ -22,6 +22,7 @@ from sqlalchemy.ext.asyncio import (
 from ..settings import Settings
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+IGNORED_OPTIONS = ("channel_binding", "connect_timeout", "gssencmode")
 
 
 def asyncpg_url(url: str) -> URL:
@@ -30,14 +31,18 @@ def asyncpg_url(url: str) -> URL:
     query = dict(parsed.query)
     if "sslmode" in query:
         query["ssl"] = query.pop("sslmode")
-    # Options of libpq that asyncpg has no argument for.
-    for name in ("channel_binding", "gssencmode"):
+    # Options of libpq that asyncpg has no argument for, or that a setting decides.
+    for name in IGNORED_OPTIONS:
         query.pop(name, None)
     return parsed.set(drivername="postgresql+asyncpg", query=query)
 
 
-def create_engine(settings: Settings) -> AsyncEngine:
-    """Make the engine; nothing is connected before the first statement."""
+def create_engine(settings: Settings, *, patient: bool = False) -> AsyncEngine:
+    """Make the engine; nothing is connected before the first statement.
+
+    Args:
+        patient: a statement may take its time, as migrations do.
+    """
     engine = create_async_engine(
         asyncpg_url(settings.database_url),
         pool_size=settings.database_pool_size,
@@ -47,6 +52,8 @@ def create_engine(settings: Settings) -> AsyncEngine:
         hide_parameters=not settings.debug,
         connect_args={
             "timeout": settings.database_pool_timeout,
+            # The server ends slow statements; this is for a server that has gone silent.
+            "command_timeout": None if patient else settings.database_statement_timeout + 5,
             "server_settings": {
                 "application_name": "{{ cookiecutter.project_slug }}",
                 "statement_timeout": f"{settings.database_statement_timeout * 1000:.0f}",
@@ -116,7 +123,8 @@ def _configure(connection: Any, _: object) -> None:
     cursor.execute("PRAGMA foreign_keys = ON")
     with suppress(sqlite3.OperationalError):  # another process is just doing it
         cursor.execute("PRAGMA journal_mode = WAL")
-    cursor.execute("PRAGMA synchronous = NORMAL")
+    # Each commit reaches the disk: what a client was told has happened survives a power failure.
+    cursor.execute("PRAGMA synchronous = FULL")
     cursor.close()
 
 

@@ -2,19 +2,26 @@
 
 from functools import cache
 
+from anyio import to_thread
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 
 @cache
-def head_revision() -> str | None:
-    """The newest migration in `migrations/` of the working directory."""
+def older_revisions() -> frozenset[str]:
+    """The migrations in `migrations/` of the working directory, except the newest."""
     from alembic.script import ScriptDirectory  # costs start-up time, used by probes only
 
-    return ScriptDirectory("migrations").get_current_head()
+    script = ScriptDirectory("migrations")
+    known = {migration.revision for migration in script.walk_revisions()}
+    return frozenset(known) - {script.get_current_head() or ""}
 
 
-async def at_head(session: AsyncSession) -> bool:
-    """Whether every migration has been applied."""
+async def is_migrated(session: AsyncSession) -> bool:
+    """Whether the schema is the one of this code, or a newer one.
+
+    During a deployment the database is migrated while older code still runs. A revision that this
+    code does not know is newer.
+    """
     applied = await session.scalar(text("SELECT version_num FROM alembic_version"))
-    return bool(applied == head_revision())
+    return applied is not None and applied not in await to_thread.run_sync(older_revisions)

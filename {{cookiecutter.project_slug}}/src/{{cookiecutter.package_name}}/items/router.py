@@ -64,7 +64,7 @@ async def read_item(
     return item
 
 
-@router.patch("/{item_id}", response_model=ItemRead, responses=problems(403, 404, 412))
+@router.patch("/{item_id}", response_model=ItemRead, responses=problems(403, 404, 409, 412))
 async def update_item(
     item_id: UUID,
     data: ItemUpdate,
@@ -79,7 +79,7 @@ async def update_item(
     return item
 
 
-@router.delete("/{item_id}", status_code=204, responses=problems(403, 404, 412))
+@router.delete("/{item_id}", status_code=204, responses=problems(403, 404, 409, 412))
 async def delete_item(
     item_id: UUID, user: CurrentUser, session: Session, if_match: IfMatch = None
 ) -> None:

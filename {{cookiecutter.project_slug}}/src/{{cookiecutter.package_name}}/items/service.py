@@ -78,7 +78,8 @@ async def update_item(
         if_match: the If-Match header; None changes whatever version there is.
 
     Raises:
-        Problem: 404, no such item; 412, it has changed since the version that if_match names.
+        Problem: 404, no such item; 412, it has changed since the version that if_match names;
+            409, it changed at this moment, and no version was named.
     """
     item = await get_item(session, owner, item_id)
     _check_version(item, if_match)
@@ -91,7 +92,7 @@ async def update_item(
     try:
         await session.flush()
     except StaleDataError:
-        raise _changed() from None
+        raise _changed(if_match) from None
     return item
 
 
@@ -111,7 +112,7 @@ async def delete_item(
         delete(Item).where(Item.id == item.id, Item.version == item.version).returning(Item.id)
     )
     if deleted is None:
-        raise _changed()
+        raise _changed(if_match)
 
 
 def matches(header: str, item: Item, *, weak: bool = False) -> bool:
@@ -129,11 +130,13 @@ def matches(header: str, item: Item, *, weak: bool = False) -> bool:
 
 def _check_version(item: Item, if_match: str | None) -> None:
     if if_match is not None and not matches(if_match, item):
-        raise _changed()
+        raise _changed(if_match)
 
 
-def _changed() -> Problem:
-    return Problem(412, "The item has changed in the meantime; read it again.")
+def _changed(if_match: str | None) -> Problem:
+    # 412 is about a condition that the request has named (RFC 9110 section 15.5.13).
+    status = 409 if if_match is None else 412
+    return Problem(status, "The item has changed in the meantime; read it again.")
 
 
 async def _tags(session: AsyncSession, names: list[str]) -> list[Tag]:

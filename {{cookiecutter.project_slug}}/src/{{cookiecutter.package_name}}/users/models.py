@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 
-from sqlalchemy import Enum, String
+from sqlalchemy import Enum, Index, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ..database import Base, Timestamped
@@ -33,3 +33,5 @@ class User(Timestamped, Base):
         default=Role.USER,
     )
     is_active: Mapped[bool] = mapped_column(default=True)
+
+    __table_args__ = (Index("ix_users_created_at_id", "created_at", "id"),)

@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 
 from ..auth.dependencies import AdminUser, Auth, Client, CurrentUser
-from ..auth.service import limit_address, prove_password
+from ..auth.service import limit_address
 from ..database import Session
 from ..errors import problems
 from ..pagination import Page
@@ -49,15 +49,13 @@ async def change_my_password(
     data: PasswordChange, user: CurrentUser, session: Session, auth: Auth
 ) -> None:
     """Change the caller's password. Every session ends, this one too."""
-    await prove_password(auth, user, data.current_password, pointer="/body/current_password")
-    await service.change_password(session, auth.passwords, user, data)
+    await service.change_password(session, auth, user, data)
 
 
 @router.delete("/me", status_code=204, responses=problems(401, 403, 429))
 async def delete_me(data: AccountDelete, user: CurrentUser, session: Session, auth: Auth) -> None:
     """Delete the caller's account and everything that belongs to it."""
-    await prove_password(auth, user, data.password, pointer="/body/password")
-    await service.delete_user(session, user)
+    await service.delete_account(session, auth, user, data)
 
 
 @router.get("", response_model=Page[UserRead], responses=problems(401, 403))

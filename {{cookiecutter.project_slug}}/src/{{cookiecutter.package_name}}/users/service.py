@@ -8,12 +8,12 @@ from sqlalchemy import or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from ..auth import service as auth_service
 from ..auth.passwords import Passwords, check_new_password
+from ..auth.service import AuthTools, lock_account, prove_password, revoke_all
 from ..errors import Problem
 from ..pagination import paginate
 from .models import Role, User
-from .schemas import PasswordChange, ProfileUpdate, UserCreate, UserQuery, UserUpdate
+from .schemas import AccountDelete, PasswordChange, ProfileUpdate, UserCreate, UserQuery, UserUpdate
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -94,28 +94,42 @@ async def update_user(session: AsyncSession, admin: User, user_id: UUID, data: U
         setattr(user, name, value)
     await _flush(session)
     if not user.is_active:
-        await auth_service.revoke_all(session, user)
+        await revoke_all(session, user)
     log.info("user changed", changed_user_id=str(user.id), changed=sorted(changes))
     return user
 
 
 async def change_password(
-    session: AsyncSession, passwords: Passwords, user: User, data: PasswordChange
+    session: AsyncSession, auth: AuthTools, user: User, data: PasswordChange
 ) -> None:
-    """Replace the password, whose proof has been checked, and end every session of the user.
+    """Replace the password and end every session of the user.
 
     Raises:
-        Problem: 422, the new password is too easy to guess.
+        Problem: 403, the current password is wrong; 422, the new one is too easy to guess; 429,
+            too many wrong ones.
     """
+    pointer = "/body/current_password"
+    proven = await prove_password(session, auth, user, data.current_password, pointer=pointer)
     password = data.new_password.get_secret_value()
     await check_new_password(password, user.email, pointer="/body/new_password")
-    user.password_hash = await passwords.hash(password)
-    await auth_service.revoke_all(session, user)
+    password_hash = await auth.passwords.hash(password)
+    user = await lock_account(session, user, proven, pointer=pointer)
+    user.password_hash = password_hash
+    await revoke_all(session, user)
     log.info("password changed")
 
 
-async def delete_user(session: AsyncSession, user: User) -> None:
-    """Delete the account with all that belongs to it."""
+async def delete_account(
+    session: AsyncSession, auth: AuthTools, user: User, data: AccountDelete
+) -> None:
+    """Delete the account with all that belongs to it.
+
+    Raises:
+        Problem: 403, the password is wrong; 429, too many wrong ones.
+    """
+    pointer = "/body/password"
+    proven = await prove_password(session, auth, user, data.password, pointer=pointer)
+    user = await lock_account(session, user, proven, pointer=pointer)
     await session.delete(user)
     await session.flush()
     log.info("user deleted")
