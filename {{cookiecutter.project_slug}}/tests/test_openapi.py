@@ -32,8 +32,8 @@ STRICTER_THAN_SCHEMA = (
 )
 # Raise max_examples, and take out derandomize, to search for longer.
 FEW = settings(
-    max_examples=5,
-    stateful_step_count=8,
+    max_examples=3,
+    stateful_step_count=6,
     derandomize=True,
     database=None,
     deadline=None,
