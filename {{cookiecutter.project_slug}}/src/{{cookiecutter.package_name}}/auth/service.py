@@ -210,12 +210,7 @@ async def rotate(session: AsyncSession, auth: AuthTools, presented: str) -> Issu
     login = await session.scalar(
         select(LoginSession)
         .join(User, User.id == LoginSession.user_id)
-        .where(
-            LoginSession.id == session_id,
-            LoginSession.revoked_at.is_(None),
-            LoginSession.expires_at > now,
-            User.is_active,
-        )
+        .where(LoginSession.id == session_id, User.is_active, *_is_alive())
     )
     if login is None:
         raise OAuthError("invalid_grant", "The refresh token is not valid.")
@@ -261,11 +256,7 @@ async def list_sessions(session: AsyncSession, user: User) -> Sequence[LoginSess
     """The user's living logins, newest first."""
     statement = (
         select(LoginSession)
-        .where(
-            LoginSession.user_id == user.id,
-            LoginSession.revoked_at.is_(None),
-            LoginSession.expires_at > utcnow(),
-        )
+        .where(LoginSession.user_id == user.id, *_is_alive())
         .order_by(LoginSession.id.desc())
     )
     return (await session.scalars(statement)).all()
@@ -287,15 +278,14 @@ async def _principal(session: AsyncSession, *login: ColumnElement[bool]) -> Prin
     statement = (
         select(User, LoginSession.id)
         .join(LoginSession, LoginSession.user_id == User.id)
-        .where(
-            *login,
-            LoginSession.revoked_at.is_(None),
-            LoginSession.expires_at > utcnow(),
-            User.is_active,
-        )
+        .where(*login, User.is_active, *_is_alive())
     )
     row = (await session.execute(statement)).one_or_none()
     return None if row is None else Principal(user=row[0], session_id=row[1])
+
+
+def _is_alive() -> tuple[ColumnElement[bool], ...]:
+    return LoginSession.revoked_at.is_(None), LoginSession.expires_at > utcnow()
 
 
 async def _open_session(
