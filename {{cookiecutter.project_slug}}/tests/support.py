@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+import bcrypt
 from alembic import command
 from alembic.config import Config
 from fastapi import FastAPI
@@ -19,9 +20,12 @@ from httpx2 import ASGITransport, AsyncClient, Response
 from pydantic import SecretStr
 from starlette.types import ASGIApp
 
+from {{ cookiecutter.package_name }}.auth.service import ClientInfo, open_token_family
 from {{ cookiecutter.package_name }}.settings import Settings
+from {{ cookiecutter.package_name }}.users.models import User
 
 PASSWORD = "analytical-engine-1843"
+PASSWORD_HASH = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
 # The URL of a database that nobody connects to.
 NOWHERE = "{% if cookiecutter.database == "postgresql" %}postgresql://nowhere/none{% else %}sqlite:///nowhere.db{% endif %}"
 
@@ -106,17 +110,18 @@ async def log_in(client: AsyncClient, email: str, password: str = PASSWORD) -> R
     return await client.post("/api/v1/auth/token", data=form)
 
 
-async def new_account(app: ASGIApp, email: str | None = None) -> Account:
-    """Register somebody and log in."""
-    email = email or f"{uuid4().hex}@example.com"
-    client = new_client(app)
-    created = await client.post("/api/v1/users", json={"email": email, "password": PASSWORD})
-    tokens = (await log_in(client, email)).json()
+async def new_account(app: FastAPI, email: str | None = None) -> Account:
+    """An account with a login, stored without HTTP, as most tests are about something else."""
+    user = User(email=email or f"{uuid4().hex}@example.com", password_hash=PASSWORD_HASH)
+    async with app.state.database.session() as session:
+        session.add(user)
+        await session.flush()
+        tokens = await open_token_family(session, app.state.auth, user, ClientInfo(None, None))
     return Account(
-        id=UUID(created.json()["id"]),
-        email=email,
-        client=new_client(app, tokens["access_token"]),
-        refresh_token=tokens["refresh_token"],
+        id=user.id,
+        email=user.email,
+        client=new_client(app, tokens.access_token),
+        refresh_token=tokens.refresh_token,
     )
 
 

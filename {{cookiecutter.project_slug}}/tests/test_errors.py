@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from fastapi import FastAPI
 from httpx2 import ASGITransport, AsyncClient, Response
 from starlette.responses import StreamingResponse
 
@@ -104,11 +103,12 @@ async def test_unexpected_error_tells_its_cause_only_while_debugging(
     assert response.headers["access-control-allow-origin"] == "https://app.example"
 
 
-async def test_error_after_the_start_of_an_answer_is_left_to_the_server(app: FastAPI) -> None:
+async def test_error_after_the_start_of_an_answer_is_left_to_the_server(new_app: NewApp) -> None:
     async def chunks() -> AsyncIterator[bytes]:
         yield b"begun"
         raise LookupError
 
+    app = new_app()
     app.add_api_route("/stream", lambda: StreamingResponse(chunks()))
     client = AsyncClient(transport=ASGITransport(app), base_url="https://test")
 

@@ -61,28 +61,21 @@ async def test_security_headers(new_app: NewApp, environment: str) -> None:
     assert ("strict-transport-security" in headers) is (environment == "production")
 
 
-@pytest.mark.parametrize(
-    ("named", "origin", "allowed"),
-    [
-        ([ORIGIN], ORIGIN, ORIGIN),
-        ([ORIGIN], f"{ORIGIN}.evil", None),
-        ([ORIGIN], "http://app.example", None),
-        ([ORIGIN], "null", None),
-        ([], ORIGIN, None),
-    ],
-)
+@pytest.mark.parametrize("named", [[ORIGIN], []])
 async def test_only_named_origins_may_read_answers_and_errors(
-    new_app: NewApp, named: list[str], origin: str, allowed: str | None
+    new_app: NewApp, named: list[str]
 ) -> None:
     client = new_client(new_app(cors_origins=named))
-    client.headers["Origin"] = origin
 
-    for response in (
-        await client.get("/health/live"),
-        await client.get("/nowhere"),
-        await client.options("/api/v1/users/me", headers=PREFLIGHT),
-    ):
-        assert response.headers.get("access-control-allow-origin") == allowed
-        assert not allowed or response.headers["access-control-allow-credentials"] == "true"
-        assert not named or "Origin" in response.headers["vary"]
-        assert "x-request-id" in response.headers
+    for origin in (ORIGIN, f"{ORIGIN}.evil", "http://app.example", "null"):
+        client.headers["Origin"] = origin
+        allowed = origin if origin in named else None
+        for response in (
+            await client.get("/health/live"),
+            await client.get("/nowhere"),
+            await client.options("/api/v1/users/me", headers=PREFLIGHT),
+        ):
+            assert response.headers.get("access-control-allow-origin") == allowed
+            assert not allowed or response.headers["access-control-allow-credentials"] == "true"
+            assert not named or "Origin" in response.headers["vary"]
+            assert "x-request-id" in response.headers

@@ -75,34 +75,36 @@ async def test_session_works_on_localhost(new_app: NewApp, member: Account) -> N
     assert [cookie["httponly"] for cookie in cookies.values()] == [True, ""]
 
 
-@pytest.mark.parametrize(
-    ("allowed", "origin"),
-    [
-        (True, OWN),
-        (True, {"Sec-Fetch-Site": "same-origin"}),
-        (True, {"Sec-Fetch-Site": "none"}),
-        (True, {"Origin": PARTNER, "Sec-Fetch-Site": "cross-site"}),
-        (False, {}),
-        (False, {"Origin": "null"}),
-        (False, {"Origin": "https://["}),
-        (False, {"Origin": EVIL}),
-        (False, {"Origin": "https://test.evil.example"}),
-        (False, {"Origin": "https://test:8443"}),
-        (False, {"Sec-Fetch-Site": "same-site"}),
-        (False, OWN | {"Sec-Fetch-Site": "cross-site"}),
-    ],
-    ids=str,
-)
 async def test_only_own_and_named_origins_act_for_the_user(
-    new_app: NewApp, member: Account, allowed: bool, origin: dict[str, str]
+    new_app: NewApp, member: Account
 ) -> None:
+    own: list[dict[str, str]] = [
+        OWN,
+        {"Sec-Fetch-Site": "same-origin"},
+        {"Sec-Fetch-Site": "none"},
+        {"Origin": PARTNER, "Sec-Fetch-Site": "cross-site"},
+    ]
+    foreign: list[dict[str, str]] = [
+        {},
+        {"Origin": "null"},
+        {"Origin": "https://["},
+        {"Origin": EVIL},
+        {"Origin": "https://test.evil.example"},
+        {"Origin": "https://test:8443"},
+        {"Sec-Fetch-Site": "same-site"},
+        OWN | {"Sec-Fetch-Site": "cross-site"},
+    ]
     async with new_client(new_app(cors_origins=[PARTNER])) as browser:
         await open_session(browser, member)
-        proof = origin | {"X-CSRF-Token": browser.cookies["__Host-csrf"]}
-        response = await browser.patch(ME, json={"full_name": "Eve"}, headers=proof)
+        proof = {"X-CSRF-Token": browser.cookies["__Host-csrf"]}
+        for origin in own:
+            changed = await browser.patch(ME, json={"full_name": "Ada"}, headers=origin | proof)
+            assert changed.status_code == 200, origin
+        for origin in foreign:
+            refused = await browser.patch(ME, json={"full_name": "Eve"}, headers=origin | proof)
+            assert refused.status_code == 403, origin
 
-    assert response.status_code == (200 if allowed else 403)
-    assert (await member.client.get(ME)).json()["full_name"] == ("Eve" if allowed else None)
+    assert (await member.client.get(ME)).json()["full_name"] == "Ada"
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
