@@ -102,6 +102,8 @@ def current_questions() -> dict[str, Any]:
 def problem_with_kind(name: str, default: object) -> str | None:
     """An answer that is none of the choices, or of another type than the question asks for."""
     answer = ANSWERS.get(name)
+    if isinstance(default, bool) and not isinstance(answer, bool):
+        return f"is {shown(answer)}: answer yes or no."
     if isinstance(default, list) and answer not in default:
         return f"is {shown(answer)}: choose one of {', '.join(default)}."
     if isinstance(default, str) and not isinstance(answer, str):

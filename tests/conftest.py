@@ -24,7 +24,8 @@ Render = Callable[..., Path]
 
 def pytest_report_header() -> str:
     """Say how much there is to do."""
-    return f"template: {len(combinations())} combinations, {len(applications())} applications"
+    features, programs = len(combinations()), len(applications())
+    return f"template: {features} combinations of features, {programs} applications"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

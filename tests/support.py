@@ -20,7 +20,7 @@ QUESTIONS = {name: default for name, default in CONTEXT.items() if not name.star
 FEATURES: dict[str, dict[str, Any]] = CONTEXT["_features"]
 
 # The only questions whose answers may change the application; every combination's test proves it.
-APPLICATION_QUESTIONS = ("database",)
+APPLICATION_QUESTIONS = ("database", "use_redis")
 APPLICATION_FOLDERS = ("src", "tests", "migrations")
 
 Answers = dict[str, Any]
@@ -38,15 +38,19 @@ def choices(question: str) -> list[Any]:
 def product(questions: Iterable[str]) -> list[Answers]:
     """Every combination of the answers to these questions."""
     names = list(questions)
-    return [
+    every = (
         dict(zip(names, answers, strict=True))
         for answers in itertools.product(*(choices(name) for name in names))
-    ]
+    )
+    return list(every)
 
 
 def combinations() -> list[Answers]:
-    """Every combination of answers to the questions that offer a choice."""
-    return product(name for name in QUESTIONS if choices(name))
+    """Every combination of features, under all combinations of the other choices in turn."""
+    features = {question for feature in FEATURES.values() for question in feature["when"]}
+    asked = [name for name in QUESTIONS if choices(name)]
+    others = itertools.cycle(product(name for name in asked if name not in features))
+    return [next(others) | one for one in product(name for name in asked if name in features)]
 
 
 def applications() -> list[Answers]:
@@ -54,9 +58,20 @@ def applications() -> list[Answers]:
     return product(APPLICATION_QUESTIONS)
 
 
+def extremes() -> list[Answers]:
+    """Of the applications those with every option and those with none."""
+    return [
+        answers
+        for answers in applications()
+        if len({answer for answer in answers.values() if isinstance(answer, bool)}) == 1
+    ]
+
+
 def label(answers: Answers) -> str:
     """A combination as a test's id: the answers in the order of the questions."""
-    return "-".join(str(answer) for answer in answers.values())
+    given = answers.items()
+    words = (name.removeprefix("use_") if answer is True else answer for name, answer in given)
+    return "-".join(str(word) for word in words if word)
 
 
 def is_on(feature: str, answers: Answers) -> bool:
@@ -114,12 +129,12 @@ def application(files: Files) -> Files:
 
 
 def found_marks(files: Files, feature: str) -> list[str]:
-    """Where the words that betray a feature stand, in names or contents."""
+    """Where the words (regular expressions) that betray a feature stand, in names or contents."""
     return [
         f"{path}: {mark}"
         for path, data in files.items()
         for mark in FEATURES[feature]["marks"]
-        if mark in str(path).lower() or mark.encode() in data.lower()
+        if re.search(mark, str(path).lower()) or re.search(mark.encode(), data.lower())
     ]
 
 

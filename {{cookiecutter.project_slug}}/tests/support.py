@@ -8,6 +8,9 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
 from dataclasses import dataclass
+{%- if cookiecutter.use_redis %}
+from functools import cache
+{%- endif %}
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -20,9 +23,13 @@ from httpx2 import ASGITransport, AsyncClient, Response
 from pydantic import SecretStr
 from starlette.types import ASGIApp
 
-from {{ cookiecutter.package_name }}.auth.service import ClientInfo, open_token_family
+from {{ cookiecutter.package_name }}.auth import service
 from {{ cookiecutter.package_name }}.settings import Settings
 from {{ cookiecutter.package_name }}.users.models import User
+{%- if cookiecutter.use_redis %}
+
+from dev import embedded_redis
+{%- endif %}
 
 PASSWORD = "analytical-engine-1843"
 PASSWORD_HASH = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
@@ -67,7 +74,16 @@ NewDatabase = Callable[[], AbstractAsyncContextManager[str]]
 Register = Callable[..., Awaitable[Account]]
 Statements = Callable[[], AbstractContextManager[list[str]]]
 
+{% if cookiecutter.use_redis %}
+@cache
+def redis_url() -> str:
+    """A Redis for the tests of this process only: TEST_REDIS_URL, or else an embedded one."""
+    if url := os.environ.get("TEST_REDIS_URL"):
+        worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
+        return f"{url}/{worker}"
+    return embedded_redis(f"test-{uuid4().hex}")
 
+{% endif %}
 def settings_for(database_url: str, **changes: object) -> Settings:
     """Settings for tests; what the developer's environment and `.env` say does not count."""
     fields = Settings.model_fields.items()
@@ -78,6 +94,11 @@ def settings_for(database_url: str, **changes: object) -> Settings:
         "bcrypt_rounds": 4,
         "login_attempts_per_address": 10_000,
         "log_level": "WARNING",
+{%- if cookiecutter.use_redis %}
+        "redis_url": redis_url(),
+        "redis_timeout": 5,
+        "rate_limit": 1_000_000,
+{%- endif %}
     }
     return Settings.model_validate(values | changes)
 
@@ -116,7 +137,8 @@ async def new_account(app: FastAPI, email: str | None = None) -> Account:
     async with app.state.database.session() as session:
         session.add(user)
         await session.flush()
-        tokens = await open_token_family(session, app.state.auth, user, ClientInfo(None, None))
+        client = service.ClientInfo(address=None, user_agent=None)
+        tokens = await service.open_token_family(session, app.state.auth, user, client)
     return Account(
         id=user.id,
         email=user.email,

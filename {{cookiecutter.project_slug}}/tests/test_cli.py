@@ -24,7 +24,7 @@ async def invoke(settings: Settings, *command: str, typed: str = "") -> Result:
 async def get(settings: Settings, path: str, email: str, password: str) -> Response:
     """What an account gets."""
     app = create_app(settings)
-    async with app.state.database:
+    async with app.router.lifespan_context(app):
         tokens = (await log_in(new_client(app), email, password)).json()
         return await new_client(app, tokens["access_token"]).get(path)
 

@@ -24,11 +24,12 @@ from support import new_client, settings_for
 async def assert_gets_no_traffic(database_url: str) -> None:
     """The service says that it is not ready, and that it is alive: a restart would not help."""
     app = create_app(settings_for(database_url))
-    async with app.state.database, new_client(app) as client:
+    async with app.router.lifespan_context(app), new_client(app) as client:
         response = await client.get("/health/ready")
 
         assert response.status_code == 503
-        assert response.json() == {"status": "unavailable", "checks": {"database": "unavailable"}}
+        ready = response.json()
+        assert ready["status"] == ready["checks"]["database"] == "unavailable"
         assert (await client.get("/health/live")).status_code == 200
 
 
@@ -42,7 +43,8 @@ async def test_migrated_database_is_ready(client: AsyncClient) -> None:
     response = await client.get("/health/ready")
 
     assert response.status_code == 200
-    assert response.json() == {"status": "ok", "checks": {"database": "ok"}}
+    ready = response.json()
+    assert {ready["status"], *ready["checks"].values()} == {"ok"}
 
 
 @pytest.mark.parametrize(
@@ -64,7 +66,7 @@ async def test_older_schema_gets_no_traffic_and_a_newer_one_does(
     response = await client.get("/health/ready")
 
     assert response.status_code == status
-    assert response.json()["checks"] == {"database": check}
+    assert response.json()["checks"]["database"] == check
 
 
 async def test_newest_migration_is_not_an_older_one() -> None:

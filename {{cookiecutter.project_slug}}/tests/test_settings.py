@@ -24,6 +24,9 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.Monke
     for name in Settings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
     monkeypatch.setenv("SECRET_KEY", STRONG)
+{%- if cookiecutter.use_redis %}
+    monkeypatch.setenv("REDIS_URL", "redis://:hunter2@cache:6379/0")
+{%- endif %}
 {%- if cookiecutter.database == "postgresql" %}
     monkeypatch.setenv("DATABASE_URL", "postgresql://user:hunter2@db/name")
 {%- endif %}
@@ -58,6 +61,10 @@ def test_complete_environment_is_taken_for_production(environment: pytest.Monkey
         ("DATABASE_URL", "postgresql://h/d?sslrootcert=ca.pem", "has options that are not"),
 {%- endif %}
         ("BCRYPT_ROUNDS", "9", "must be at least 10 in production"),
+{%- if cookiecutter.use_redis %}
+        ("REDIS_URL", "", "is missing"),
+        ("REDIS_URL", "cache:hunter2", "must look like redis://user:password@host:6379/0"),
+{%- endif %}
         ("ENVIRONMENT", "staging", "Input should be 'local', 'test' or 'production'"),
 {%- if cookiecutter.database == "postgresql" %}
         ("DATABASE_URL", "", "is missing"),

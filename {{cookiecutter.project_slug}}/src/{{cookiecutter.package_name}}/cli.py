@@ -97,7 +97,7 @@ def seed(count: int) -> None:
         tags = ("work", "home", "someday")
         for number in range(1, count + 1):
             item = ItemCreate(title=f"Item {number}", tags=[tags[number % len(tags)]])
-            await items.create_item(session, user, item)
+            await items.create_item(session, user.id, item)
         return f"{email} with the password {password} has {count} items."
 
     click.echo(_in_session(work))

@@ -44,7 +44,17 @@ def setup(app: FastAPI, settings: Settings) -> None:
             allow_credentials=True,
             allow_methods=["DELETE", "GET", "PATCH", "POST", "PUT"],
             allow_headers=["Authorization", "If-Match", "If-None-Match", "X-CSRF-Token"],
-            expose_headers=["ETag", "Location", "Retry-After", "X-CSRF-Token", "X-Request-ID"],
+            expose_headers=[
+                "ETag",
+                "Location",
+{%- if cookiecutter.use_redis %}
+                "RateLimit",
+                "RateLimit-Policy",
+{%- endif %}
+                "Retry-After",
+                "X-CSRF-Token",
+                "X-Request-ID",
+            ],
             max_age=600,
         )
     headers = dict(SECURITY_HEADERS)

@@ -5,7 +5,10 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from . import __version__, api, auth, docs, health, http
+from . import __version__, api, auth, {% if cookiecutter.use_redis %}cache, {% endif %}docs, health, http
+{%- if cookiecutter.use_redis %}
+from .auth.dependencies import proven_caller
+{%- endif %}
 from .auth.router import well_known
 from .database import Database
 from .logging import configure_logging
@@ -35,6 +38,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.settings = settings
     app.state.database = Database(settings)
+{%- if cookiecutter.use_redis %}
+    cache.setup(app, settings, caller=proven_caller)
+{%- endif %}
     http.setup(app, settings)
     auth.setup(app, settings)
     docs.setup(app, settings)
@@ -47,5 +53,5 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Hold what the process needs open, and close it when the server stops."""
-    async with app.state.database:
+    async with app.state.database{% if cookiecutter.use_redis %}, app.state.redis{% endif %}:
         yield

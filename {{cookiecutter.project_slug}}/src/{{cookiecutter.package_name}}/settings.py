@@ -110,6 +110,23 @@ class Settings(BaseSettings):
         5, gt=0, description="Seconds to wait for another writer before the answer is 503."
     )
 {%- endif %}
+{%- if cookiecutter.use_redis %}
+
+    redis_url: str = Field(
+        repr=False, description="redis://user:password@host:6379/0, or rediss:// with TLS."
+    )
+    redis_timeout: float = Field(
+        0.05, gt=0, description="Seconds that Redis may take before the service goes on without it."
+    )
+    redis_pool_size: int = Field(
+        20, ge=1, description="Connections to Redis that each server process may have."
+    )
+    cache_ttl: int = Field(60, ge=1, description="Seconds that the cache keeps what was read.")
+    rate_limit: int = Field(
+        600, ge=1, description="Requests allowed per user, or address, in RATE_LIMIT_WINDOW."
+    )
+    rate_limit_window: int = Field(60, ge=1, description="Seconds that a request counts.")
+{%- endif %}
 
     secret_key: SecretStr = Field(
         SecretStr(DEVELOPMENT_SECRET),
@@ -177,6 +194,15 @@ class Settings(BaseSettings):
             raise ValueError("must be sqlite:/// and the path of a file")
 {%- endif %}
         return value
+{%- if cookiecutter.use_redis %}
+
+    @field_validator("redis_url")
+    @classmethod
+    def _usable_redis(cls, value: str) -> str:
+        if not value.startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError("must look like redis://user:password@host:6379/0")
+        return value
+{%- endif %}
 
     @field_validator("debug")
     @classmethod

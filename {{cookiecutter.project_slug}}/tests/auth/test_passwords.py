@@ -120,7 +120,11 @@ async def test_logins_that_wait_hold_nobody_up(gate: Gate, new_database: NewData
     arrivals, opened = gate
     async with new_database() as url:
         app = create_app(settings_for(url, database_pool_size=1))
-        async with app.state.database, new_client(app) as client, asyncio.TaskGroup() as group:
+        async with (
+            app.router.lifespan_context(app),
+            new_client(app) as client,
+            asyncio.TaskGroup() as group,
+        ):
             logins = [group.create_task(log_in(client, EMAIL)) for _ in range(2)]
             assert await asyncio.to_thread(arrivals.acquire, timeout=10)
             response = await client.get("/health/ready")

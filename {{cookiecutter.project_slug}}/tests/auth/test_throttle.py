@@ -6,7 +6,7 @@ import pytest
 from fastapi import FastAPI
 from httpx2 import ASGITransport, AsyncClient, Response
 
-from {{ cookiecutter.package_name }}.auth.throttle import MemoryThrottle
+from {{ cookiecutter.package_name }}.throttle import Limit, MemoryThrottle
 
 from support import PASSWORD, Account, NewApp, Register, log_in, new_client
 
@@ -88,13 +88,13 @@ async def test_address_cannot_try_many_accounts(
 async def test_window_slides() -> None:
     moments = (1000, 1004, 1005, 1009.5, 1010, 1010, 1014)
     throttle = MemoryThrottle(clock=iter(moments).__next__)
-    waits = [await throttle.attempt("key", limit=2, window=10) for _ in moments]
+    waits = [await throttle.attempt("key", Limit(2, 10)) for _ in moments]
 
     assert waits == [0, 0, 5, 0.5, 0, 4, 0]
 
 
 async def test_flood_of_names_pushes_out_the_oldest() -> None:
     throttle = MemoryThrottle(max_keys=2)
-    waits = [await throttle.attempt(key, limit=1, window=60) for key in "abacaba"]
+    waits = [await throttle.attempt(key, Limit(1, 60)) for key in "abacaba"]
 
     assert [wait > 0 for wait in waits] == [False, False, True, False, True, False, True]

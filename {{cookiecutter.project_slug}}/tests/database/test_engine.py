@@ -38,7 +38,7 @@ ADD_TAG = insert(Tag).values(name="work")
 async def running(url: str, **settings: object) -> AsyncIterator[FastAPI]:
     """The application on the database, with a pool of one connection."""
     app = create_app(settings_for(url, database_pool_size=1, **settings))
-    async with app.state.database:
+    async with app.router.lifespan_context(app):
         yield app
 
 

@@ -11,7 +11,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from {{ cookiecutter.package_name }}.errors import Problem
 from {{ cookiecutter.package_name }}.items import service
 from {{ cookiecutter.package_name }}.items.schemas import ItemUpdate
-from {{ cookiecutter.package_name }}.users.models import User
 
 from support import Account, new_account
 
@@ -107,13 +106,12 @@ async def test_change_during_a_request_is_not_overwritten(
     member: Account, session: AsyncSession, deletes: bool
 ) -> None:
     url, etag = await make(member)
-    owner = await session.get_one(User, member.id)
-    item = await service.get_item(session, owner, UUID(url.rpartition("/")[2]))
+    item = await service.get_item(session, member.id, UUID(url.rpartition("/")[2]))
     await member.client.patch(url, json={"title": "Theirs"})
     ours: Awaitable[object] = (
-        service.delete_item(session, owner, item.id, etag)
+        service.delete_item(session, member.id, item.id, etag)
         if deletes
-        else service.update_item(session, owner, item.id, ItemUpdate(title="Ours"), etag)
+        else service.update_item(session, member.id, item.id, ItemUpdate(title="Ours"), etag)
     )
 
     with pytest.raises(Problem) as problem:

@@ -3,10 +3,12 @@
 from fastapi import FastAPI
 
 from ..settings import Settings
+{%- if not cookiecutter.use_redis %}
+from ..throttle import MemoryThrottle
+{%- endif %}
 from . import oauth
 from .passwords import Passwords
 from .service import AuthTools
-from .throttle import MemoryThrottle
 from .tokens import AccessTokens
 
 
@@ -16,6 +18,10 @@ def setup(app: FastAPI, settings: Settings) -> None:
         settings=settings,
         tokens=AccessTokens(settings),
         passwords=Passwords(settings.bcrypt_rounds),
+{%- if cookiecutter.use_redis %}
+        throttle=app.state.throttle,
+{%- else %}
         throttle=MemoryThrottle(),
+{%- endif %}
     )
     oauth.setup(app)

@@ -1,20 +1,36 @@
 """What routes ask for: the caller, an administrator, where a request comes from."""
 
+{% if cookiecutter.use_redis -%}
+import hmac
+from contextlib import suppress
+{% endif -%}
 from typing import Annotated
+{%- if cookiecutter.use_redis %}
+from uuid import UUID
+{%- endif %}
 
 import structlog
 from fastapi import Depends, Request, Security
 from fastapi.security import APIKeyCookie, OAuth2PasswordBearer
+{%- if cookiecutter.use_redis %}
+from starlette.requests import HTTPConnection
+{%- endif %}
 
+{% if cookiecutter.use_redis -%}
+from ..cache.denylist import Denylist
+{% endif -%}
 from ..database import Session
 from ..database.engine import SAFE_METHODS
 from ..errors import Problem
 from ..users.models import Role, User
-from .cookies import check_csrf, session_cookie
+from .cookies import check_csrf{% if cookiecutter.use_redis %}, csrf_cookie, csrf_token{% endif %}, session_cookie
 from .service import (
     AuthTools,
     ClientInfo,
     Principal,
+{%- if cookiecutter.use_redis %}
+    fingerprint,
+{%- endif %}
     principal_of_cookie,
     principal_of_token,
 )
@@ -120,3 +136,48 @@ async def admin_user(user: CurrentUser) -> User:
 
 
 AdminUser = Annotated[User, Depends(admin_user)]
+{%- if cookiecutter.use_redis %}
+
+
+async def current_reader(
+    request: Request,
+    session: Session,
+    auth: Auth,
+    token: Annotated[str | None, Security(bearer)],
+    cookie_token: Annotated[str | None, Security(cookie)],
+) -> UUID:
+    """The caller's id, for reads that the cache may answer: it may do without the database.
+
+    An access token is taken at its word when the denylist knows that it is not revoked.
+
+    Raises:
+        Problem: as `current_principal`.
+    """
+    if token is not None:
+        with suppress(InvalidTokenError):
+            claims = auth.tokens.verify(token)
+            denylist: Denylist = request.app.state.denylist
+            if await denylist.allows(claims.session_id):
+                structlog.contextvars.bind_contextvars(user_id=str(claims.user_id))
+                return claims.user_id
+    principal = await current_principal(request, session, auth, token, cookie_token)
+    return principal.user.id
+
+
+CurrentReader = Annotated[UUID, Depends(current_reader)]
+
+
+def proven_caller(connection: HTTPConnection) -> str | None:
+    """Who makes a request, as far as that is proven without the database; for rate limits."""
+    auth: AuthTools = connection.app.state.auth
+    scheme, _, token = connection.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        with suppress(InvalidTokenError):
+            return f"user:{auth.tokens.verify(token).user_id}"
+    # The CSRF cookie proves that the session cookie is one that we have made.
+    session_token = connection.cookies.get(session_cookie(auth.settings), "")
+    proof = connection.cookies.get(csrf_cookie(auth.settings), "")
+    if hmac.compare_digest(proof.encode(), csrf_token(auth.settings, session_token).encode()):
+        return f"session:{fingerprint(session_token)}"
+    return None
+{%- endif %}

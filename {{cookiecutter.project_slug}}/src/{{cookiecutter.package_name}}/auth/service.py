@@ -12,14 +12,17 @@ from pydantic import SecretStr
 from sqlalchemy import ColumnElement, delete, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+{% if cookiecutter.use_redis -%}
+from ..cache.denylist import deny
+{% endif -%}
 from ..database import utcnow
 from ..errors import FieldError, Problem
 from ..settings import Settings
+from ..throttle import Limit, Throttle, address_key, refuse_excess
 from ..users.models import User
 from .models import LoginSession, RefreshToken
 from .oauth import OAuthError
 from .passwords import Passwords
-from .throttle import Throttle, address_key, refuse_excess
 from .tokens import AccessTokens, Claims, InvalidTokenError
 
 log = structlog.stdlib.get_logger(__name__)
@@ -73,8 +76,7 @@ async def limit_address(auth: AuthTools, client: ClientInfo, purpose: str) -> No
     await refuse_excess(
         auth.throttle,
         f"{purpose}:{address_key(client.address)}",
-        limit=auth.settings.login_attempts_per_address,
-        window=auth.settings.login_window,
+        Limit(auth.settings.login_attempts_per_address, auth.settings.login_window),
     )
 
 
@@ -88,7 +90,7 @@ async def authenticate(
     """
     email = email.strip().lower()
     await limit_address(auth, client, "login")
-    account = await _count_attempt(auth, email)
+    await _count_attempt(auth, email)
     password_hash = await session.scalar(
         select(User.password_hash).where(User.email == email, User.is_active)
     )
@@ -101,7 +103,7 @@ async def authenticate(
     if user is None:
         log.info("login failed", address=client.address)
         return None
-    await auth.throttle.forget(account)
+    await _forgive_attempts(auth, email)
     user.password_hash = renewed or user.password_hash
     return user
 
@@ -120,11 +122,11 @@ async def prove_password(
     Raises:
         Problem: 403, it is wrong; 429, too many failures.
     """
-    account = await _count_attempt(auth, user.email)
+    await _count_attempt(auth, user.email)
     await session.commit()  # as in `authenticate`
     if not await auth.passwords.verify(password.get_secret_value(), user.password_hash):
         raise _wrong_password(pointer)
-    await auth.throttle.forget(account)
+    await _forgive_attempts(auth, user.email)
     return user.password_hash
 
 
@@ -162,13 +164,18 @@ def _wrong_password(pointer: str) -> Problem:
     )
 
 
-async def _count_attempt(auth: AuthTools, email: str) -> str:
+async def _count_attempt(auth: AuthTools, email: str) -> None:
     # Counted before the slow check, so that attempts in parallel cannot slip through.
-    key = f"account:{fingerprint(email)}"
-    await refuse_excess(
-        auth.throttle, key, limit=auth.settings.login_attempts, window=auth.settings.login_window
-    )
-    return key
+    await refuse_excess(auth.throttle, *_attempts(auth, email))
+
+
+async def _forgive_attempts(auth: AuthTools, email: str) -> None:
+    await auth.throttle.forget(*_attempts(auth, email))
+
+
+def _attempts(auth: AuthTools, email: str) -> tuple[str, Limit]:
+    limit = Limit(auth.settings.login_attempts, auth.settings.login_window)
+    return f"account:{fingerprint(email)}", limit
 
 
 async def open_token_family(
@@ -330,10 +337,16 @@ async def _revoke_reused(session: AsyncSession, token_hash: str) -> None:
 
 
 async def _revoke(session: AsyncSession, *conditions: ColumnElement[bool]) -> bool:
-    revoked = await session.execute(
+    revoked = await session.scalars(
         update(LoginSession)
         .where(*conditions, LoginSession.revoked_at.is_(None))
         .values(revoked_at=utcnow())
         .returning(LoginSession.id)
     )
+{%- if cookiecutter.use_redis %}
+    logins = revoked.all()
+    deny(session, logins)
+    return bool(logins)
+{%- else %}
     return revoked.first() is not None
+{%- endif %}

@@ -46,7 +46,7 @@ class AccessTokens:
     def __init__(self, settings: Settings) -> None:
         self._issuer = settings.jwt_issuer
         self._audience = settings.jwt_audience
-        self.ttl = settings.access_token_ttl
+        self.ttl = min(settings.access_token_ttl, settings.session_ttl)
         try:
             self._jwks = _read_keys(settings)
             self._signing = jwt.PyJWK(self._jwks[0])

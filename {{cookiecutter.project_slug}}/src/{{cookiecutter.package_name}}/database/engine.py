@@ -5,7 +5,7 @@ A unit of work is a request: it commits before the response is sent, so that a f
 error that the client sees. Requests with a safe method (RFC 9110 section 9.2.1) read only.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator{% if cookiecutter.use_redis %}, Awaitable, Callable{% endif %}
 from contextlib import asynccontextmanager
 from typing import Annotated, Any, Self
 
@@ -80,7 +80,7 @@ never wait for the one writer that SQLite allows.
 """
 
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator{% if cookiecutter.use_redis %}, Awaitable, Callable{% endif %}
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -133,6 +133,32 @@ def _begin(connection: Connection) -> None:
     readonly = connection.get_execution_options().get("sqlite_readonly", False)
     connection.exec_driver_sql("BEGIN" if readonly else "BEGIN IMMEDIATE")
 {%- endif %}
+{%- if cookiecutter.use_redis %}
+
+
+class CommittingSession(AsyncSession):
+    """A session that does what waits for its transaction to be committed; see `after_commit`."""
+
+    async def commit(self) -> None:
+        """Commit, then do what waits for it, in order."""
+        await super().commit()
+        for action in self.info.pop("after_commit", ()):
+            await action()
+
+    async def rollback(self) -> None:
+        """Roll back, and forget what waits for the commit."""
+        self.info.pop("after_commit", None)
+        await super().rollback()
+
+
+def after_commit(session: AsyncSession, action: Callable[[], Awaitable[None]]) -> None:
+    """Do something when the transaction has been committed, and not at all if it is rolled back.
+
+    Args:
+        action: handles its own errors, since what is committed has happened.
+    """
+    session.info.setdefault("after_commit", []).append(action)
+{%- endif %}
 
 
 class Database:
@@ -145,8 +171,19 @@ class Database:
 {%- else %}
         readonly = self.engine.execution_options(sqlite_readonly=True)
 {%- endif %}
+{%- if cookiecutter.use_redis %}
+        # What each session carries along in `Session.info`.
+        self.info: dict[str, Any] = {}
+        self.writing = async_sessionmaker(
+            self.engine, class_=CommittingSession, expire_on_commit=False, info=self.info
+        )
+        self.reading = async_sessionmaker(
+            readonly, class_=CommittingSession, expire_on_commit=False, info=self.info
+        )
+{%- else %}
         self.writing = async_sessionmaker(self.engine, expire_on_commit=False)
         self.reading = async_sessionmaker(readonly, expire_on_commit=False)
+{%- endif %}
 
     async def __aenter__(self) -> Self:
         return self

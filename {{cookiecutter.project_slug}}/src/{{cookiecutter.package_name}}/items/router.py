@@ -1,18 +1,25 @@
 """Routes under /items."""
 
-from typing import Annotated
+from typing import Annotated, Any{% if cookiecutter.use_redis %}, TypeVar{% endif %}
 from uuid import UUID
 
 from fastapi import APIRouter, Header, Query, Response
 
-from ..auth.dependencies import CurrentUser
+from ..auth.dependencies import {% if cookiecutter.use_redis %}CurrentReader, {% endif %}CurrentUser
+{%- if cookiecutter.use_redis %}
+from ..cache.store import RequestCache
+{%- endif %}
 from ..database import Session
-from ..errors import problems
+from ..errors import {% if cookiecutter.use_redis %}Problem, {% endif %}problems
 from ..pagination import Page
-from . import service
+from . import {% if cookiecutter.use_redis %}cached, {% endif %}service
 from .models import Item
 from .schemas import ItemCreate, ItemQuery, ItemRead, ItemUpdate
 
+{% if cookiecutter.use_redis -%}
+Content = TypeVar("Content")
+
+{% endif -%}
 router = APIRouter(prefix="/items", tags=["items"], responses=problems(401))
 
 IfMatch = Annotated[
@@ -21,6 +28,7 @@ IfMatch = Annotated[
 IfNoneMatch = Annotated[
     str | None, Header(max_length=200, description="ETag that the client has already.")
 ]
+NOT_MODIFIED: dict[int | str, dict[str, Any]] = {304: {"description": "Not Modified"}}
 
 
 @router.post("", status_code=201, response_model=ItemRead, responses=problems(403))
@@ -28,26 +36,52 @@ async def create_item(
     data: ItemCreate, user: CurrentUser, session: Session, response: Response
 ) -> Item:
     """Make an item of the caller."""
-    item = await service.create_item(session, user, data)
+    item = await service.create_item(session, user.id, data)
     response.headers["Location"] = f"/api/v1/items/{item.id}"
     response.headers["ETag"] = service.etag(item)
     return item
 
+{% if cookiecutter.use_redis %}
+@router.get("", response_model=Page[ItemRead], responses=NOT_MODIFIED)
+async def list_items(
+    page: Annotated[ItemQuery, Query()],
+    reader: CurrentReader,
+    session: Session,
+    cache: RequestCache,
+    response: Response,
+    if_none_match: IfNoneMatch = None,
+) -> Page[ItemRead] | Response:
+    """The caller's items."""
+    found = await cached.list_items(cache, session, reader, page)
+    return _unless_known(found.value, found.etag, response, if_none_match)
 
+
+@router.get("/{item_id}", response_model=ItemRead, responses={**NOT_MODIFIED, **problems(404)})
+async def read_item(
+    item_id: UUID,
+    reader: CurrentReader,
+    session: Session,
+    cache: RequestCache,
+    response: Response,
+    if_none_match: IfNoneMatch = None,
+) -> ItemRead | Response:
+    """One item of the caller, with its ETag."""
+    found = (await cached.get_item(cache, session, reader, item_id)).value
+    if found is None:
+        raise Problem(404, "No such item.")
+    etag, item = found
+    return _unless_known(item, etag, response, if_none_match)
+{% else %}
 @router.get("", response_model=Page[ItemRead])
 async def list_items(
     page: Annotated[ItemQuery, Query()], user: CurrentUser, session: Session
 ) -> dict[str, object]:
     """The caller's items."""
-    items, next_cursor = await service.list_items(session, user, page)
+    items, next_cursor = await service.list_items(session, user.id, page)
     return {"items": items, "next_cursor": next_cursor}
 
 
-@router.get(
-    "/{item_id}",
-    response_model=ItemRead,
-    responses={304: {"description": "Not Modified"}, **problems(404)},
-)
+@router.get("/{item_id}", response_model=ItemRead, responses={**NOT_MODIFIED, **problems(404)})
 async def read_item(
     item_id: UUID,
     user: CurrentUser,
@@ -56,13 +90,13 @@ async def read_item(
     if_none_match: IfNoneMatch = None,
 ) -> Item | Response:
     """One item of the caller, with its ETag."""
-    item = await service.get_item(session, user, item_id)
+    item = await service.get_item(session, user.id, item_id)
     headers = {"ETag": service.etag(item), "Cache-Control": "private, no-cache"}
-    if if_none_match is not None and service.matches(if_none_match, item, weak=True):
+    if if_none_match is not None and service.matches(if_none_match, headers["ETag"], weak=True):
         return Response(status_code=304, headers=headers)
     response.headers.update(headers)
     return item
-
+{% endif %}
 
 @router.patch("/{item_id}", response_model=ItemRead, responses=problems(403, 404, 409, 412))
 async def update_item(
@@ -74,7 +108,7 @@ async def update_item(
     if_match: IfMatch = None,
 ) -> Item:
     """Change an item of the caller; with If-Match only if nobody else has."""
-    item = await service.update_item(session, user, item_id, data, if_match)
+    item = await service.update_item(session, user.id, item_id, data, if_match)
     response.headers["ETag"] = service.etag(item)
     return item
 
@@ -84,4 +118,16 @@ async def delete_item(
     item_id: UUID, user: CurrentUser, session: Session, if_match: IfMatch = None
 ) -> None:
     """Delete an item of the caller; with If-Match only if nobody else has changed it."""
-    await service.delete_item(session, user, item_id, if_match)
+    await service.delete_item(session, user.id, item_id, if_match)
+{%- if cookiecutter.use_redis %}
+
+
+def _unless_known(
+    content: Content, etag: str, response: Response, if_none_match: str | None
+) -> Content | Response:
+    headers = {"ETag": etag, "Cache-Control": "private, no-cache"}
+    if if_none_match is not None and service.matches(if_none_match, etag, weak=True):
+        return Response(status_code=304, headers=headers)
+    response.headers.update(headers)
+    return content
+{%- endif %}

@@ -13,39 +13,49 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import selectinload
 from sqlalchemy.orm.exc import StaleDataError
 
+{% if cookiecutter.use_redis -%}
+from ..cache.store import forget
+{% endif -%}
 from ..database import utcnow
 from ..errors import Problem
 from ..pagination import paginate
-from ..users.models import User
 from .models import Item, Tag
 from .schemas import ItemCreate, ItemQuery, ItemUpdate
 
 SORT_COLUMNS = {"created_at": Item.created_at, "title": Item.title}
 
+{% if cookiecutter.use_redis %}
+def namespace(owner_id: UUID) -> str:
+    """What the cache keeps of an owner's items, and forgets when one of them changes."""
+    return f"items:{owner_id}"
 
+{% endif %}
 def etag(item: Item) -> str:
     """The strong validator of an item (RFC 9110 section 8.8.3)."""
     return f'"{item.version}"'
 
 
-async def create_item(session: AsyncSession, owner: User, data: ItemCreate) -> Item:
+async def create_item(session: AsyncSession, owner_id: UUID, data: ItemCreate) -> Item:
     """Make an item of the owner."""
     item = Item(
-        owner_id=owner.id,
+        owner_id=owner_id,
         title=data.title,
         description=data.description,
         tags=await _tags(session, data.tags),
     )
     session.add(item)
     await session.flush()
+{%- if cookiecutter.use_redis %}
+    forget(session, namespace(owner_id))
+{%- endif %}
     return item
 
 
 async def list_items(
-    session: AsyncSession, owner: User, page: ItemQuery
+    session: AsyncSession, owner_id: UUID, page: ItemQuery
 ) -> tuple[Sequence[Item], str | None]:
     """The owner's items that match, and the cursor of the next page."""
-    statement = select(Item).where(Item.owner_id == owner.id).options(selectinload(Item.tags))
+    statement = select(Item).where(Item.owner_id == owner_id).options(selectinload(Item.tags))
     if page.q:
         statement = statement.where(Item.title.icontains(page.q, autoescape=True))
     if page.tag:
@@ -53,7 +63,7 @@ async def list_items(
     return await paginate(session, statement, SORT_COLUMNS, sort=page.sort, page=page)
 
 
-async def get_item(session: AsyncSession, owner: User, item_id: UUID) -> Item:
+async def get_item(session: AsyncSession, owner_id: UUID, item_id: UUID) -> Item:
     """One item of the owner.
 
     Raises:
@@ -61,7 +71,7 @@ async def get_item(session: AsyncSession, owner: User, item_id: UUID) -> Item:
     """
     item = await session.scalar(
         select(Item)
-        .where(Item.id == item_id, Item.owner_id == owner.id)
+        .where(Item.id == item_id, Item.owner_id == owner_id)
         .options(selectinload(Item.tags))
     )
     if item is None:
@@ -70,7 +80,7 @@ async def get_item(session: AsyncSession, owner: User, item_id: UUID) -> Item:
 
 
 async def update_item(
-    session: AsyncSession, owner: User, item_id: UUID, data: ItemUpdate, if_match: str | None
+    session: AsyncSession, owner_id: UUID, item_id: UUID, data: ItemUpdate, if_match: str | None
 ) -> Item:
     """Change an item.
 
@@ -81,7 +91,7 @@ async def update_item(
         Problem: 404, no such item; 412, it has changed since the version that if_match names;
             409, it changed at this moment, and no version was named.
     """
-    item = await get_item(session, owner, item_id)
+    item = await get_item(session, owner_id, item_id)
     _check_version(item, if_match)
     changes = data.model_dump(exclude_unset=True)
     if "tags" in changes:
@@ -93,18 +103,21 @@ async def update_item(
         await session.flush()
     except StaleDataError:
         raise _changed(if_match) from None
+{%- if cookiecutter.use_redis %}
+    forget(session, namespace(owner_id))
+{%- endif %}
     return item
 
 
 async def delete_item(
-    session: AsyncSession, owner: User, item_id: UUID, if_match: str | None
+    session: AsyncSession, owner_id: UUID, item_id: UUID, if_match: str | None
 ) -> None:
     """Delete an item.
 
     Raises:
         Problem: as `update_item`.
     """
-    item = await get_item(session, owner, item_id)
+    item = await get_item(session, owner_id, item_id)
     _check_version(item, if_match)
     # The database deletes what refers to the item. In the order of the ORM, which begins there, a
     # deletion and a change that run at the same time could wait for each other.
@@ -113,10 +126,13 @@ async def delete_item(
     )
     if deleted is None:
         raise _changed(if_match)
+{%- if cookiecutter.use_redis %}
+    forget(session, namespace(owner_id))
+{%- endif %}
 
 
-def matches(header: str, item: Item, *, weak: bool = False) -> bool:
-    """Whether If-Match or If-None-Match names the item's version (RFC 9110 section 13.1).
+def matches(header: str, etag: str, *, weak: bool = False) -> bool:
+    """Whether If-Match or If-None-Match names this ETag (RFC 9110 section 13.1).
 
     Args:
         weak: so does a weak validator, which proxies that compress make of a strong one; it is
@@ -125,11 +141,11 @@ def matches(header: str, item: Item, *, weak: bool = False) -> bool:
     tags = [tag.strip() for tag in header.split(",")]
     if weak:
         tags = [tag.removeprefix("W/") for tag in tags]
-    return "*" in tags or etag(item) in tags
+    return "*" in tags or etag in tags
 
 
 def _check_version(item: Item, if_match: str | None) -> None:
-    if if_match is not None and not matches(if_match, item):
+    if if_match is not None and not matches(if_match, etag(item)):
         raise _changed(if_match)
 
 

@@ -130,6 +130,9 @@ async def delete_account(
     pointer = "/body/password"
     proven = await prove_password(session, auth, user, data.password, pointer=pointer)
     user = await lock_account(session, user, proven, pointer=pointer)
+{%- if cookiecutter.use_redis %}
+    await revoke_all(session, user)
+{%- endif %}
     await session.delete(user)
     await session.flush()
     log.info("user deleted")

@@ -4,28 +4,31 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from ipaddress import IPv6Address, ip_address
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from ..errors import Problem
+from .errors import Problem
+
+
+class Limit(NamedTuple):
+    """So many attempts are allowed within a sliding window of so many seconds."""
+
+    amount: int
+    window: int
 
 
 class Throttle(Protocol):
     """Counts attempts by key."""
 
-    async def attempt(self, key: str, *, limit: int, window: int) -> float:
+    async def attempt(self, key: str, limit: Limit) -> float:
         """Count an attempt unless the limit is reached.
-
-        Args:
-            limit: attempts allowed within the window.
-            window: length of the sliding window, seconds.
 
         Returns:
             0 when the attempt is allowed, else the seconds until the next one is.
         """
         ...
 
-    async def forget(self, key: str) -> None:
-        """Forget the attempts of a key."""
+    async def forget(self, key: str, limit: Limit) -> None:
+        """Forget the attempts that were counted under a key for this limit."""
         ...
 
 
@@ -42,32 +45,32 @@ class MemoryThrottle:
         self._clock = clock
         self._attempts: OrderedDict[str, deque[float]] = OrderedDict()
 
-    async def attempt(self, key: str, *, limit: int, window: int) -> float:
+    async def attempt(self, key: str, limit: Limit) -> float:
         """See `Throttle.attempt`."""
         now = self._clock()
         attempts = self._attempts.setdefault(key, deque())
         self._attempts.move_to_end(key)
         while len(self._attempts) > self._max_keys:
             self._attempts.popitem(last=False)
-        while attempts and attempts[0] <= now - window:
+        while attempts and attempts[0] <= now - limit.window:
             attempts.popleft()
-        if len(attempts) >= limit:
-            return attempts[0] + window - now
+        if len(attempts) >= limit.amount:
+            return attempts[0] + limit.window - now
         attempts.append(now)
         return 0
 
-    async def forget(self, key: str) -> None:
+    async def forget(self, key: str, _: Limit) -> None:
         """See `Throttle.forget`."""
         self._attempts.pop(key, None)
 
 
-async def refuse_excess(throttle: Throttle, key: str, *, limit: int, window: int) -> None:
+async def refuse_excess(throttle: Throttle, key: str, limit: Limit) -> None:
     """Count an attempt.
 
     Raises:
         Problem: 429 with Retry-After, the limit is reached.
     """
-    wait = await throttle.attempt(key, limit=limit, window=window)
+    wait = await throttle.attempt(key, limit)
     if wait > 0:
         raise Problem(
             429, "Too many attempts; try again later.", headers={"Retry-After": f"{wait + 1:.0f}"}

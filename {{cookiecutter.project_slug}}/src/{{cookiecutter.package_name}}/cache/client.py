@@ -1,0 +1,84 @@
+"""The connection to Redis: bounded in time, and passed over while it does not work."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, Self
+
+import structlog
+from redis import asyncio as driver
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialWithJitterBackoff
+from redis.exceptions import RedisError
+
+from ..settings import Settings
+
+log = structlog.stdlib.get_logger(__name__)
+
+Client = driver.Redis
+PAUSE_SECONDS: Final = 1.0  # between tries while Redis does not work
+PREFIX: Final = "{{ cookiecutter.project_slug }}"  # of every key, as others may use the same Redis
+
+
+class UnavailableError(Exception):
+    """Redis did not answer in time, or has not lately and is not asked."""
+
+
+class Redis:
+    """The connection pool of one process; an asynchronous context manager that closes it.
+
+    After a failure Redis is not asked for a second, so that an outage costs one time-out and not
+    one for each request. It is logged when it begins and when it ends.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._timeout = settings.redis_timeout
+        self._down_since: float | None = None
+        self._next_try = 0.0
+        self.client: Client = Client.from_pool(
+            driver.BlockingConnectionPool.from_url(
+                settings.redis_url,
+                max_connections=settings.redis_pool_size,
+                timeout=settings.redis_timeout,
+                # A server that was started anew has closed the connections of the pool.
+                retry=Retry(ExponentialWithJitterBackoff(base=0.002, cap=0.01), retries=2),
+                decode_responses=True,
+            )
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.client.aclose()
+
+    async def call(self, command: Callable[[Client], Awaitable[Any]]) -> Any:
+        """Run commands within REDIS_TIMEOUT.
+
+        Raises:
+            UnavailableError: there was no answer in time.
+        """
+        now = time.monotonic()
+        if self._down_since is not None:
+            if now < self._next_try:
+                raise UnavailableError
+            self._next_try = now + PAUSE_SECONDS  # one request tries, the others go on without
+        try:
+            async with asyncio.timeout(self._timeout):
+                result = await command(self.client)
+        except (RedisError, OSError) as error:  # TimeoutError is an OSError
+            self._fail(error)
+            raise UnavailableError from error
+        if self._down_since is not None:
+            log.info("redis available", outage_seconds=round(time.monotonic() - self._down_since))
+            self._down_since = None
+        return result
+
+    def _fail(self, error: Exception) -> None:
+        now = time.monotonic()
+        self._next_try = now + PAUSE_SECONDS
+        if self._down_since is None:
+            self._down_since = now
+            log.warning(
+                "redis unavailable", error_type=type(error).__name__, error_message=str(error)
+            )

@@ -1,0 +1,172 @@
+"""Items through the cache, as clients see them."""
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+from httpx2 import AsyncClient, Response
+
+from {{ cookiecutter.package_name }}.cache.client import Client
+from {{ cookiecutter.package_name }}.cache.denylist import COMPLETE_SINCE
+
+from support import PASSWORD, Account, NewApp, Register, Statements, log_in, new_client
+
+ITEMS = "/api/v1/items"
+
+
+@pytest.fixture
+async def _denylist_is_believed(redis: Client) -> None:
+    """It has been complete for longer than tokens live."""
+    await redis.set(COMPLETE_SINCE, 0)
+
+
+@pytest.fixture
+async def url(member: Account) -> str:
+    """An item of the member."""
+    made = await member.client.post(ITEMS, json={"title": "Tea", "tags": ["hot"]})
+    return str(made.headers["Location"])
+
+
+async def titles(client: AsyncClient) -> list[str]:
+    """The titles of the caller's items."""
+    return [item["title"] for item in (await client.get(ITEMS)).json()["items"]]
+
+
+@pytest.mark.usefixtures("_denylist_is_believed")
+async def test_second_read_asks_the_database_nothing(
+    member: Account, url: str, statements: Statements
+) -> None:
+    first = [await member.client.get(ITEMS), await member.client.get(url)]
+
+    with statements() as seen:
+        second = [await member.client.get(ITEMS), await member.client.get(url)]
+
+    assert seen == []
+    assert [answer.json() for answer in second] == [answer.json() for answer in first]
+
+
+@pytest.mark.usefixtures("_denylist_is_believed")
+async def test_written_is_read_at_once_from_every_replica(
+    new_app: NewApp, member: Account, url: str
+) -> None:
+    clients = [member.client]
+    clients.append(new_client(new_app()))
+    clients[1].headers["Authorization"] = member.client.headers["Authorization"]
+
+    for number, (writer, reader) in enumerate([clients, clients[::-1], clients]):
+        assert len(await titles(reader)) == number + 1
+        await reader.get(url)
+        await writer.patch(url, json={"title": f"Tea {number}"})
+        assert (await reader.get(url)).json()["title"] == f"Tea {number}"
+        assert f"Tea {number}" in await titles(reader)
+        made = await writer.post(ITEMS, json={"title": "Milk"})
+        assert len(await titles(reader)) == number + 2
+        assert (await reader.get(made.headers["Location"])).json()["title"] == "Milk"
+    await clients[1].delete(url)
+    assert (await clients[0].get(url)).status_code == 404
+    assert await titles(clients[0]) == ["Milk"] * 3
+
+
+@pytest.mark.usefixtures("_denylist_is_believed")
+async def test_nobody_gets_what_is_kept_for_another(
+    member: Account, url: str, register: Register, client: AsyncClient
+) -> None:
+    other = await register()
+    for _ in range(2):
+        assert (await member.client.get(url)).status_code == 200
+        assert await titles(member.client) == ["Tea"]
+        assert (await other.client.get(url)).status_code == 404
+        assert await titles(other.client) == []
+        assert (await client.get(url)).status_code == 401
+
+
+@pytest.mark.parametrize("path", [ITEMS, None])
+async def test_known_answer_is_not_sent_again(member: Account, url: str, path: str | None) -> None:
+    known = (await member.client.get(path or url)).headers["ETag"]
+    headers = {"If-None-Match": f'"other", W/{known}'}
+
+    again = await member.client.get(path or url, headers=headers)
+
+    assert (again.status_code, again.content) == (304, b"")
+    assert again.headers["ETag"] == known
+    assert again.headers["Cache-Control"] == "private, no-cache"
+    await member.client.patch(url, json={"title": "Coffee"})
+    changed = await member.client.get(path or url, headers=headers)
+    assert (changed.status_code, changed.headers["ETag"] != known) == (200, True)
+
+
+async def log_out(member: Account) -> Response:
+    """The login ends by the client's wish."""
+    return await member.client.delete("/api/v1/auth/session")
+
+
+async def revoke(member: Account) -> Response:
+    """The login ends at the revocation endpoint."""
+    form = {"token": member.refresh_token}
+    return await member.client.post("/api/v1/auth/revoke", data=form)
+
+
+async def change_password(member: Account) -> Response:
+    """All logins end with the password."""
+    change = {"current_password": PASSWORD, "new_password": f"{PASSWORD}-new"}
+    return await member.client.put("/api/v1/users/me/password", json=change)
+
+
+async def delete_account(member: Account) -> Response:
+    """The account is no more."""
+    return await member.client.request("DELETE", "/api/v1/users/me", json={"password": PASSWORD})
+
+
+@pytest.mark.usefixtures("_denylist_is_believed")
+@pytest.mark.parametrize("end", [log_out, revoke, change_password, delete_account])
+async def test_revoked_token_reads_nothing_of_what_is_kept(
+    member: Account, url: str, end: Callable[[Account], Awaitable[Response]]
+) -> None:
+    assert (await member.client.get(url)).status_code == 200
+
+    assert (await end(member)).is_success
+
+    assert (await member.client.get(url)).status_code == 401
+    assert (await member.client.get(ITEMS)).status_code == 401
+
+
+@pytest.mark.usefixtures("_denylist_is_believed")
+async def test_other_logins_of_the_user_go_on(
+    client: AsyncClient, member: Account, url: str, statements: Statements
+) -> None:
+    tokens = (await log_in(client, member.email)).json()
+    client.headers["Authorization"] = f"Bearer {tokens['access_token']}"
+    await revoke(member)
+    await client.get(url)
+
+    with statements() as seen:
+        assert (await client.get(url)).status_code == 200
+
+    assert seen == []
+
+
+@pytest.mark.parametrize("lost", [False, True])
+async def test_denylist_is_not_believed_before_it_can_be_complete(
+    member: Account, url: str, redis: Client, statements: Statements, lost: bool
+) -> None:
+    if lost:
+        await redis.set(COMPLETE_SINCE, 0)
+        await member.client.get(url)
+        await revoke(member)
+        await redis.flushdb()
+    await member.client.get(url)
+
+    with statements() as seen:
+        answer = await member.client.get(url)
+
+    assert answer.status_code == (401 if lost else 200)
+    assert "login_sessions" in seen[0]
+
+
+@pytest.mark.usefixtures("_denylist_is_believed")
+async def test_browser_reads_through_the_cache(
+    client: AsyncClient, member: Account, url: str
+) -> None:
+    login = {"email": member.email, "password": PASSWORD}
+    await client.post("/api/v1/auth/session", json=login)
+
+    assert [(await client.get(url)).json()["title"] for _ in range(2)] == ["Tea", "Tea"]

@@ -1,0 +1,107 @@
+"""Rate limits: who is counted together, and what clients are told."""
+
+from collections.abc import Iterator
+
+import pytest
+from fastapi import Depends, FastAPI
+from httpx2 import ASGITransport, AsyncClient, Response
+
+from {{ cookiecutter.package_name }}.cache.limits import RateLimit
+from {{ cookiecutter.package_name }}.throttle import Limit
+
+from support import PASSWORD, Account, NewApp, Register, log_in, new_client
+
+ME = "/api/v1/users/me"
+
+
+def assert_limited(response: Response, policy: str = "default") -> None:
+    """The client is told that it is too fast, and when to come back."""
+    assert response.status_code == 429
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.json()["detail"] == "Too many requests; try again later."
+    assert 1 <= int(response.headers["retry-after"]) <= 60
+    assert f'"{policy}";r=0;t=' in response.headers["ratelimit"]
+
+
+@pytest.fixture
+def replicas(new_app: NewApp) -> Iterator[FastAPI]:
+    """Processes of the service that allow three requests a minute."""
+    return iter([new_app(rate_limit=3), new_app(rate_limit=3)])
+
+
+def on(app: FastAPI, account: Account) -> AsyncClient:
+    """A client of this process with the account's access token."""
+    return new_client(app, account.client.headers["Authorization"].removeprefix("Bearer "))
+
+
+async def test_user_is_limited_on_all_replicas_together(
+    replicas: Iterator[FastAPI], member: Account, register: Register
+) -> None:
+    here, there = on(app := next(replicas), member), on(next(replicas), member)
+
+    answers = [await client.get(ME) for client in (here, there, here)]
+
+    assert [answer.status_code for answer in answers] == [200] * 3
+    remaining = [answer.headers["ratelimit"].split(";")[1] for answer in answers]
+    assert remaining == ["r=2", "r=1", "r=0"]
+    assert {answer.headers["ratelimit-policy"] for answer in answers} == {'"default";q=3;w=60'}
+    assert_limited(await there.get(ME))
+    assert_limited(await here.get("/api/v1/nowhere"))
+    assert (await here.get("/health/live")).status_code == 200
+    assert "ratelimit" not in (await here.get("/health/live")).headers
+    assert (await on(app, await register()).get(ME)).status_code == 200
+
+
+async def test_who_proves_nothing_is_limited_by_address(replicas: Iterator[FastAPI]) -> None:
+    app = next(replicas)
+
+    def client(address: str, **headers: str) -> AsyncClient:
+        transport = ASGITransport(app, client=(address, 1))
+        return AsyncClient(transport=transport, base_url="https://test", headers=headers)
+
+    for headers in ({}, {"Authorization": "Bearer forged"}, {"Cookie": "__Host-session=forged"}):
+        assert (await client("192.0.2.1", **headers).get(ME)).status_code == 401
+    assert_limited(await client("192.0.2.1", Cookie="__Host-csrf=forged").get(ME))
+    assert (await client("192.0.2.2").get(ME)).status_code == 401
+
+
+async def test_browser_session_has_a_limit_of_its_own(
+    replicas: Iterator[FastAPI], member: Account
+) -> None:
+    app = next(replicas)
+    login = {"email": member.email, "password": PASSWORD}
+    async with new_client(app) as browser, new_client(app) as other:
+        await browser.post("/api/v1/auth/session", json=login)
+        await other.post("/api/v1/auth/session", json=login)
+        statuses = [(await browser.get(ME)).status_code for _ in range(4)]
+
+        assert statuses == [200, 200, 200, 429]
+        assert (await other.get(ME)).status_code == 200
+
+
+async def test_route_may_have_a_limit_besides(new_app: NewApp, member: Account) -> None:
+    app = new_app(rate_limit=100)
+    exports = Depends(RateLimit("exports", Limit(1, 3600)))
+    app.add_api_route("/api/v1/export", lambda: "all", dependencies=[exports])
+    client = on(app, member)
+
+    answer = await client.get("/api/v1/export")
+
+    assert answer.status_code == 200
+    policies = answer.headers.get_list("ratelimit-policy")
+    assert policies == ['"exports";q=1;w=3600', '"default";q=100;w=60']
+    limited = await client.get("/api/v1/export")
+    assert limited.status_code == 429
+    assert 1 <= int(limited.headers["retry-after"]) <= 3600
+    assert (await client.get(ME)).status_code == 200
+
+
+async def test_guesses_on_all_replicas_count_together(new_app: NewApp, member: Account) -> None:
+    here, there = (new_client(new_app(login_attempts=2)) for _ in "ab")
+
+    statuses = [
+        (await log_in(client, member.email, "a wrong password")).status_code
+        for client in (here, there, here)
+    ]
+
+    assert statuses == [400, 400, 429]

