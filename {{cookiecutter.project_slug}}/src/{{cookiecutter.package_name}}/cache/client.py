@@ -17,7 +17,8 @@ log = structlog.stdlib.get_logger(__name__)
 
 Client = driver.Redis
 PAUSE_SECONDS: Final = 1.0  # between tries while Redis does not work
-PREFIX: Final = "{{ cookiecutter.project_slug }}"  # of every key, as others may use the same Redis
+# Of every key, as others may use the same Redis.
+PREFIX: Final = "{{ cookiecutter.project_slug }}"
 
 
 class UnavailableError(Exception):

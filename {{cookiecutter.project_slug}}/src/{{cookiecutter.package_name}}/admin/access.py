@@ -1,0 +1,151 @@
+"""Who may see the pages, and what their browser may do."""
+
+from dataclasses import replace
+from typing import Final
+
+import structlog
+from fastapi import FastAPI
+from pydantic import ValidationError
+from sqladmin.authentication import AuthenticationBackend
+from starlette.datastructures import MutableHeaders
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ..auth.cookies import check_origin
+from ..auth.schemas import SessionCreate
+from ..auth.service import (
+    AuthTools,
+    ClientInfo,
+    authenticate,
+    open_browser_session,
+    principal_of_cookie,
+    revoke_session,
+)
+from ..database.engine import SAFE_METHODS
+from ..errors import Problem, problem_response
+from ..settings import Settings
+from ..users.models import Role
+
+LIFETIME: Final = 12 * 3600  # seconds that a login lives: a working day
+PAGE_HEADERS: Final = {
+    "Cache-Control": "no-store",
+    # Scripts, styles and fonts are files of sqladmin; small pictures stand in its styles.
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "img-src 'self' data:; font-src 'self'; connect-src 'self'; frame-ancestors 'none'; "
+    "base-uri 'none'; form-action 'self'",
+    # With no-referrer, browsers do not name the origin of a form.
+    "Referrer-Policy": "same-origin",
+}
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+def cookie_name(settings: Settings) -> str:
+    """Name of the cookie; __Host- would demand that it is sent to all paths (RFC 6265bis)."""
+    return "__Secure-admin" if settings.secure_cookies else "admin"
+
+
+class Login(AuthenticationBackend):
+    """Logins are those of the service, listed and revoked as all others; there is no other state.
+
+    Args:
+        app: has the database and what authenticates.
+    """
+
+    def __init__(self, app: FastAPI) -> None:
+        self.middlewares = []  # the base class would keep state in a signed cookie
+        self.app = app
+
+    async def authenticate(self, request: Request) -> bool:
+        """Whether the request comes from an administrator whose login lives."""
+        token = request.cookies.get(cookie_name(self.app.state.settings))
+        if token is None:
+            return False
+        async with self.app.state.database.session(readonly=True) as session:
+            principal = await principal_of_cookie(session, token)
+        if principal is None or principal.user.role is not Role.ADMIN:
+            return False
+        structlog.contextvars.bind_contextvars(user_id=str(principal.user.id))
+        request.state.principal = principal
+        return True
+
+    async def open(self, request: Request) -> str | None:
+        """Log in with the form; returns the token for the cookie, None for all but administrators.
+
+        Raises:
+            Problem: 429, too many failures for the account or the address.
+        """
+        form = await request.form()
+        try:
+            data = SessionCreate.model_validate(
+                {"email": form.get("username"), "password": form.get("password")}
+            )
+        except ValidationError:
+            return None
+        auth: AuthTools = self.app.state.auth
+        client = ClientInfo(
+            address=request.client.host if request.client else None,
+            user_agent=request.headers.get("User-Agent"),
+        )
+        password = data.password.get_secret_value()
+        async with self.app.state.database.session() as session:
+            user = await authenticate(session, auth, data.email, password, client)
+            if user is None or user.role is not Role.ADMIN:
+                return None
+            lifetime = min(LIFETIME, auth.settings.session_ttl)
+            settings = auth.settings.model_copy(update={"session_ttl": lifetime})
+            short = replace(auth, settings=settings)
+            token = await open_browser_session(session, short, user, client)
+        log.info("admin action", action="login", user_id=str(user.id))
+        return token
+
+    async def close(self, request: Request) -> None:
+        """Log out."""
+        principal = request.state.principal
+        async with self.app.state.database.session() as session:
+            await revoke_session(session, principal.user, principal.session_id)
+        log.info("admin action", action="logout", user_id=str(principal.user.id))
+
+    def set_cookie(self, request: Request, response: Response, token: str = "") -> None:
+        """Hand the login to the browser, for these pages only; without a token take it back."""
+        settings: Settings = self.app.state.settings
+        response.set_cookie(
+            cookie_name(settings),
+            token,
+            max_age=LIFETIME if token else 0,
+            path=request.scope["root_path"],
+            secure=settings.secure_cookies,
+            httponly=True,
+            samesite="strict",
+        )
+
+
+class Guard:
+    """Keeps other sites from acting through an administrator's browser, and pages to themselves."""
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self.app = app
+        # CORS_ORIGINS names clients of the API, which have no business here.
+        self.settings = settings.model_copy(update={"cors_origins": []})
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"].startswith(f"{scope['root_path']}/statics/"):
+            await self.app(scope, receive, send)
+            return
+
+        async def send_page(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(PAGE_HEADERS)
+            await send(message)
+
+        if scope["method"] not in SAFE_METHODS:
+            # No token in the forms, which are sqladmin's: every browser says where an unsafe
+            # request comes from, and sends a SameSite=Strict cookie with our own only.
+            try:
+                check_origin(Request(scope), self.settings)
+            except Problem as problem:
+                refusal = problem_response(problem.status_code, problem.detail)
+                await refusal(scope, receive, send_page)
+                return
+        await self.app(scope, receive, send_page)

@@ -1,0 +1,82 @@
+"""What the pages read. A column that is not selected here is on no page and in no export."""
+
+from sqlalchemy import case, func, select
+from sqlalchemy.orm import DeclarativeBase
+
+from ..auth import models as auth
+from ..items import models as items
+from ..users import models as users
+
+
+class Shown(DeclarativeBase):
+    """Base of the pages' own models: they are queries, and nothing is written through them."""
+
+
+class User(Shown):
+    """An account, without its password hash."""
+
+    __table__ = select(
+        users.User.id,
+        users.User.email,
+        users.User.full_name,
+        users.User.role,
+        users.User.is_active,
+        users.User.created_at,
+        users.User.updated_at,
+    ).subquery("shown_users")
+
+
+class LoginSession(Shown):
+    """A login and whose it is, without the hash of its cookie."""
+
+    __table__ = (
+        select(
+            auth.LoginSession.id,
+            users.User.email,
+            case((auth.LoginSession.cookie_hash.is_(None), "token"), else_="cookie").label("kind"),
+            auth.LoginSession.address,
+            auth.LoginSession.user_agent,
+            auth.LoginSession.created_at,
+            auth.LoginSession.expires_at,
+            auth.LoginSession.revoked_at.is_not(None).label("revoked"),
+        )
+        .join(users.User, users.User.id == auth.LoginSession.user_id)
+        .subquery("shown_logins")
+    )
+
+
+class Item(Shown):
+    """An item, whose it is, and the names of its tags."""
+
+    __table__ = (
+        select(
+            items.Item.id,
+            items.Item.title,
+            users.User.email,
+            select(func.aggregate_strings(items.Tag.name, ", "))
+            .join(items.item_tags, items.item_tags.c.tag_id == items.Tag.id)
+            .where(items.item_tags.c.item_id == items.Item.id)
+            .scalar_subquery()
+            .label("tags"),
+            items.Item.description,
+            items.Item.version,
+            items.Item.created_at,
+            items.Item.updated_at,
+        )
+        .join(users.User, users.User.id == items.Item.owner_id)
+        .subquery("shown_items")
+    )
+
+
+class Tag(Shown):
+    """A tag, and how many items have it."""
+
+    __table__ = select(
+        items.Tag.id,
+        items.Tag.name,
+        select(func.count())
+        .where(items.item_tags.c.tag_id == items.Tag.id)
+        .scalar_subquery()
+        .label("items"),
+        items.Tag.created_at,
+    ).subquery("shown_tags")

@@ -1,0 +1,141 @@
+"""The pages as a whole: sqladmin, with writes in one transaction and no change by a link."""
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from fastapi import FastAPI
+from markupsafe import Markup
+from sqladmin import Admin, ModelView
+from sqladmin.authentication import login_required
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from starlette.exceptions import HTTPException
+from starlette.middleware.exceptions import ExceptionMiddleware
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from ..database.engine import SAFE_METHODS
+from ..errors import Problem
+from ..settings import Settings
+from .access import Guard, Login
+from .work import RefusedError, unit_of_work
+
+# Routes of sqladmin that are not served: files, which no model has, and import.
+UNUSED = {"import", "file_download", "file_preview", "logout"}
+
+
+class Reading(async_sessionmaker[AsyncSession]):
+    """Read-only sessions of the database that the application has when one is asked for."""
+
+    def __init__(self, app: FastAPI) -> None:
+        super().__init__()
+        self.app = app
+
+    def __call__(self, **options: Any) -> AsyncSession:
+        session: AsyncSession = self.app.state.database.reading(**options)
+        return session
+
+
+class Pages(Admin):
+    """sqladmin, mounted at /admin.
+
+    Args:
+        app: the application; sqladmin's own attribute does not say that it is one of FastAPI.
+    """
+
+    def __init__(self, app: FastAPI, settings: Settings) -> None:
+        self.logins = Login(app)
+        super().__init__(
+            app,
+            session_maker=Reading(app),
+            title=app.title,
+            favicon_url="data:,",  # none, which browsers would ask for
+            authentication_backend=self.logins,
+        )
+        self.service = app
+        # Errors of HTTP are pages; all others are left to the application around this one.
+        pages = ExceptionMiddleware(self.admin.router, self.admin.exception_handlers)
+        self.admin.middleware_stack = Guard(pages, settings)
+        routes = [route for route in self.admin.routes if getattr(route, "name", "") not in UNUSED]
+        routes.append(Route("/logout", self.logout, name="logout", methods=["GET", "POST"]))
+        self.admin.router.routes = routes
+        # It logs what it shows in a form with a traceback; what is unexpected is raised again.
+        logging.getLogger("sqladmin.application").disabled = True
+
+    def add_model_view(self, view: type[ModelView]) -> None:
+        """Add a view; sqladmin keeps what belongs to the application in the class it is given."""
+        super().add_model_view(type(view.__name__, (view,), {}))
+
+    async def index(self, request: Request) -> Response:
+        """Begin with the first view."""
+        return RedirectResponse(request.url_for("admin:list", identity=self.views[0].identity))
+
+    async def login(self, request: Request) -> Response:
+        """Show the form, or log in with it."""
+        if request.method in SAFE_METHODS:
+            return await super().login(request)
+        error, status, headers = "E-mail or password is wrong.", 400, None
+        try:
+            token = await self.logins.open(request)
+        except Problem as problem:
+            token, error, status = None, problem.detail, problem.status_code
+            headers = problem.headers
+        if token is None:
+            page = "sqladmin/login.html"
+            response: Response = await self.templates.TemplateResponse(
+                request, page, {"error": error}, status_code=status
+            )
+            response.headers.update(headers or {})
+        else:
+            response = RedirectResponse(request.url_for("admin:index"), status_code=303)
+            self.logins.set_cookie(request, response, token)
+        return response
+
+    @login_required
+    async def logout(self, request: Request) -> Response:
+        """Ask, then log out."""
+        if request.method in SAFE_METHODS:
+            return await self.ask(request, "Log out?", "Log out")
+        await self.logins.close(request)
+        response = RedirectResponse(request.url_for("admin:login"), status_code=303)
+        self.logins.set_cookie(request, response)
+        return response
+
+    async def create(self, request: Request) -> Response:
+        """Show a form for something new, or make it."""
+        return await self._write(request, super().create)
+
+    async def edit(self, request: Request) -> Response:
+        """Show a form for something, or change it."""
+        return await self._write(request, super().edit)
+
+    async def delete(self, request: Request) -> Response:
+        """Delete what is named: all or nothing."""
+        if not request.query_params.get("pks"):
+            raise HTTPException(400, "Nothing is selected.")
+        return await self._write(request, super().delete)
+
+    async def ask(self, request: Request, question: str, verb: str) -> Response:
+        """A page that asks before something is done: its button sends a POST to the same address.
+
+        sqladmin makes links of actions; a link must not change anything (RFC 9110 section 9.2.1).
+        """
+        form = Markup(
+            '<form method="post"><button class="btn btn-primary">{}</button> '
+            '<a class="btn" href="{}">Cancel</a></form>'
+        ).format(verb, request.url_for("admin:index"))
+        context = {"status_code": question, "message": form}
+        return await self.templates.TemplateResponse(request, "sqladmin/error.html", context)
+
+    async def _write(
+        self, request: Request, endpoint: Callable[[Request], Awaitable[Response]]
+    ) -> Response:
+        if request.method in SAFE_METHODS or not await self.logins.authenticate(request):
+            return await endpoint(request)
+        try:
+            async with unit_of_work(self.service, request, request.state.principal.user):
+                response = await endpoint(request)
+        except RefusedError:
+            pass  # the response says why
+        return response

@@ -1,0 +1,401 @@
+"""What is shown of each model, and how the services are called to change it."""
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, ClassVar, TypeVar
+from uuid import UUID
+
+from sqladmin import ModelView, action, expose
+from sqladmin.filters import BooleanFilter, StaticValuesFilter
+from sqladmin.formatters import BASE_FORMATTERS
+from sqlalchemy import Select, or_, update
+from sqlalchemy.exc import IntegrityError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from wtforms import (
+    BooleanField,
+    Form,
+    HiddenField,
+    PasswordField,
+    SelectField,
+    StringField,
+    TextAreaField,
+)
+
+from ..auth.models import LoginSession
+from ..auth.passwords import MIN_LENGTH, NewPassword, check_new_password
+from ..auth.service import revoke_all, revoke_session
+{%- if cookiecutter.use_redis %}
+from ..cache.store import forget
+{%- endif %}
+from ..database import utcnow
+from ..errors import Problem
+from ..items import service as items
+from ..items.models import Item, Tag
+from ..items.schemas import ItemUpdate, TagName
+from ..schemas import Input
+from ..users import service as users
+from ..users.models import Role, User
+from ..users.schemas import UserCreate, UserUpdate
+from . import models
+from .pages import Pages
+from .work import Work, unit_of_work
+
+Row = TypeVar("Row", Item, Tag)
+
+TEXT = {"class": "form-control"}
+LABELS = {
+    "email": "E-mail",
+    "full_name": "Name",
+    "is_active": "Active",
+    "created_at": "Created",
+    "updated_at": "Changed",
+    "expires_at": "Expires",
+}
+
+
+class PasswordReset(Input):
+    """A password that an administrator gives to somebody else."""
+
+    password: NewPassword
+
+
+class TagWrite(Input):
+    """A tag."""
+
+    name: TagName
+
+
+class UserForm(Form):  # type: ignore[misc]
+    """An account."""
+
+    email = StringField("E-mail", render_kw=TEXT)
+    full_name = StringField("Name", render_kw=TEXT)
+    role = SelectField("Role", choices=[*Role], render_kw={"class": "form-select"})
+    is_active = BooleanField("Active", default=True, render_kw={"class": "form-check-input"})
+    password = PasswordField(
+        "Password",
+        description=f"At least {MIN_LENGTH} characters. Left empty, the present one stays. "
+        "A new one ends all logins of the account.",
+        render_kw={**TEXT, "autocomplete": "new-password"},
+    )
+
+
+class ItemForm(Form):  # type: ignore[misc]
+    """An item, and the version of it that the form was filled with."""
+
+    version = HiddenField()
+    title = StringField("Title", render_kw=TEXT)
+    description = TextAreaField("Description", render_kw={**TEXT, "rows": 5})
+    tags = StringField("Tags", description="Separated by commas.", render_kw=TEXT)
+
+
+class TagForm(Form):  # type: ignore[misc]
+    """A tag."""
+
+    name = StringField("Name", render_kw=TEXT)
+
+
+class View(ModelView):
+    """What all views share: sqladmin reads and shows, services write.
+
+    A view that lets something be changed defines `add`, `change` or `remove`; each is called in the
+    transaction of the request.
+    """
+
+    page_size = 25
+    page_size_options = (25, 100)
+    export_types: ClassVar[list[str]] = ["csv"]
+    use_pretty_export = True
+    column_labels: ClassVar[dict[Any, str]] = {
+        name: LABELS.get(name, name.replace("_", " ").capitalize())
+        for mapper in models.Shown.registry.mappers
+        for name in mapper.columns.keys()  # noqa: SIM118 - it is no mapping
+    }
+    column_type_formatters = BASE_FORMATTERS | {
+        datetime: lambda value: f"{value:%Y-%m-%d %H:%M} UTC"
+    }
+
+    async def add(self, work: Work, data: dict[str, Any]) -> Any:
+        """Make something and return it."""
+        raise NotImplementedError
+
+    async def change(self, work: Work, key: UUID, data: dict[str, Any]) -> Any:
+        """Change something and return it."""
+        raise NotImplementedError
+
+    async def remove(self, work: Work, key: UUID) -> None:
+        """Delete something."""
+        raise NotImplementedError
+
+    async def insert_model(self, request: Request, data: dict[str, Any]) -> Any:
+        """Make what a form describes."""
+        work: Work = request.state.work
+        with work.attempt():
+            made = await self.add(work, data)
+            work.record("create", self.identity, made.id, filter(data.get, data))
+        return made
+
+    async def update_model(self, request: Request, pk: str, data: dict[str, Any]) -> Any:
+        """Change something to what a form describes."""
+        work: Work = request.state.work
+        with work.attempt():
+            return await self.change(work, UUID(pk), data)
+
+    async def delete_model(self, request: Request, pk: str) -> None:
+        """Delete one of the things that are named."""
+        work: Work = request.state.work
+        with work.attempt():
+            await self.remove(work, UUID(pk))
+            work.record("delete", self.identity, pk)
+
+    async def get_object_for_details(self, request: Request) -> Any:
+        """What an address names; every page begins with it."""
+        try:
+            UUID(request.path_params["pk"])
+        except ValueError:
+            raise HTTPException(404) from None
+        return await super().get_object_for_details(request)
+
+    async def get_object_for_delete(self, value: str) -> str:
+        """Leave it to `remove` to say that something is gone, so that nothing else is deleted."""
+        return value
+
+    def search_query(self, stmt: Select[Any], term: str) -> Select[Any]:
+        """Rows that have the words as they are written, in any case."""
+        words = term.replace("\0", "")
+        columns = (getattr(self.model, str(name)) for name in self.column_searchable_list)
+        return stmt.where(or_(*(column.icontains(words, autoescape=True) for column in columns)))
+
+    async def custom_export_cell(self, _row: Any, _name: str, value: Any) -> str | None:
+        """Keep a spreadsheet from taking what somebody wrote for a formula."""
+        unsafe = isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r"))
+        return f"'{value}" if unsafe else None
+
+
+class RoleFilter(StaticValuesFilter):
+    """Accounts of one role; an unknown one filters nothing."""
+
+    async def get_filtered_query(self, query: Select[Any], value: Any, model: Any) -> Select[Any]:
+        """Narrow the list."""
+        if value not in [*Role]:
+            return query
+        return await super().get_filtered_query(query, value, model)
+
+
+class UserView(View, model=models.User):
+    """Accounts, under the rules of the API."""
+
+    icon = "fa-solid fa-user"
+    column_list = ("email", "full_name", "role", "is_active", "created_at")
+    column_searchable_list = ("email", "full_name")
+    column_sortable_list = ("email", "full_name", "role", "created_at")
+    column_default_sort = ("created_at", True)
+    column_filters = (
+        RoleFilter("role", [(role, role.capitalize()) for role in Role]),
+        BooleanFilter("is_active", title="Active"),
+    )
+    form = UserForm
+
+    async def add(self, work: Work, data: dict[str, Any]) -> User:
+        """Register an account."""
+        create = UserCreate(
+            email=data["email"], password=data["password"], full_name=data["full_name"] or None
+        )
+        user = await users.register(work.session, work.auth.passwords, create, Role(data["role"]))
+        if not data["is_active"]:
+            await users.update_user(work.session, work.admin, user.id, UserUpdate(is_active=False))
+        return user
+
+    async def change(self, work: Work, key: UUID, data: dict[str, Any]) -> User:
+        """Change an account as its administrator."""
+        password_hash = None
+        if password := data.pop("password"):
+            if key == work.admin.id:
+                # The API asks for the present password first.
+                raise Problem(409, "Change your own password in your profile.")
+            reset = PasswordReset(password=password).password.get_secret_value()
+            await check_new_password(reset, data["email"], pointer="/body/password")
+            # Before the first statement, so that no connection is held meanwhile.
+            password_hash = await work.auth.passwords.hash(reset)
+        user = await users.get_user(work.session, key)
+        changes = _changes(user, {**data, "full_name": data["full_name"] or None})
+        if changes:
+            await users.update_user(work.session, work.admin, key, UserUpdate(**changes))
+        if password_hash is not None:
+            user.password_hash = password_hash
+            await revoke_all(work.session, user)
+            changes["password"] = password_hash
+        work.record("change", self.identity, key, changes)
+        return user
+
+    async def remove(self, work: Work, key: UUID) -> None:
+        """Delete an account with all that belongs to it."""
+        if key == work.admin.id:
+            raise Problem(409, "Administrators cannot delete themselves.")
+        user = await users.get_user(work.session, key)
+{%- if cookiecutter.use_redis %}
+        await revoke_all(work.session, user)
+{%- endif %}
+        await work.session.delete(user)
+        await work.session.flush()
+
+
+class LoginView(View, model=models.LoginSession):
+    """Logins of all accounts; they can be revoked."""
+
+    name = "Login"
+    name_plural = "Logins"
+    icon = "fa-solid fa-key"
+    can_create = can_edit = can_delete = False
+    column_list = ("email", "kind", "address", "created_at", "expires_at", "revoked")
+    column_searchable_list = ("email", "address")
+    column_sortable_list = ("email", "created_at", "expires_at")
+    column_default_sort = ("created_at", True)
+    column_filters = (BooleanFilter("revoked"),)
+
+    @action(name="revoke", label="Revoke")
+    async def ask_to_revoke(self, request: Request) -> Response:
+        """Ask before the selected logins are revoked."""
+        pages = self._admin_ref
+        assert isinstance(pages, Pages)
+        count = len(_keys(request))
+        return await pages.ask(request, f"Revoke {count} login{'s'[: count != 1]}?", "Revoke")
+
+    @expose("/action/revoke", methods=["POST"])
+    async def revoke(self, request: Request) -> Response:
+        """Revoke the selected logins."""
+        pages = self._admin_ref
+        assert isinstance(pages, Pages)
+        async with unit_of_work(pages.service, request, request.state.principal.user) as work:
+            for key in _keys(request):
+                login = await work.session.get(LoginSession, key)
+                if login is not None and login.revoked_at is None:
+                    user = await users.get_user(work.session, login.user_id)
+                    await revoke_session(work.session, user, key)
+                    work.record("revoke", self.identity, key)
+        url = request.url_for("admin:list", identity=self.identity)
+        return RedirectResponse(url, status_code=303)
+
+
+class ItemView(View, model=models.Item):
+    """Items of all accounts."""
+
+    icon = "fa-solid fa-box"
+    can_create = False  # an item is made by its owner
+    column_list = ("title", "email", "tags", "created_at", "updated_at")
+    column_searchable_list = ("title", "email")
+    column_sortable_list = ("title", "email", "created_at", "updated_at")
+    column_default_sort = ("created_at", True)
+    form = ItemForm
+
+    async def change(self, work: Work, key: UUID, data: dict[str, Any]) -> Item:
+        """Change an item, unless somebody else has since the form was filled."""
+        owner_id = await _owner_id(work, key)
+        item = await items.get_item(work.session, owner_id, key)
+        given = {
+            "title": data["title"],
+            "description": data["description"].replace("\r\n", "\n") or None,
+        }
+        changes = _changes(item, given)
+        tags = [name for name in re.split(r"[\s,]+", data["tags"]) if name]
+        if set(tags) != {tag.name for tag in item.tags}:
+            changes["tags"] = tags
+        if changes:
+            version = f'"{data["version"]}"'
+            await items.update_item(work.session, owner_id, key, ItemUpdate(**changes), version)
+        work.record("change", self.identity, key, changes)
+        return item
+
+    async def remove(self, work: Work, key: UUID) -> None:
+        """Delete an item."""
+        await items.delete_item(work.session, await _owner_id(work, key), key, None)
+
+
+class TagView(View, model=models.Tag):
+    """Tags; those of an item are part of its version."""
+
+    icon = "fa-solid fa-tag"
+    column_list = ("name", "items", "created_at")
+    column_searchable_list = ("name",)
+    column_sortable_list = ("name", "items", "created_at")
+    column_default_sort = "name"
+    form = TagForm
+
+    async def add(self, work: Work, data: dict[str, Any]) -> Tag:
+        """Make a tag."""
+        tag = Tag(name=TagWrite(**data).name)
+        work.session.add(tag)
+        await _flush(work)
+        return tag
+
+    async def change(self, work: Work, key: UUID, data: dict[str, Any]) -> Tag:
+        """Rename a tag."""
+        tag = await _existing(work, Tag, key)
+        tag.name = TagWrite(**data).name
+        await _flush(work)
+        await _touch_items(work, key)
+        work.record("change", self.identity, key, ["name"])
+        return tag
+
+    async def remove(self, work: Work, key: UUID) -> None:
+        """Take a tag from all items."""
+        tag = await _existing(work, Tag, key)
+        await _touch_items(work, key)
+        await work.session.delete(tag)
+        await work.session.flush()
+
+
+VIEWS: tuple[type[View], ...] = (UserView, LoginView, ItemView, TagView)
+
+
+def _changes(row: User | Item, given: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in given.items() if value != getattr(row, name)}
+
+
+def _keys(request: Request) -> list[UUID]:
+    try:
+        return [UUID(key) for key in request.query_params.get("pks", "").split(",")]
+    except ValueError:
+        raise HTTPException(400, "Nothing is selected.") from None
+
+
+async def _existing(work: Work, model: type[Row], key: UUID) -> Row:
+    row = await work.session.get(model, key)
+    if row is None:
+        raise Problem(404, f"No such {model.__name__.lower()}.")
+    return row
+
+
+async def _owner_id(work: Work, key: UUID) -> UUID:
+    return (await _existing(work, Item, key)).owner_id
+
+
+async def _flush(work: Work) -> None:
+    try:
+        await work.session.flush()
+    except IntegrityError as error:
+        raise Problem(409, "There is a tag of this name already.") from error
+
+
+async def _touch_items(work: Work, key: UUID) -> None:
+    # Clients would otherwise take what they have of these items for the present version.
+{%- if cookiecutter.use_redis %}
+    owners = await work.session.scalars(
+        update(Item)
+        .where(Item.tags.any(Tag.id == key))
+        .values(version=Item.version + 1, updated_at=utcnow())
+        .returning(Item.owner_id)
+        .execution_options(synchronize_session=False)
+    )
+    forget(work.session, *map(items.namespace, owners.unique()))
+{%- else %}
+    await work.session.execute(
+        update(Item)
+        .where(Item.tags.any(Tag.id == key))
+        .values(version=Item.version + 1, updated_at=utcnow())
+        .execution_options(synchronize_session=False)
+    )
+{%- endif %}

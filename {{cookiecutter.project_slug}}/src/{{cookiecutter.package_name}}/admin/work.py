@@ -1,0 +1,88 @@
+"""The unit of work of a page that changes something, and the audit log."""
+
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+
+import structlog
+from fastapi import FastAPI
+from pydantic import ValidationError
+from sqlalchemy.ext.asyncio import AsyncSession
+from starlette.requests import Request
+
+from ..auth.service import AuthTools
+from ..errors import Problem
+from ..users.models import User
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+class RefusedError(Exception):
+    """A rule forbids it; the text is a sentence for the administrator."""
+
+
+@dataclass
+class Work:
+    """One transaction.
+
+    Attributes:
+        admin: who works, read at the beginning of the request by another session.
+        error: why nothing may be committed.
+    """
+
+    session: AsyncSession
+    auth: AuthTools
+    admin: User
+    error: Exception | None = None
+    _done: list[dict[str, object]] = field(default_factory=list)
+
+    def record(self, action: str, model: str, key: object, fields: Iterable[str] = ()) -> None:
+        """Note what was done, for the audit log: names of fields, never their values."""
+        what = {"action": action, "model": model, "object_id": str(key)}
+        self._done.append({**what, "fields": sorted(fields) or None})
+
+    def publish(self) -> None:
+        """Write the audit log."""
+        for line in self._done:
+            log.info("admin action", user_id=str(self.admin.id), **line)
+
+    @contextmanager
+    def attempt(self) -> Iterator[None]:
+        """Keep what goes wrong in the block, as sqladmin shows any exception as a text."""
+        try:
+            yield
+        except (Problem, ValidationError) as error:
+            self.error = RefusedError(_sentence(error))
+            raise self.error from None
+        except Exception as error:
+            self.error = error
+            raise
+
+
+@asynccontextmanager
+async def unit_of_work(app: FastAPI, request: Request, admin: User) -> AsyncIterator[Work]:
+    """Commit what the block does, then write the audit log; nothing of both if it fails.
+
+    Raises:
+        RefusedError: a rule forbade it.
+    """
+    async with app.state.database.session() as session:
+        work = request.state.work = Work(session, app.state.auth, admin)
+        yield work
+        if work.error is not None:
+            raise work.error
+    work.publish()
+
+
+def _sentence(error: Problem | ValidationError) -> str:
+    if isinstance(error, ValidationError):
+        details = [(str(detail["loc"][0]), detail["msg"]) for detail in error.errors()]
+    else:
+        details = [(found.pointer.rpartition("/")[2], found.detail) for found in error.errors]
+        if not details:
+            return str(error.detail)
+    return " ".join(
+        f"{name.replace('_', ' ').capitalize()}: "
+        f"{message.removeprefix('Value error, ').removesuffix('.')}."
+        for name, message in details
+    )

@@ -1,0 +1,259 @@
+"""Who sees the admin pages, and what other sites cannot do with them."""
+
+import re
+from http.cookies import SimpleCookie
+
+import pytest
+from fastapi import FastAPI
+from httpx2 import AsyncClient, Response
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from {{ cookiecutter.package_name }}.admin.views import UserView
+from {{ cookiecutter.package_name }}.auth.models import LoginSession
+from {{ cookiecutter.package_name }}.auth.service import revoke_all
+from {{ cookiecutter.package_name }}.users.models import Role, User
+
+from support import PASSWORD, Account, NewApp, new_client
+
+LOGIN, LOGOUT, USERS = "/admin/login", "/admin/logout", "/admin/user/list"
+WRONG = "E-mail or password is wrong."
+
+
+async def sign_in(browser: AsyncClient, email: str, password: str = PASSWORD) -> Response:
+    return await browser.post(LOGIN, data={"username": email, "password": password})
+
+
+def browser_of(app: FastAPI) -> AsyncClient:
+    """A browser that says where its requests come from."""
+    client = new_client(app)
+    client.headers["Origin"] = "https://test"
+    return client
+
+
+def is_refused(response: Response) -> bool:
+    """Whether a response only leads to the login form."""
+    return response.status_code == 302 and response.headers["Location"].endswith(LOGIN)
+
+
+async def test_login_is_one_of_the_service_with_a_cookie_for_these_pages(
+    app: FastAPI, admin: Account
+) -> None:
+    browser = browser_of(app)
+
+    response = await sign_in(browser, admin.email.upper())
+
+    assert response.status_code == 303
+    cookie = SimpleCookie(response.headers["Set-Cookie"])["__Secure-admin"]
+    assert (cookie["path"], cookie["samesite"], cookie["max-age"]) == ("/admin", "strict", "43200")
+    assert cookie["httponly"]
+    assert cookie["secure"]
+    start = await browser.get("/admin", follow_redirects=True)
+    assert (start.status_code, start.url.path) == (200, USERS)
+    sessions = (await admin.client.get("/api/v1/auth/sessions")).json()
+    assert [login["kind"] for login in sessions] == ["cookie", "token"]
+    assert (await browser.get("/api/v1/users/me")).status_code == 401
+
+
+@pytest.mark.parametrize("password", ["wrong-password-1843", "", "\0", "x" * 2000])
+async def test_wrong_password_opens_nothing(app: FastAPI, admin: Account, password: str) -> None:
+    response = await sign_in(browser_of(app), admin.email, password)
+
+    assert (response.status_code, "Set-Cookie" in response.headers) == (400, False)
+    assert WRONG in response.text
+
+
+async def test_ordinary_user_is_told_no_more_than_a_guesser(
+    app: FastAPI, member: Account, session: AsyncSession
+) -> None:
+    refused = await sign_in(browser_of(app), member.email)
+    guessed = await sign_in(browser_of(app), member.email, "wrong-password-1843")
+
+    assert (refused.status_code, refused.text) == (guessed.status_code, guessed.text)
+    assert "Set-Cookie" not in refused.headers
+    logins = await session.scalars(
+        select(LoginSession).where(LoginSession.cookie_hash.is_not(None))
+    )
+    assert logins.all() == []
+
+
+async def test_guesses_are_throttled_as_everywhere(new_app: NewApp, admin: Account) -> None:
+    browser = browser_of(new_app(login_attempts=1))
+    await sign_in(browser, admin.email, "wrong-password-1843")
+
+    response = await sign_in(browser, admin.email)
+
+    assert (response.status_code, "Retry-After" in response.headers) == (429, True)
+    assert "Too many attempts; try again later." in response.text
+
+
+@pytest.mark.parametrize("cookie", [None, "guessed"])
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/user/list"),
+        ("GET", "/user/create"),
+        ("POST", "/user/create"),
+        ("GET", "/user/details/{id}"),
+        ("GET", "/user/edit/{id}"),
+        ("POST", "/user/edit/{id}"),
+        ("GET", "/user/export/csv"),
+        ("DELETE", "/user/delete?pks={id}"),
+        ("GET", "/login-session/action/revoke?pks={id}"),
+        ("POST", "/login-session/action/revoke?pks={id}"),
+        ("GET", "/logout"),
+        ("POST", "/logout"),
+    ],
+)
+async def test_nobody_else_gets_in(
+    app: FastAPI, member: Account, method: str, path: str, cookie: str | None
+) -> None:
+    browser = browser_of(app)
+    if cookie is not None:
+        browser.cookies.set("__Secure-admin", cookie, path="/admin")
+
+    assert is_refused(await browser.request(method, "/admin" + path.format(id=member.id)))
+    assert (await member.client.get("/api/v1/users/me")).status_code == 200
+
+
+@pytest.mark.parametrize("change", ["revoked", "deactivated", "demoted"])
+async def test_access_ends_at_once(
+    browser: AsyncClient, admin: Account, session: AsyncSession, change: str
+) -> None:
+    user = await session.get_one(User, admin.id)
+    if change == "revoked":
+        await revoke_all(session, user)
+    user.is_active = change != "deactivated"
+    user.role = Role.USER if change == "demoted" else Role.ADMIN
+    await session.commit()
+
+    assert is_refused(await browser.get(USERS))
+
+
+async def test_logout_asks_and_then_ends_the_login(browser: AsyncClient) -> None:
+    asked = await browser.get(LOGOUT)
+    assert '<form method="post">' in asked.text
+    assert (await browser.get(USERS)).status_code == 200
+    token = browser.cookies["__Secure-admin"]
+
+    response = await browser.post(LOGOUT)
+
+    assert is_refused(Response(302, headers=response.headers))
+    assert "__Secure-admin" not in browser.cookies
+    browser.cookies.set("__Secure-admin", token, path="/admin")
+    assert is_refused(await browser.get(USERS))
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "http://app.example", "null", ""])
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("POST", LOGIN), ("POST", LOGOUT), ("DELETE", "/admin/user/delete?pks={id}")],
+)
+async def test_other_sites_cannot_act_for_the_administrator(
+    browser: AsyncClient, member: Account, method: str, path: str, origin: str
+) -> None:
+    headers = {"Origin": origin}
+
+    response = await browser.request(method, path.format(id=member.id), headers=headers)
+
+    assert response.status_code == 403
+    assert response.headers["Content-Type"] == "application/problem+json"
+    assert "Set-Cookie" not in response.headers
+    assert (await browser.get(USERS)).text.count("@example.com") == 2
+
+
+async def test_clients_of_the_api_are_other_sites(new_app: NewApp, admin: Account) -> None:
+    browser = browser_of(new_app(cors_origins=["https://app.example"]))
+    browser.headers["Origin"] = "https://app.example"
+
+    assert (await sign_in(browser, admin.email)).status_code == 403
+
+
+@pytest.mark.parametrize(
+    "path", ["/user/delete?pks={id}", "/user/import", "/user/{id}/email/download/"]
+)
+async def test_no_link_changes_anything_or_serves_files(
+    browser: AsyncClient, member: Account, path: str
+) -> None:
+    response = await browser.get("/admin" + path.format(id=member.id))
+
+    assert response.status_code in {404, 405}
+    assert (await member.client.get("/api/v1/users/me")).status_code == 200
+
+
+async def test_pages_load_nothing_from_elsewhere_and_run_no_inline_script(
+    browser: AsyncClient, admin: Account
+) -> None:
+    paths = [
+        "user/create",
+        f"user/edit/{admin.id}",
+        f"user/details/{admin.id}",
+        "logout",
+        "nowhere",
+    ]
+    lists = [f"{name}/list" for name in ("user", "login-session", "item", "tag")]
+    assets = set[str]()
+    for path in ["login", *paths, *lists]:
+        page = await browser.get(f"/admin/{path}")
+        assert page.headers["Content-Type"].startswith("text/html")
+        assert page.headers["Cache-Control"] == "no-store"
+        policy = page.headers["Content-Security-Policy"]
+        assert "default-src 'none'; script-src 'self'; style-src 'self';" in policy
+        assert not re.search(r"<script(?![^>]* src=)|<style| style=| on\w+=", page.text)
+        used = re.findall(r"""<(?:script|link|img)[^>]+(?:src|href)=["']([^"']+)""", page.text)
+        assets.update(url for url in used if url != "data:,")
+
+    for url in assets:
+        assert url.startswith("https://test/admin/statics/")
+        assert (await browser.get(url)).status_code == 200
+
+
+async def test_login_works_on_localhost(new_app: NewApp, admin: Account) -> None:
+    async with new_client(new_app(environment="local")) as browser:
+        browser.base_url = browser.headers["Origin"] = "http://localhost:8000"
+        response = await sign_in(browser, admin.email)
+        page = await browser.get(USERS)
+
+    cookie = SimpleCookie(response.headers["Set-Cookie"])["admin"]
+    assert (cookie["secure"], page.status_code) == ("", 200)
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/user/details/1", 404),
+        ("/user/edit/01890a5d-ac96-774b-bcce-b302099a8057", 404),
+        ("/nothing/list", 404),
+        ("/user/list?page=x", 400),
+        ("/user/list?sortBy=password_hash", 400),
+        ("/user/list?search=%00&role=nobody&is_active=maybe", 200),
+        ("/login-session/action/revoke?pks=1", 400),
+    ],
+)
+async def test_strange_addresses_are_answered_with_a_page(
+    browser: AsyncClient, path: str, status: int
+) -> None:
+    response = await browser.get(f"/admin{path}")
+
+    assert (response.status_code, response.headers["Content-Type"]) == (
+        status,
+        "text/html; charset=utf-8",
+    )
+
+
+async def test_nothing_selected_is_said_so(browser: AsyncClient) -> None:
+    assert (await browser.delete("/admin/user/delete")).status_code == 400
+
+
+async def test_unexpected_error_is_a_problem_without_internals(
+    browser: AsyncClient, member: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object) -> None:
+        raise RuntimeError("internals")
+
+    monkeypatch.setattr(UserView, "remove", fail)
+
+    response = await browser.delete(f"/admin/user/delete?pks={member.id}")
+
+    assert (response.status_code, response.json()["title"]) == (500, "Internal Server Error")
+    assert "internals" not in response.text

@@ -1,0 +1,382 @@
+"""What administrators find and change on the pages, under the rules of the API."""
+
+import csv
+import json
+import re
+from html import unescape
+from io import StringIO
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from httpx2 import AsyncClient, Response
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from {{ cookiecutter.package_name }}.auth.models import LoginSession
+from {{ cookiecutter.package_name }}.items.models import Tag
+from {{ cookiecutter.package_name }}.users.models import User
+
+from support import PASSWORD, PASSWORD_HASH, Account, NewApp, log_in, new_client
+
+NEW_PASSWORD = "difference-engine-1822"
+ME, ITEMS = "/api/v1/users/me", "/api/v1/items"
+
+
+def account_form(email: str, **changes: str) -> dict[str, str]:
+    form = {"email": email, "full_name": "", "role": "user", "is_active": "y", "password": ""}
+    return {name: value for name, value in {**form, **changes}.items() if value != "off"}
+
+
+async def save(browser: AsyncClient, path: str, form: dict[str, str]) -> Response:
+    """Send a form; files may be in it, hence its encoding."""
+    parts = {name: (None, value) for name, value in {**form, "save": "Save"}.items()}
+    return await browser.post(f"/admin/{path}", files=parts)
+
+
+def is_saved(response: Response) -> bool:
+    return response.status_code == 302 and response.headers["Location"].endswith("/list")
+
+
+def alert(response: Response) -> str:
+    """What a form says is wrong."""
+    found = re.search(r'role="alert">(.*?)</div>', response.text)
+    assert response.status_code in {200, 400}
+    return unescape(found[1]) if found else ""
+
+
+async def emails(browser: AsyncClient, **query: str) -> list[str]:
+    """The accounts of a list, in its order."""
+    page = await browser.get("/admin/user/list", params=query)
+    return re.findall(r"<td>([a-z_.0-9]+)@example\.com</td>", page.text)
+
+
+@pytest.fixture
+async def crowd(session: AsyncSession) -> None:
+    """Accounts whose e-mails look alike."""
+    people = [("ann_a", "=1+1", True), ("annxa", "Ann Other", True), ("bob", None, False)]
+    session.add_all(
+        User(email=f"{name}@example.com", full_name=full, password_hash="-", is_active=active)
+        for name, full, active in people
+    )
+    await session.commit()
+
+
+@pytest.fixture
+async def item(member: Account) -> dict[str, Any]:
+    """An item of the member, as its owner sees it."""
+    created = await member.client.post(ITEMS, json={"title": "Tea", "tags": ["green", "hot"]})
+    return {**created.json(), "etag": created.headers["ETag"]}
+
+
+# Lists
+
+
+@pytest.mark.usefixtures("crowd")
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ({"search": "ANN_"}, ["ann_a"]),
+        ({"search": "other"}, ["annxa"]),
+        ({"search": "ann", "sortBy": "email", "sort": "desc"}, ["annxa", "ann_a"]),
+        ({"search": "ann", "sortBy": "email", "sort": "asc"}, ["ann_a", "annxa"]),
+        ({"is_active": "false"}, ["bob"]),
+        ({"search": "ann", "role": "admin"}, []),
+    ],
+)
+async def test_accounts_are_found(
+    browser: AsyncClient, query: dict[str, str], found: list[str]
+) -> None:
+    assert await emails(browser, **query) == found
+
+
+async def test_lists_show_whose_a_row_is(
+    browser: AsyncClient, member: Account, item: dict[str, Any]
+) -> None:
+    items = await browser.get("/admin/item/list?search=tea&sortBy=email")
+    logins = await browser.get(f"/admin/login-session/list?search={member.email}&revoked=false")
+    tags = await browser.get("/admin/tag/list?sortBy=items&sort=desc")
+
+    assert member.email in items.text
+    assert {"green", "hot"} == set(re.findall(r"green|hot", items.text))
+    assert f"/admin/item/edit/{item['id']}" in items.text
+    assert member.email in logins.text
+    assert "<td>hot</td>" in tags.text
+
+
+@pytest.mark.usefixtures("crowd")
+async def test_export_is_safe_to_open_in_a_spreadsheet(browser: AsyncClient) -> None:
+    export = await browser.get("/admin/user/export/csv")
+
+    rows = {row["E-mail"]: row for row in csv.DictReader(StringIO(export.text))}
+    assert rows["ann_a@example.com"]["Name"] == "'=1+1"
+    assert rows["bob@example.com"]["Active"] == "FALSE"
+
+
+async def test_no_secret_is_on_any_page(
+    browser: AsyncClient, admin: Account, session: AsyncSession
+) -> None:
+    logins = (await session.scalars(select(LoginSession))).all()
+    secrets = [PASSWORD_HASH, *(login.cookie_hash for login in logins if login.cookie_hash)]
+    pages = [f"user/{page}/{admin.id}" for page in ("details", "edit")]
+    pages += [f"login-session/details/{login.id}" for login in logins]
+    pages += [
+        f"{name}/{page}" for name in ("user", "login-session") for page in ("list", "export/csv")
+    ]
+
+    for page in pages:
+        response = await browser.get(f"/admin/{page}")
+        assert response.status_code == 200
+        assert admin.email in response.text
+        assert not [secret for secret in secrets if secret in response.text]
+    assert len(secrets) == 2
+
+
+# Accounts
+
+
+async def test_new_account_can_log_in(browser: AsyncClient, client: AsyncClient) -> None:
+    form = account_form("New@Example.COM", role="admin", password=NEW_PASSWORD)
+
+    assert is_saved(await save(browser, "user/create", form))
+
+    token = (await log_in(client, "new@example.com", NEW_PASSWORD)).json()["access_token"]
+    me = await client.get(ME, headers={"Authorization": f"Bearer {token}"})
+    assert (me.json()["email"], me.json()["role"]) == ("new@example.com", "admin")
+
+
+async def test_new_account_may_begin_inactive(browser: AsyncClient, client: AsyncClient) -> None:
+    form = account_form("new@example.com", is_active="off", password=NEW_PASSWORD)
+
+    assert is_saved(await save(browser, "user/create", form))
+
+    assert (await log_in(client, "new@example.com", NEW_PASSWORD)).status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("email", "password", "sentence"),
+    [
+        ("new", NEW_PASSWORD, "Email: value is not a valid email address"),
+        ("new@example.com", "short", "Password: must have at least 12 characters."),
+        ("new@example.com", "", "Password: must have at least 12 characters."),
+        ("new@example.com", "x" * 73, "Password: must not be longer than 72 bytes in UTF-8."),
+        ("new@example.com", "new@example.com", "Password: must not be the e-mail address."),
+        ("{taken}", NEW_PASSWORD, "This e-mail address already has an account."),
+    ],
+)
+async def test_bad_account_is_explained_and_not_made(
+    browser: AsyncClient,
+    member: Account,
+    session: AsyncSession,
+    email: str,
+    password: str,
+    sentence: str,
+) -> None:
+    form = account_form(email.format(taken=member.email.upper()), password=password)
+
+    response = await save(browser, "user/create", form)
+
+    assert alert(response).startswith(sentence)
+    assert not password or password not in response.text or password == email
+    assert len((await session.scalars(select(User))).all()) == 2
+
+
+async def test_changed_account_keeps_what_was_not_changed(
+    browser: AsyncClient, member: Account, client: AsyncClient
+) -> None:
+    form = account_form("Else@example.com", full_name="Ada Lovelace")
+
+    assert is_saved(await save(browser, f"user/edit/{member.id}", form))
+
+    me = (await member.client.get(ME)).json()
+    assert (me["email"], me["full_name"], me["role"]) == (
+        "else@example.com",
+        "Ada Lovelace",
+        "user",
+    )
+    assert (await log_in(client, "else@example.com")).status_code == 200
+
+
+@pytest.mark.parametrize("change", [{"is_active": "off"}, {"password": NEW_PASSWORD}])
+async def test_deactivation_and_new_password_end_all_logins(
+    browser: AsyncClient, client: AsyncClient, member: Account, change: dict[str, str]
+) -> None:
+    form = account_form(member.email, **change)
+
+    assert is_saved(await save(browser, f"user/edit/{member.id}", form))
+
+    assert (await member.client.get(ME)).status_code == 401
+    assert (await log_in(client, member.email)).status_code == 400
+    renewed = await log_in(client, member.email, NEW_PASSWORD)
+    assert renewed.status_code == (200 if "password" in change else 400)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"role": "user"}, "Administrators cannot change their own role or deactivate themselves."),
+        ({"is_active": "off"}, "Administrators cannot change their own role or deactivate"),
+        ({"password": NEW_PASSWORD}, "Change your own password in your profile."),
+        ({"email": "{taken}"}, "This e-mail address already has an account."),
+        ({"password": "short"}, "Change your own password in your profile."),
+        ({"role": "king"}, ""),
+    ],
+)
+async def test_administrators_cannot_lock_themselves_out(
+    browser: AsyncClient, admin: Account, member: Account, change: dict[str, str], sentence: str
+) -> None:
+    form = account_form(**{"email": admin.email, "role": "admin"} | change)
+    form["email"] = form["email"].format(taken=member.email)
+
+    response = await save(browser, f"user/edit/{admin.id}", form)
+
+    assert response.status_code == 400
+    assert alert(response).startswith(sentence)
+    assert (await admin.client.get(ME)).json()["role"] == "admin"
+    assert (await browser.get("/admin/user/list")).status_code == 200
+
+
+async def test_easy_password_is_refused(browser: AsyncClient, member: Account) -> None:
+    form = account_form(member.email, password=member.email)
+
+    response = await save(browser, f"user/edit/{member.id}", form)
+
+    assert alert(response) == "Password: must not be the e-mail address."
+    assert (await member.client.get(ME)).status_code == 200
+
+
+async def test_deletion_is_all_or_nothing(
+    browser: AsyncClient, admin: Account, member: Account, session: AsyncSession
+) -> None:
+    refused = [
+        await browser.delete(f"/admin/user/delete?pks={member.id},{other}")
+        for other in (admin.id, uuid4())
+    ]
+    assert "Administrators+cannot+delete+themselves" in refused[0].text
+    assert "No+such+user" in refused[1].text
+    assert (await member.client.get(ME)).status_code == 200
+
+    deleted = await browser.delete(f"/admin/user/delete?pks={member.id}")
+
+    assert deleted.text == "https://test/admin/user/list"
+    assert await session.get(User, member.id) is None
+
+
+# Logins, items, tags
+
+
+async def test_revoked_login_is_worthless(browser: AsyncClient, member: Account) -> None:
+    page = await browser.get(f"/admin/login-session/list?search={member.email}")
+    [login] = set(re.findall(r"/login-session/details/([0-9a-f-]{36})", page.text))
+    revoke = f"/admin/login-session/action/revoke?pks={login},{uuid4()}"
+
+    assert "Revoke 2 logins?" in (await browser.get(revoke)).text
+    assert (await member.client.get(ME)).status_code == 200
+    assert [(await browser.post(revoke)).status_code for _ in range(2)] == [303, 303]
+
+    assert (await member.client.get(ME)).status_code == 401
+
+
+async def test_item_is_changed_once_by_two_at_the_same_time(
+    browser: AsyncClient, member: Account, item: dict[str, Any]
+) -> None:
+    path, url = f"item/edit/{item['id']}", f"{ITEMS}/{item['id']}"
+    page = await browser.get(f"/admin/{path}")
+    [version] = re.findall(r'name="version" type="hidden" value="(\d+)"', page.text)
+    form = {"version": version, "title": "Tea", "description": "", "tags": "hot green"}
+    assert is_saved(await save(browser, path, form))
+    assert (await member.client.get(url)).headers["ETag"] == item["etag"]
+
+    assert is_saved(
+        await save(browser, path, {**form, "description": "a\r\nb", "tags": "hot, cup"})
+    )
+    late = await save(browser, path, {**form, "title": "Coffee"})
+
+    assert alert(late) == "The item has changed in the meantime; read it again."
+    read = await member.client.get(url)
+    assert (read.json()["title"], read.json()["description"]) == ("Tea", "a\nb")
+    assert (read.json()["tags"], read.headers["ETag"] == item["etag"]) == (["cup", "hot"], False)
+
+
+async def test_item_is_refused_and_deleted(
+    browser: AsyncClient, member: Account, item: dict[str, Any]
+) -> None:
+    form = {"version": "1", "title": " ", "description": "", "tags": "No Tag"}
+    refused = await save(browser, f"item/edit/{item['id']}", form)
+    assert alert(refused).startswith("Title: ")
+
+    await browser.delete(f"/admin/item/delete?pks={item['id']}")
+    missing = await browser.delete(f"/admin/item/delete?pks={item['id']}")
+
+    assert (await member.client.get(f"{ITEMS}/{item['id']}")).status_code == 404
+    assert "No+such+item" in missing.text
+
+
+async def test_tags_are_unique_words(browser: AsyncClient, session: AsyncSession) -> None:
+    assert is_saved(await save(browser, "tag/create", {"name": "tea"}))
+
+    again = await save(browser, "tag/create", {"name": "tea"})
+    bad = await save(browser, "tag/create", {"name": "Two Words"})
+
+    assert alert(again) == "There is a tag of this name already."
+    assert alert(bad).startswith("Name: ")
+    assert (await session.scalars(select(Tag.name))).all() == ["tea"]
+
+
+async def test_renamed_or_deleted_tag_is_a_new_version_of_its_items(
+    browser: AsyncClient, member: Account, item: dict[str, Any], session: AsyncSession
+) -> None:
+    green = await session.scalar(select(Tag.id).where(Tag.name == "green"))
+    url = f"{ITEMS}/{item['id']}"
+    assert (await member.client.get(url)).headers["ETag"] == item["etag"]
+
+    assert is_saved(await save(browser, f"tag/edit/{green}", {"name": "black"}))
+    renamed = await member.client.get(url, headers={"If-None-Match": item["etag"]})
+    await browser.delete(f"/admin/tag/delete?pks={green}")
+    deleted = await member.client.get(url, headers={"If-None-Match": renamed.headers["ETag"]})
+
+    assert (renamed.json()["tags"], deleted.json()["tags"]) == (["black", "hot"], ["hot"])
+
+
+# Audit
+
+
+async def test_every_change_is_in_the_audit_log_without_its_values(
+    new_app: NewApp,
+    admin: Account,
+    member: Account,
+    item: dict[str, Any],
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    session: AsyncSession,
+) -> None:
+    caplog.set_level("WARNING", logger="httpx2")
+    browser = new_client(new_app(log_level="INFO"))
+    browser.headers["Origin"] = "https://test"
+    login = await session.scalar(select(LoginSession.id).where(LoginSession.user_id == member.id))
+
+    await browser.post("/admin/login", data={"username": admin.email, "password": PASSWORD})
+    await save(browser, "user/create", account_form("new@example.com", password=NEW_PASSWORD))
+    await save(browser, "user/create", account_form("new@example.com", password=NEW_PASSWORD))
+    await save(browser, f"user/edit/{member.id}", account_form(member.email, full_name="Zebra"))
+    await browser.post(f"/admin/login-session/action/revoke?pks={login}")
+    await browser.delete(f"/admin/item/delete?pks={item['id']}")
+    await browser.post("/admin/logout")
+
+    output = capsys.readouterr().out
+    logged = [json.loads(line) for line in output.splitlines()]
+    lines = [line for line in logged if line["message"] == "admin action"]
+    assert {line["user.id"] for line in lines} == {str(admin.id)}
+    routes = [line["labels"]["route"] for line in logged if line["message"] == "request"]
+    assert routes[:2] == ["/admin/login", "/admin/{identity}/create"]
+    done = [line["labels"] for line in lines]
+    del done[1]["object_id"]
+    assert done == [
+        {"action": "login"},
+        {"action": "create", "model": "user", "fields": ["email", "is_active", "password", "role"]},
+        {"action": "change", "model": "user", "object_id": str(member.id), "fields": ["full_name"]},
+        {"action": "revoke", "model": "login-session", "object_id": str(login)},
+        {"action": "delete", "model": "item", "object_id": item["id"]},
+        {"action": "logout"},
+    ]
+    assert not [secret for secret in (PASSWORD, NEW_PASSWORD, "Zebra") if secret in output]
