@@ -162,6 +162,13 @@ def problem_with_email(email: str) -> str | None:
     return None
 
 
+def problem_with_worker() -> str | None:
+    """A worker without the Redis that hands it its jobs."""
+    if ANSWERS["use_worker"] and not ANSWERS["use_redis"]:
+        return "is on without use_redis: jobs wait in Redis, so answer yes to both, or no here."
+    return None
+
+
 def problems() -> Iterator[str]:
     """One sentence for each bad answer."""
     texts = dict.fromkeys((*TEXT_LIMITS, "project_slug", "package_name", "author_email"), "")
@@ -173,6 +180,7 @@ def problems() -> Iterator[str]:
         found["project_slug"] = problem_with_slug(ANSWERS["project_slug"])
         found["package_name"] = problem_with_package(ANSWERS["package_name"])
         found["author_email"] = problem_with_email(ANSWERS["author_email"])
+        found["use_worker"] = problem_with_worker()
     for name, problem in found.items():
         if problem:
             yield f"{name} {problem}"

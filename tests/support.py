@@ -20,7 +20,7 @@ QUESTIONS = {name: default for name, default in CONTEXT.items() if not name.star
 FEATURES: dict[str, dict[str, Any]] = CONTEXT["_features"]
 
 # The only questions whose answers may change the application; every combination's test proves it.
-APPLICATION_QUESTIONS = ("database", "use_redis", "use_admin")
+APPLICATION_QUESTIONS = ("database", "use_redis", "use_worker", "use_admin")
 APPLICATION_FOLDERS = ("src", "tests", "migrations")
 
 Answers = dict[str, Any]
@@ -36,13 +36,18 @@ def choices(question: str) -> list[Any]:
 
 
 def product(questions: Iterable[str]) -> list[Answers]:
-    """Every combination of the answers to these questions."""
+    """Every possible combination of the answers to these questions."""
     names = list(questions)
     every = (
         dict(zip(names, answers, strict=True))
         for answers in itertools.product(*(choices(name) for name in names))
     )
-    return list(every)
+    return [answers for answers in every if is_possible(answers)]
+
+
+def is_possible(answers: Answers) -> bool:
+    """Whether the hook accepts this combination."""
+    return not answers.get("use_worker") or answers["use_redis"]
 
 
 def combinations() -> list[Answers]:

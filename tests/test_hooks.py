@@ -32,6 +32,7 @@ from support import (
 WORD = "is empty: write at least one word."
 SLUG = ": use lowercase letters and digits, with single hyphens between."
 PACKAGE = ": use lowercase letters, digits and _, a letter first."
+WORKER = "on without use_redis: jobs wait in Redis, so answer yes to both, or no here."
 EMAIL = ": write an address such as 'team@example.com'."
 REFUSED = [
     ("project_name", "", WORD),
@@ -49,6 +50,7 @@ REFUSED = [
     ("author_name", "", WORD),
     ("author_name", "A\\B", ": leave out \\ which would break files."),
     ("author_name", "a" * 81, f"'{'a' * 75}...' with 81 characters: shorten it to 80."),
+    ("use_worker", True, WORKER),
     ("project_slug", "Orders", SLUG),
     ("project_slug", "my_orders", SLUG),
     ("project_slug", "-orders", SLUG),

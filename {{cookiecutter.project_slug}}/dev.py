@@ -2,6 +2,9 @@
 
     python dev.py [COMMAND ...]
 
+{% if cookiecutter.use_worker -%}
+Beside the server run a worker and the scheduler; they have to be started anew to know changed code.
+{% endif -%}
 {% if cookiecutter.database == "postgresql" -%}
 Without DATABASE_URL, in the environment or in `.env`, a PostgreSQL from a Python package starts;
 its data is kept in `.local/postgres`. It stops when the last command that uses it ends.
@@ -38,6 +41,9 @@ from pathlib import Path
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 HERE = Path(__file__).parent
+{%- if cookiecutter.use_worker %}
+PROCESSES = (["run", "--reload"], ["worker"], ["scheduler"])
+{%- endif %}
 
 
 class Configured(BaseSettings):
@@ -105,11 +111,29 @@ def main(command: list[str]) -> int:
     if command[:1] != ["alembic"]:
         subprocess.run([sys.executable, "-m", "alembic", "upgrade", "head"], check=True)
     module = "{{ cookiecutter.package_name }}.cli"
+{%- if cookiecutter.use_worker %}
+    commands = [command] if command else [[sys.executable, "-m", module, *p] for p in PROCESSES]
+    processes = [subprocess.Popen(command) for command in commands]
+
+    def stop(*_: object) -> None:
+        for process in processes:
+            process.terminate()
+
+    # Ctrl+C reaches the commands, too; this waits for them to end in their own way.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, stop)
+    code = processes[0].wait()
+    stop()
+    for process in processes:
+        process.wait()
+    return code
+{%- else %}
     process = subprocess.Popen(command or [sys.executable, "-m", module, "run", "--reload"])
     # Ctrl+C reaches the command, too; this waits for it to end in its own way.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: process.terminate())
     return process.wait()
+{%- endif %}
 
 
 if __name__ == "__main__":

@@ -14,9 +14,12 @@ from {{ cookiecutter.package_name }}.database.models import UtcDateTime
 from {{ cookiecutter.package_name }}.items import models as items_models
 from {{ cookiecutter.package_name }}.settings import Settings, load_settings
 from {{ cookiecutter.package_name }}.users import models as users_models
+{%- if cookiecutter.use_worker %}
+from {{ cookiecutter.package_name }}.worker import models as worker_models
+{%- endif %}
 
 # Importing the models registers their tables; a new domain is added here.
-MODELS = (auth_models, items_models, users_models)
+MODELS = (auth_models, items_models, users_models{% if cookiecutter.use_worker %}, worker_models{% endif %})
 {%- if cookiecutter.database == "postgresql" %}
 LOCK = 7_305_871_003  # any number, the same for all who migrate this database
 {%- endif %}

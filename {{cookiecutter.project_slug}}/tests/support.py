@@ -93,6 +93,9 @@ def settings_for(database_url: str, **changes: object) -> Settings:
         "secret_key": "0123456789-abcdefghijklmnopqrstuvwxyz",
         "bcrypt_rounds": 4,
         "login_attempts_per_address": 10_000,
+{%- if cookiecutter.use_worker %}
+        "smtp_url": "smtp://nowhere:25",
+{%- endif %}
         "log_level": "WARNING",
 {%- if cookiecutter.use_redis %}
         "redis_url": redis_url(),

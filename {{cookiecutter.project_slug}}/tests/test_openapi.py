@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 # or the ETag of an item, and that OAuth parameters may not be repeated.
 STRICTER_THAN_SCHEMA = (
     "^(register_user|change_my_password|update_user|list_users|list_items|update_item|delete_item"
-    "|revoke_token)$"
+    "|revoke_token{% if cookiecutter.use_worker %}|list_jobs{% endif %})$"
 )
 
 

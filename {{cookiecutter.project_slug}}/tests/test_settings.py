@@ -27,6 +27,9 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.Monke
 {%- if cookiecutter.use_redis %}
     monkeypatch.setenv("REDIS_URL", "redis://:hunter2@cache:6379/0")
 {%- endif %}
+{%- if cookiecutter.use_worker %}
+    monkeypatch.setenv("SMTP_URL", "smtps://user:hunter2@mail")
+{%- endif %}
 {%- if cookiecutter.database == "postgresql" %}
     monkeypatch.setenv("DATABASE_URL", "postgresql://user:hunter2@db/name")
 {%- endif %}
@@ -64,6 +67,12 @@ def test_complete_environment_is_taken_for_production(environment: pytest.Monkey
 {%- if cookiecutter.use_redis %}
         ("REDIS_URL", "", "is missing"),
         ("REDIS_URL", "cache:hunter2", "must look like redis://user:password@host:6379/0"),
+{%- endif %}
+{%- if cookiecutter.use_worker %}
+        ("SMTP_URL", "", "is missing; production does not log what is written to people"),
+        ("SMTP_URL", "http://mail", "must look like smtp+starttls://user:password@host:587"),
+        ("SMTP_URL", "smtp://mail:port", "must look like smtp+starttls://user:password@host:587"),
+        ("SMTP_URL", "smtp://user:hunter2@mail", "must not send a password without encryption"),
 {%- endif %}
         ("ENVIRONMENT", "staging", "Input should be 'local', 'test' or 'production'"),
 {%- if cookiecutter.database == "postgresql" %}

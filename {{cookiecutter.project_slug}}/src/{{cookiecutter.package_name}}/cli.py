@@ -109,6 +109,26 @@ def openapi() -> None:
     click.echo(json.dumps(create_app().openapi(), indent=2))
 
 
+{% if cookiecutter.use_worker -%}
+@main.command()
+def worker() -> None:
+    """Run background jobs, WORKER_CONCURRENCY at a time."""
+    from .worker.processes import run_until_stopped
+    from .worker.runner import Worker
+
+    asyncio.run(run_until_stopped(create_app(), Worker))
+
+
+@main.command()
+def scheduler() -> None:
+    """Make the jobs that are due by the clock, and send those that were not sent."""
+    from .worker.processes import run_until_stopped
+    from .worker.scheduler import Scheduler
+
+    asyncio.run(run_until_stopped(create_app(), Scheduler))
+
+
+{% endif -%}
 def _in_session(work: Callable[[AsyncSession, Settings], Awaitable[Result]]) -> Result:
     """Run work in one transaction; what goes wrong is one sentence, not a traceback."""
     settings = load_settings()

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from . import __version__, {% if cookiecutter.use_admin %}admin, {% endif %}api, auth, {% if cookiecutter.use_redis %}cache, {% endif %}docs, health, http
+from . import __version__, {% if cookiecutter.use_admin %}admin, {% endif %}api, auth, {% if cookiecutter.use_redis %}cache, {% endif %}docs, health, http{% if cookiecutter.use_worker %}, worker{% endif %}
 {%- if cookiecutter.use_redis %}
 from .auth.dependencies import proven_caller
 {%- endif %}
@@ -47,6 +47,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(health.router)
     app.include_router(well_known)
     app.include_router(api.router)
+{%- if cookiecutter.use_worker %}
+    worker.setup(app, settings)
+{%- endif %}
 {%- if cookiecutter.use_admin %}
     admin.setup(app, settings)
 {%- endif %}

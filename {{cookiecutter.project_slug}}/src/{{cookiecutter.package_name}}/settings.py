@@ -6,9 +6,15 @@ production, so that a deployment that forgets a variable stops instead of runnin
 
 import re
 from typing import Annotated, Literal
+{%- if cookiecutter.use_worker %}
+from urllib.parse import urlsplit
+{%- endif %}
 
 from pydantic import (
     BeforeValidator,
+{%- if cookiecutter.use_worker %}
+    EmailStr,
+{%- endif %}
     Field,
     SecretStr,
     ValidationError,
@@ -25,6 +31,9 @@ DEVELOPMENT_SECRET = "for-development-only-refused-in-production"  # noqa: S105
 URL_OPTIONS = {"channel_binding", "connect_timeout", "gssencmode", "host", "port", "sslmode"}
 {% endif -%}
 ORIGIN = re.compile(r"https?://[a-z0-9.\[\]:-]+")
+{% if cookiecutter.use_worker -%}
+MAIL_SCHEMES = ("smtp", "smtp+starttls", "smtps")
+{% endif -%}
 WEAK_SECRETS = ("change-me", "changeme", "change_me", "secret", "password", "placeholder")
 
 
@@ -127,6 +136,24 @@ class Settings(BaseSettings):
     )
     rate_limit_window: int = Field(60, ge=1, description="Seconds that a request counts.")
 {%- endif %}
+{%- if cookiecutter.use_worker %}
+
+    worker_concurrency: int = Field(
+        10, ge=1, description="Jobs that a worker process runs at a time."
+    )
+    job_retention: int = Field(
+        604_800, ge=86_400, description="Seconds that a job can be looked up when it has ended."
+    )
+    smtp_url: SecretStr | None = Field(
+        None,
+        description="smtps://user:password@host:465, smtp+starttls://user:password@host:587, or "
+        "smtp://host:25 without encryption. Unset: e-mail is logged; not in production.",
+    )
+    mail_from: EmailStr = Field(
+        "{{ cookiecutter.author_email }}",
+        description="Address that e-mail is sent from.",
+    )
+{%- endif %}
 
     secret_key: SecretStr = Field(
         SecretStr(DEVELOPMENT_SECRET),
@@ -201,6 +228,26 @@ class Settings(BaseSettings):
     def _usable_redis(cls, value: str) -> str:
         if not value.startswith(("redis://", "rediss://", "unix://")):
             raise ValueError("must look like redis://user:password@host:6379/0")
+        return value
+{%- endif %}
+{%- if cookiecutter.use_worker %}
+
+    @field_validator("smtp_url")
+    @classmethod
+    def _usable_mail_server(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if value is None:
+            if info.data.get("environment") == "production":
+                raise ValueError("is missing; production does not log what is written to people")
+            return None
+        url = urlsplit(value.get_secret_value())
+        try:
+            usable = url.scheme in MAIL_SCHEMES and url.hostname and url.port != 0
+        except ValueError:  # the port is no number
+            usable = False
+        if not usable or url.path.strip("/") or url.query:
+            raise ValueError("must look like smtp+starttls://user:password@host:587")
+        if url.password and url.scheme == "smtp":
+            raise ValueError("must not send a password without encryption: use smtps://")
         return value
 {%- endif %}
 

@@ -12,6 +12,10 @@ from ..auth.passwords import Passwords, check_new_password
 from ..auth.service import AuthTools, lock_account, prove_password, revoke_all
 from ..errors import Problem
 from ..pagination import paginate
+{%- if cookiecutter.use_worker %}
+from ..worker.outbox import enqueue
+from ..worker.tasks import send_welcome
+{%- endif %}
 from .models import Role, User
 from .schemas import AccountDelete, PasswordChange, ProfileUpdate, UserCreate, UserQuery, UserUpdate
 
@@ -38,6 +42,9 @@ async def register(
     )
     session.add(user)
     await _flush(session)
+{%- if cookiecutter.use_worker %}
+    enqueue(session, send_welcome, user_id=user.id)
+{%- endif %}
     log.info("user registered", user_id=str(user.id))
     return user
 

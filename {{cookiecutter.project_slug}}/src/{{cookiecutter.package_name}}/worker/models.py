@@ -1,0 +1,63 @@
+"""The table of jobs: the outbox, and what became of each job."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import JSON, Enum, Index, String, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from ..database import Base, Timestamped
+
+
+class State(StrEnum):
+    """Where a job is: `failed` has used up its attempts and waits for an administrator."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+
+
+class Job(Timestamped, Base):
+    """A task to be run with some arguments, which are forgotten when it is done.
+
+    Attributes:
+        key: what there may be only one job for, such as a task and the minute it is due.
+        due_at: when the scheduler sends a queued job, or takes a running one back from a worker
+            that must be dead.
+        request_id: of the request that asked for the job.
+        user_id: who made that request.
+    """
+
+    __tablename__ = "jobs"
+
+    task: Mapped[str] = mapped_column(String(100))
+    key: Mapped[str | None] = mapped_column(String(150), unique=True)
+    arguments: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+    state: Mapped[State] = mapped_column(
+        Enum(
+            State,
+            native_enum=False,
+            length=20,
+            values_callable=lambda states: [state.value for state in states],
+        ),
+        default=State.QUEUED,
+    )
+    attempts: Mapped[int] = mapped_column(default=0)
+    error_type: Mapped[str | None] = mapped_column(String(100))
+    request_id: Mapped[str | None] = mapped_column(String(128))
+    user_id: Mapped[UUID | None]
+    due_at: Mapped[datetime]
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        Index("ix_jobs_created_at_id", "created_at", "id"),
+        Index(
+            "ix_jobs_due_at",
+            "due_at",
+            {{ cookiecutter.database }}_where=text("state IN ('queued', 'running')"),
+        ),
+    )

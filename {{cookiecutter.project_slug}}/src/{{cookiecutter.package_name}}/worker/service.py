@@ -1,0 +1,57 @@
+"""What administrators do with jobs."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+import structlog
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from ..errors import Problem
+from ..pagination import paginate
+from .models import Job, State
+from .outbox import add
+from .schemas import JobQuery
+
+log = structlog.stdlib.get_logger(__name__)
+
+SORT_COLUMNS = {"created_at": Job.created_at}
+
+
+async def list_jobs(session: AsyncSession, page: JobQuery) -> tuple[Sequence[Job], str | None]:
+    """The jobs that match, and the cursor of the next page."""
+    statement = select(Job)
+    if page.state is not None:
+        statement = statement.where(Job.state == page.state)
+    if page.task is not None:
+        statement = statement.where(Job.task == page.task)
+    return await paginate(session, statement, SORT_COLUMNS, sort=page.sort, page=page)
+
+
+async def get_job(session: AsyncSession, job_id: UUID) -> Job:
+    """One job.
+
+    Raises:
+        Problem: 404, there is none.
+    """
+    job = await session.get(Job, job_id)
+    if job is None:
+        raise Problem(404, "No such job.")
+    return job
+
+
+async def retry_job(session: AsyncSession, job_id: UUID) -> Job:
+    """Queue a failed job anew, with all its attempts.
+
+    Raises:
+        Problem: 404, no such job; 409, it has not failed.
+    """
+    job = await get_job(session, job_id)
+    await session.refresh(job, with_for_update=True)
+    if job.state is not State.FAILED:
+        raise Problem(409, "Only a job that has failed can be retried.")
+    job.state, job.attempts, job.finished_at = State.QUEUED, 0, None
+    add(session, job)
+    await session.flush()
+    log.info("job retried", task=job.task, job_id=str(job.id))
+    return job

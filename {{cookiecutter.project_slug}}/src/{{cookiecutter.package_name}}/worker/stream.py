@@ -1,0 +1,83 @@
+"""The Redis stream by which workers hear of jobs."""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing, suppress
+from typing import Final
+
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+from taskiq import AckableMessage
+from taskiq_redis import RedisStreamBroker
+
+from ..cache.client import PREFIX
+from ..settings import Settings
+from .outbox import STREAM
+
+log = structlog.stdlib.get_logger(__name__)
+
+PAUSE_SECONDS: Final = 1.0  # between tries while Redis does not work
+IDLE_SECONDS: Final = 60  # after which a message is taken over from the worker that got it
+
+
+class Stream(RedisStreamBroker):
+    """The broker of taskiq, which also outlives a Redis that goes away, and leaves nothing in it.
+
+    Messages are taken one by one, so that none waits behind a slow job while others are idle.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(
+            settings.redis_url,
+            queue_name=STREAM,
+            consumer_group_name=f"{PREFIX}:workers",
+            consumer_id="0",  # also what was sent before the first worker started
+            xread_count=1,
+            idle_timeout=IDLE_SECONDS * 1000,
+            unacknowledged_lock_timeout=IDLE_SECONDS,
+            max_connection_pool_size=settings.worker_concurrency + 2,
+        )
+        self.is_worker_process = True
+        # It has a line for each job; we have our own, and log what goes wrong.
+        logging.getLogger("taskiq").setLevel("WARNING")
+
+    async def listen(self) -> AsyncGenerator[AckableMessage, None]:
+        """Yield messages until the generator is closed."""
+        away = False
+        while True:
+            try:
+                await self.startup()  # Redis may come back without the consumer group
+                away = False
+                async with aclosing(super().listen()) as messages:
+                    async for message in messages:
+                        yield message
+            except (RedisError, OSError) as error:
+                if not away:
+                    log.warning("no jobs from redis", error_type=type(error).__name__)
+                away = True
+                await asyncio.sleep(PAUSE_SECONDS)
+
+    def _ack_generator(
+        self,
+        id: str,  # noqa: A002 - passed by this name
+        queue_name: str,
+    ) -> Callable[[], Awaitable[None]]:
+        async def acknowledge() -> None:
+            # If it fails the message comes again, and the table knows that nothing is to do.
+            with suppress(RedisError, OSError):
+                async with Redis(connection_pool=self.connection_pool) as redis:
+                    await redis.xack(queue_name, self.consumer_group_name, id)
+                    await redis.xdel(queue_name, id)
+
+        return acknowledge
+
+    async def shutdown(self) -> None:
+        """Take this worker off the list of consumers, and close the connections."""
+        with suppress(RedisError, OSError):
+            async with Redis(connection_pool=self.connection_pool) as redis:
+                await redis.xgroup_delconsumer(
+                    self.queue_name, self.consumer_group_name, self.consumer_name
+                )
+        await super().shutdown()

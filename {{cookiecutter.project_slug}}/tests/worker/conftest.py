@@ -1,0 +1,70 @@
+"""A mail server, and applications whose jobs are seen."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from aiosmtpd.smtp import SMTP
+
+from {{ cookiecutter.package_name }}.main import create_app
+from {{ cookiecutter.package_name }}.worker.outbox import (
+    TASKS,
+    Context,
+    Task,
+    task,
+)
+
+from support import NewDatabase, settings_for
+from worker_support import Body, MailServer, NewService, NewTask, Service
+
+
+@pytest.fixture
+async def mail_server() -> AsyncIterator[MailServer]:
+    """A mail server on this machine."""
+    handler = MailServer()
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(
+        lambda: SMTP(handler, hostname="mail", enable_SMTPUTF8=True), "127.0.0.1", 0
+    )
+    handler.port = server.sockets[0].getsockname()[1]
+    handler.opened.set()
+    yield handler
+    server.close()
+    await server.wait_closed()
+
+
+@pytest.fixture
+def new_service(new_database: NewDatabase) -> NewService:
+    """Makes applications with settings and a database of their own."""
+
+    @asynccontextmanager
+    async def new(**changes: object) -> AsyncIterator[Service]:
+        async with new_database() as url:
+            app = create_app(settings_for(url, **changes))
+            async with app.router.lifespan_context(app):
+                yield Service(app, url)
+
+    return new
+
+
+@pytest.fixture
+async def service(new_service: NewService, mail_server: MailServer) -> AsyncIterator[Service]:
+    """The application with the mail server."""
+    async with new_service(smtp_url=mail_server.url) as service:
+        yield service
+
+
+@pytest.fixture
+def new_task(monkeypatch: pytest.MonkeyPatch) -> NewTask:
+    """Makes tasks of functions, which are forgotten after the test."""
+
+    def new(body: Body, **options: Any) -> Task[[]]:
+        async def chore(context: Context) -> None:
+            await body(context)
+
+        monkeypatch.setitem(TASKS, "chore", task(**options)(chore))
+        return TASKS["chore"]
+
+    return new
