@@ -17,6 +17,7 @@ Without REDIS_URL, a Redis server from a Python package runs as long as the serv
 """
 
 {% if cookiecutter.use_redis -%}
+import atexit
 import hashlib
 {% endif -%}
 {% if cookiecutter.database == "postgresql" -%}
@@ -92,12 +93,14 @@ def embedded_redis(name: str) -> str:
     with socket.socket(socket.AF_UNIX) as probe:
         if probe.connect_ex(str(path)) != 0:
             ValkeyServer(port=0, unix_socket_path=path).start()
+            atexit.register(path.unlink, missing_ok=True)
     return f"unix://{path}"
 {%- endif %}
 
 
 def main(command: list[str]) -> int:
     """Start what is lacking, migrate, run the command; returns its exit code."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # servers that have started end, too
     os.environ.setdefault("ENVIRONMENT", "local")
 {%- if cookiecutter.database == "postgresql" %}
     if Configured().database_url is None:

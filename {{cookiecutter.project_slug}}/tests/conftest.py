@@ -203,7 +203,7 @@ async def new_app(database: Database, database_url: str) -> AsyncIterator[NewApp
 
     yield new
     for app in made:
-        await app.state.redis.client.aclose()
+        await app.state.redis.__aexit__()
 {%- else -%}
 @pytest.fixture
 def new_app(database: Database, database_url: str) -> NewApp:

@@ -53,7 +53,7 @@ async def replica() -> AsyncIterator[Replica]:
     unused = iter(made)
     yield lambda: Cache(next(unused), ttl=TTL)
     for redis in made:
-        await redis.client.aclose()
+        await redis.__aexit__()
 
 
 @pytest.fixture
@@ -127,6 +127,50 @@ async def test_error_is_for_the_one_who_loads(cache: Cache) -> None:
     with pytest.raises(LookupError):
         await first
     assert await second == "one"
+
+
+async def test_next_one_loads_when_the_one_who_loads_gives_up(cache: Cache) -> None:
+    source = Source("one", "two")
+    source.open.clear()
+    leader = asyncio.ensure_future(source.get(cache))
+    await source.begun.wait()
+    readers = [asyncio.ensure_future(source.get(cache)) for _ in range(5)]
+    await asyncio.sleep(0.01)  # they have asked Redis, or else the first of them is the next
+
+    leader.cancel()
+    source.open.set()
+
+    assert set(await asyncio.gather(*readers)) == {"two"}
+    assert source.loads == 2
+
+
+async def test_one_who_loads_for_long_is_not_waited_for(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "LOAD_SECONDS", 0.02)
+    source, other = Source("slow"), Source("own")
+    source.open.clear()
+    reader = asyncio.ensure_future(source.get(cache))
+    await source.begun.wait()
+
+    assert await other.get(cache) == "own"
+
+    source.open.set()
+    assert await reader == "slow"
+
+
+@pytest.mark.parametrize("kept", ["{version} too few", "{version} a b c\n1", "{version} a x\n1"])
+async def test_entry_that_cannot_be_read_is_loaded_anew(
+    cache: Cache, redis: Client, kept: str
+) -> None:
+    source = Source("one", "two")
+    await source.get(cache)
+    name, version_name = sorted(map(str, await redis.keys("*:things*")), key=len, reverse=True)
+    version = await redis.get(version_name)
+
+    await redis.set(name, kept.format(version=version))
+
+    assert await source.get(cache) == "two"
 
 
 async def test_old_value_serves_while_a_new_one_is_loaded(

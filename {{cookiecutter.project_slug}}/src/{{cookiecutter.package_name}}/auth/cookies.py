@@ -6,6 +6,7 @@ a header, and must come from our own origin or one that CORS_ORIGINS names.
 
 import hmac
 from typing import Final
+from uuid import UUID
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -26,24 +27,25 @@ def csrf_cookie(settings: Settings) -> str:
     return "__Host-csrf" if settings.secure_cookies else "csrf"
 
 
-def csrf_token(settings: Settings, session_token: str) -> str:
-    """The CSRF token of a session."""
+def csrf_token(settings: Settings, session_token: str, user_id: UUID) -> str:
+    """The CSRF token of a session, which says whose it is."""
     key = settings.secret_key.get_secret_value().encode()
-    return hmac.new(key, b"csrf" + session_token.encode(), "sha256").hexdigest()
+    proof = hmac.new(key, f"csrf{session_token}{user_id}".encode(), "sha256").hexdigest()
+    return f"{user_id.hex}.{proof}"
 
 
-def set_cookies(response: Response, settings: Settings, session_token: str) -> None:
+def set_cookies(response: Response, settings: Settings, session_token: str, user_id: UUID) -> None:
     """Hand a session to the browser."""
     _set(response, settings, session_cookie(settings), session_token, http_only=True)
-    set_csrf(response, settings, session_token)
+    set_csrf(response, settings, session_token, user_id)
 
 
-def set_csrf(response: Response, settings: Settings, session_token: str) -> None:
+def set_csrf(response: Response, settings: Settings, session_token: str, user_id: UUID) -> None:
     """Hand the CSRF token of a session to the browser, in a cookie and in a header.
 
     Pages of another origin, which CORS_ORIGINS names, cannot read our cookies.
     """
-    proof = csrf_token(settings, session_token)
+    proof = csrf_token(settings, session_token, user_id)
     response.headers[CSRF_HEADER] = proof
     _set(response, settings, csrf_cookie(settings), proof, http_only=False)
 
@@ -66,7 +68,7 @@ def clear_cookies(response: Response, settings: Settings) -> None:
         response.delete_cookie(name, path="/", secure=settings.secure_cookies, samesite="lax")
 
 
-def check_csrf(request: Request, settings: Settings, session_token: str) -> None:
+def check_csrf(request: Request, settings: Settings, session_token: str, user_id: UUID) -> None:
     """Refuse an unsafe request that another site may have caused.
 
     Raises:
@@ -74,7 +76,8 @@ def check_csrf(request: Request, settings: Settings, session_token: str) -> None
     """
     check_origin(request, settings)
     presented = request.headers.get(CSRF_HEADER, "")
-    if not hmac.compare_digest(presented.encode(), csrf_token(settings, session_token).encode()):
+    expected = csrf_token(settings, session_token, user_id)
+    if not hmac.compare_digest(presented.encode(), expected.encode()):
         raise Problem(403, f"The {CSRF_HEADER} header is missing or wrong.")
 
 

@@ -28,9 +28,6 @@ from .service import (
     AuthTools,
     ClientInfo,
     Principal,
-{%- if cookiecutter.use_redis %}
-    fingerprint,
-{%- endif %}
     principal_of_cookie,
     principal_of_token,
 )
@@ -109,7 +106,7 @@ async def _by_cookie(request: Request, session: Session, auth: AuthTools) -> Pri
     if token is None or principal is None:
         raise Problem(401, "Not authenticated.", headers={"WWW-Authenticate": "Bearer"})
     if request.method not in SAFE_METHODS:
-        check_csrf(request, auth.settings, token)
+        check_csrf(request, auth.settings, token, principal.user.id)
     return principal
 
 
@@ -161,6 +158,7 @@ async def current_reader(
                 structlog.contextvars.bind_contextvars(user_id=str(claims.user_id))
                 return claims.user_id
     principal = await current_principal(request, session, auth, token, cookie_token)
+    await session.commit()  # those who wait for another to load hold no connection
     return principal.user.id
 
 
@@ -174,10 +172,13 @@ def proven_caller(connection: HTTPConnection) -> str | None:
     if scheme.lower() == "bearer":
         with suppress(InvalidTokenError):
             return f"user:{auth.tokens.verify(token).user_id}"
-    # The CSRF cookie proves that the session cookie is one that we have made.
-    session_token = connection.cookies.get(session_cookie(auth.settings), "")
+    # The CSRF cookie proves whose the session cookie is, or was.
     proof = connection.cookies.get(csrf_cookie(auth.settings), "")
-    if hmac.compare_digest(proof.encode(), csrf_token(auth.settings, session_token).encode()):
-        return f"session:{fingerprint(session_token)}"
+    with suppress(ValueError):
+        user_id = UUID(proof.partition(".")[0])
+        session_token = connection.cookies.get(session_cookie(auth.settings), "")
+        expected = csrf_token(auth.settings, session_token, user_id)
+        if hmac.compare_digest(proof.encode(), expected.encode()):
+            return f"user:{user_id}"
     return None
 {%- endif %}

@@ -91,7 +91,7 @@ async def create_session(
     if user is None:
         raise Problem(401, "E-mail or password is wrong.", headers={"WWW-Authenticate": "Bearer"})
     token = await service.open_browser_session(session, auth, user, client)
-    set_cookies(response, auth.settings, token)
+    set_cookies(response, auth.settings, token, user.id)
     response.headers.update(NO_STORE)
     return user
 
@@ -101,7 +101,7 @@ async def read_session(request: Request, response: Response, user: CurrentUser, 
     """Who is logged in. A browser gets its CSRF token anew."""
     token = request.cookies.get(session_cookie(auth.settings))
     if token is not None:
-        set_csrf(response, auth.settings, token)
+        set_csrf(response, auth.settings, token, user.id)
     return user
 
 

@@ -345,7 +345,7 @@ async def _revoke(session: AsyncSession, *conditions: ColumnElement[bool]) -> bo
     )
 {%- if cookiecutter.use_redis %}
     logins = revoked.all()
-    deny(session, logins)
+    await deny(session, logins)
     return bool(logins)
 {%- else %}
     return revoked.first() is not None

@@ -3,13 +3,14 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, Final, Self
 
 import structlog
 from redis import asyncio as driver
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from ..settings import Settings
 
@@ -28,14 +29,16 @@ class UnavailableError(Exception):
 class Redis:
     """The connection pool of one process; an asynchronous context manager that closes it.
 
-    After a failure Redis is not asked for a second, so that an outage costs one time-out and not
-    one for each request. It is logged when it begins and when it ends.
+    After a failure Redis is not asked for a second, so that an outage costs the requests of that
+    moment one time-out each, and later ones nothing. It is logged when it begins and when it ends.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._timeout = settings.redis_timeout
+        self._slots = asyncio.Semaphore(settings.redis_pool_size)
         self._down_since: float | None = None
         self._next_try = 0.0
+        self._repeated: set[asyncio.Task[None]] = set()
         self.client: Client = Client.from_pool(
             driver.BlockingConnectionPool.from_url(
                 settings.redis_url,
@@ -51,29 +54,52 @@ class Redis:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        for task in self._repeated:
+            task.cancel()
+        await asyncio.gather(*self._repeated, return_exceptions=True)
         await self.client.aclose()
 
     async def call(self, command: Callable[[Client], Awaitable[Any]]) -> Any:
         """Run commands within REDIS_TIMEOUT.
 
         Raises:
-            UnavailableError: there was no answer in time.
+            UnavailableError: there was no answer in time, or an error for one.
         """
         now = time.monotonic()
         if self._down_since is not None:
             if now < self._next_try:
                 raise UnavailableError
             self._next_try = now + PAUSE_SECONDS  # one request tries, the others go on without
+        asked = False
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(self._timeout), self._slots:
+                asked = True
                 result = await command(self.client)
+        except (ResponseError, UnicodeDecodeError) as error:  # it is there, and refuses
+            log.warning("redis error", error_type=type(error).__name__, error_message=str(error))
+            raise UnavailableError from error
         except (RedisError, OSError) as error:  # TimeoutError is an OSError
-            self._fail(error)
+            if asked:  # or else all connections are busy
+                self._fail(error)
             raise UnavailableError from error
         if self._down_since is not None:
             log.info("redis available", outage_seconds=round(time.monotonic() - self._down_since))
             self._down_since = None
         return result
+
+    def repeat(self, action: Callable[[], Awaitable[None]]) -> None:
+        """Do something in the background, again and again until Redis answers."""
+
+        async def until_it_works() -> None:
+            while True:
+                await asyncio.sleep(PAUSE_SECONDS)
+                with suppress(UnavailableError):
+                    await action()
+                    return
+
+        task = asyncio.create_task(until_it_works())
+        self._repeated.add(task)
+        task.add_done_callback(self._repeated.discard)
 
     def _fail(self, error: Exception) -> None:
         now = time.monotonic()

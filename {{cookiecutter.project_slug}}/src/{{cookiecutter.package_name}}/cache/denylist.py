@@ -2,19 +2,20 @@
 
 import time
 from collections.abc import Sequence
-from functools import partial
 from typing import Final
 from uuid import UUID
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from ..database import after_commit
 from .client import PREFIX, Client, Redis, UnavailableError
 
 log = structlog.stdlib.get_logger(__name__)
 
-COMPLETE_SINCE: Final = f"{PREFIX}:denied"
+# A sorted set: each denied login with the time when its tokens have expired, and since when the
+# list is complete, as a negative number. In one key, so that both are lost together.
+DENIED: Final = f"{PREFIX}:denied"
+COMPLETE_SINCE: Final = "complete-since"
 
 
 class Denylist:
@@ -30,47 +31,59 @@ class Denylist:
     def __init__(self, redis: Redis, *, token_ttl: int) -> None:
         self._redis = redis
         self._token_ttl = token_ttl + 60  # the clocks of replicas may differ
-        self._incomplete = False
+        self._untold = 0
 
     async def allows(self, login: UUID) -> bool:
         """Whether access tokens of the login are certainly not revoked; in one round trip."""
+        if self._untold:
+            return False
+        now = time.time()
         try:
-            if self._incomplete:
-                await self._redis.call(lambda client: client.delete(COMPLETE_SINCE))
-                self._incomplete = False
             denied, since = await self._redis.call(
-                lambda client: client.mget(_key(login), COMPLETE_SINCE)
+                lambda client: client.zmscore(DENIED, [str(login), COMPLETE_SINCE])
             )
-            now = time.time()
             if since is None:
-                await self._redis.call(lambda client: client.set(COMPLETE_SINCE, now, nx=True))
+                await self._redis.call(
+                    lambda client: client.zadd(DENIED, {COMPLETE_SINCE: -now}, nx=True)
+                )
                 return False
         except UnavailableError:
             return False
-        return denied is None and now - float(since) > self._token_ttl
+        return denied is None and now + since > self._token_ttl
 
     async def deny(self, logins: Sequence[UUID]) -> None:
         """Deny the access tokens of these logins as long as there may be any."""
+        now = time.time()
+        expiry = {str(login): now + self._token_ttl for login in logins}
 
         async def tell(client: Client) -> None:
             async with client.pipeline(transaction=False) as pipeline:
-                for login in logins:
-                    pipeline.set(_key(login), "", ex=self._token_ttl)
+                pipeline.zadd(DENIED, expiry)
+                pipeline.zremrangebyscore(DENIED, 0, now)
                 await pipeline.execute()
 
+        self._untold += 1
         try:
             await self._redis.call(tell)
-        except UnavailableError:
-            self._incomplete = True
+        except BaseException as error:
             log.warning("denylist not told of a revocation", logins=len(logins))
+            self._redis.repeat(self._lose)
+            if not isinstance(error, UnavailableError):
+                raise
+        else:
+            self._untold -= 1
+
+    async def _lose(self) -> None:
+        await self._redis.call(lambda client: client.delete(DENIED))
+        self._untold -= 1
 
 
-def deny(session: AsyncSession, logins: Sequence[UUID]) -> None:
-    """Deny the access tokens of these logins when the session's transaction is committed."""
+async def deny(session: AsyncSession, logins: Sequence[UUID]) -> None:
+    """Deny the access tokens of logins that the session revokes.
+
+    Before the commit: one that is denied and lives is a question more for the database, while one
+    that is revoked and not denied might go on.
+    """
     denylist: Denylist | None = session.info.get("denylist")
     if denylist is not None and logins:
-        after_commit(session, partial(denylist.deny, logins))
-
-
-def _key(login: UUID) -> str:
-    return f"{COMPLETE_SINCE}:{login}"
+        await denylist.deny(logins)

@@ -9,7 +9,7 @@ from typing import Any
 from fastapi import Request, Response
 from limits import RateLimitItemPerSecond
 from limits.aio.storage import RedisStorage
-from limits.aio.strategies import SlidingWindowCounterRateLimiter
+from limits.aio.strategies import MovingWindowRateLimiter, SlidingWindowCounterRateLimiter
 from starlette.datastructures import MutableHeaders
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -61,29 +61,43 @@ class SharedThrottle:
         storage = RedisStorage(
             "redis://", implementation="redispy", key_prefix=f"{PREFIX}:limits", **options
         )
-        self._limiter = SlidingWindowCounterRateLimiter(storage)
+        self._counting = SlidingWindowCounterRateLimiter(storage)
+        self._exact = MovingWindowRateLimiter(storage)
 
     async def hit(self, key: str, limit: Limit) -> Allowance:
-        """Count a request unless the limit is reached; parameters as `Throttle.attempt`."""
+        """Count a request unless the limit is reached, in two counters for each key.
+
+        Requests of the window before count in proportion to its part in the sliding one.
+        """
         item = RateLimitItemPerSecond(*limit)
         try:
-            allowed = await self._redis.call(lambda _: self._limiter.hit(item, key))
-            stats = await self._redis.call(lambda _: self._limiter.get_window_stats(item, key))
+            allowed = await self._redis.call(lambda _: self._counting.hit(item, key))
+            stats = await self._redis.call(lambda _: self._counting.get_window_stats(item, key))
         except UnavailableError:
             wait = await self._fallback.attempt(key, limit)
             return Allowance(limit, None, wait, wait)
-        reset = max(stats.reset_time - time.time(), 0)
-        return Allowance(limit, stats.remaining, 0 if allowed else max(reset, 1), reset)
+        reset = stats.reset_time - time.time()
+        if reset <= 0:  # the window has just begun
+            reset = limit.window
+        return Allowance(limit, stats.remaining, 0 if allowed else reset, reset)
 
     async def attempt(self, key: str, limit: Limit) -> float:
-        """See `Throttle.attempt`."""
-        return (await self.hit(key, limit)).wait
+        """See `Throttle.attempt`; each attempt is kept with its time."""
+        item = RateLimitItemPerSecond(*limit)
+        try:
+            if await self._redis.call(lambda _: self._exact.hit(item, key)):
+                return 0
+            stats = await self._redis.call(lambda _: self._exact.get_window_stats(item, key))
+        except UnavailableError:
+            return await self._fallback.attempt(key, limit)
+        wait: float = max(stats.reset_time - time.time(), 1)
+        return wait
 
     async def forget(self, key: str, limit: Limit) -> None:
         """See `Throttle.forget`."""
         item = RateLimitItemPerSecond(*limit)
         with suppress(UnavailableError):
-            await self._redis.call(lambda _: self._limiter.clear(item, key))
+            await self._redis.call(lambda _: self._exact.clear(item, key))
         await self._fallback.forget(key, limit)
 
 
@@ -132,7 +146,8 @@ class RateLimit:
         headers = allowance.headers(self.policy)
         if allowance.wait > 0:
             raise Problem(429, TOO_MANY, headers=headers)
-        response.headers.update(headers)
+        for name, value in headers.items():
+            response.headers.append(name, value)
 
 
 async def _hit(connection: HTTPConnection, policy: str, limit: Limit) -> Allowance:
@@ -140,4 +155,4 @@ async def _hit(connection: HTTPConnection, policy: str, limit: Limit) -> Allowan
     address = connection.client.host if connection.client else None
     caller: str = state.caller(connection) or address_key(address)
     throttle: SharedThrottle = state.throttle
-    return await throttle.hit(f"{policy}:{caller}", limit)
+    return await throttle.hit(f"rate:{policy}:{caller}", limit)

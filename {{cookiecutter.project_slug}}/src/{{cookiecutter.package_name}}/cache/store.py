@@ -10,7 +10,7 @@ import hashlib
 import random
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +19,7 @@ from uuid import UUID
 
 import structlog
 from fastapi import Depends, Request
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ..database import after_commit
@@ -63,7 +63,7 @@ class Cache:
         self._redis = redis
         self._ttl = ttl
         self._loading: dict[tuple[str, str], asyncio.Future[Cached[Any] | None]] = {}
-        self._missed: dict[str, float] = {}
+        self._untold: dict[str, float] = {}
 
     async def get(
         self,
@@ -83,7 +83,8 @@ class Cache:
         """
         name = f"{_version_key(namespace)}:{hashlib.sha256(key.encode()).hexdigest()[:32]}"
         try:
-            await self._tell_missed()
+            if namespace in self._untold:
+                raise UnavailableError
             version, found = await self._read(namespace, name, kind)
         except UnavailableError:
             return _pack(await load(), kind)[0]
@@ -91,9 +92,12 @@ class Cache:
             return found
         loading = self._loading.get((name, version))
         if loading is not None:
-            if found is None:
-                found = await asyncio.shield(loading)
-            return found or _pack(await load(), kind)[0]
+            if found is not None:
+                return found
+            await asyncio.wait([loading], timeout=LOAD_SECONDS)
+            if not loading.done():
+                return _pack(await load(), kind)[0]
+            return loading.result() or await self.get(namespace, key, load, kind)
         loading = self._loading[name, version] = asyncio.get_running_loop().create_future()
         try:
             found = await self._refresh(namespace, name, version, found, load, kind)
@@ -101,38 +105,39 @@ class Cache:
         finally:
             del self._loading[name, version]
             if not loading.done():
-                loading.set_result(None)
+                loading.set_result(None)  # one of those who wait is next
         return found
 
     async def forget(self, *namespaces: str) -> None:
         """Use nothing of these namespaces any more that was loaded until now.
 
-        While Redis is away, this process remembers to tell it, and uses nothing before it has.
-        Other processes may use what is kept until it is too old.
+        While Redis is away, this process uses nothing of them and goes on trying to tell it. Other
+        processes may use what is kept until it is too old.
         """
-        now = time.monotonic()
-        # What was kept before these changes is too old by now.
-        self._missed = {name: end for name, end in self._missed.items() if end > now}
-        self._missed |= dict.fromkeys(namespaces, now + 3 * self._ttl)
+        # What was kept before a change is too old by the end of this time.
+        self._untold |= dict.fromkeys(namespaces, time.monotonic() + 3 * self._ttl)
         try:
-            await self._tell_missed()
-        except UnavailableError:
+            await self._tell(namespaces)
+        except BaseException as error:
             log.warning("cache not told of a change", namespaces=namespaces)
+            self._redis.repeat(partial(self._tell, namespaces))
+            if not isinstance(error, UnavailableError):
+                raise
 
-    async def _tell_missed(self) -> None:
-        if not (missed := dict(self._missed)):
-            return
+    async def _tell(self, namespaces: Sequence[str]) -> None:
+        now = time.monotonic()
+        late = [namespace for namespace in namespaces if self._untold.get(namespace, 0) > now]
 
         async def tell(client: Client) -> None:
             async with client.pipeline(transaction=False) as pipeline:
-                for namespace in missed:
+                for namespace in late:
                     pipeline.set(_version_key(namespace), _new_version(), ex=VERSION_TTL)
                 await pipeline.execute()
 
-        await self._redis.call(tell)
-        for namespace, end in missed.items():
-            if self._missed.get(namespace) == end:
-                del self._missed[namespace]
+        if late:
+            await self._redis.call(tell)
+        for namespace in namespaces:
+            self._untold.pop(namespace, None)
 
     async def _read(
         self, namespace: str, name: str, kind: TypeAdapter[Value]
@@ -236,7 +241,8 @@ def cached(
 def forget(session: AsyncSession, *namespaces: str) -> None:
     """Have the namespaces forgotten when the session's transaction is committed.
 
-    Sessions of a process without a cache, such as a command, have nothing to tell.
+    A process without a cache, such as a command, tells nobody: what it changes may be read from the
+    cache until it is too old.
     """
     cache: Cache | None = session.info.get("cache")
     if cache is not None:
@@ -273,8 +279,8 @@ def _unpack(text: str | None, version: str, kind: TypeAdapter[Value]) -> Cached[
     if text is None or not text.startswith(f"{version} "):
         return None
     line, _, value = text.partition("\n")
-    _, etag, fresh_until = line.split(" ")
     try:
+        _, etag, fresh_until = line.split(" ")
         return Cached(kind.validate_json(value), etag, float(fresh_until))
-    except ValidationError:  # kept by another release
+    except ValueError:  # kept by another release
         return None

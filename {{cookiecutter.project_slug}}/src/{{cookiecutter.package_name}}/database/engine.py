@@ -9,6 +9,9 @@ from collections.abc import AsyncIterator{% if cookiecutter.use_redis %}, Awaita
 from contextlib import asynccontextmanager
 from typing import Annotated, Any, Self
 
+{% if cookiecutter.use_redis -%}
+import structlog
+{% endif -%}
 from fastapi import Depends, Request
 from sqlalchemy import URL, Dialect, event, make_url
 from sqlalchemy.exc import OperationalError
@@ -21,6 +24,10 @@ from sqlalchemy.ext.asyncio import (
 
 from ..settings import Settings
 
+{% if cookiecutter.use_redis -%}
+log = structlog.stdlib.get_logger(__name__)
+
+{% endif -%}
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 IGNORED_OPTIONS = ("channel_binding", "connect_timeout", "gssencmode")
 
@@ -85,6 +92,9 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any, Self
 
+{% if cookiecutter.use_redis -%}
+import structlog
+{% endif -%}
 from fastapi import Depends, Request
 from sqlalchemy import Connection, event, make_url
 from sqlalchemy.ext.asyncio import (
@@ -96,6 +106,10 @@ from sqlalchemy.ext.asyncio import (
 
 from ..settings import Settings
 
+{% if cookiecutter.use_redis -%}
+log = structlog.stdlib.get_logger(__name__)
+
+{% endif -%}
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -143,7 +157,10 @@ class CommittingSession(AsyncSession):
         """Commit, then do what waits for it, in order."""
         await super().commit()
         for action in self.info.pop("after_commit", ()):
-            await action()
+            try:
+                await action()
+            except Exception:
+                log.exception("what follows a commit has failed")
 
     async def rollback(self) -> None:
         """Roll back, and forget what waits for the commit."""
@@ -152,10 +169,9 @@ class CommittingSession(AsyncSession):
 
 
 def after_commit(session: AsyncSession, action: Callable[[], Awaitable[None]]) -> None:
-    """Do something when the transaction has been committed, and not at all if it is rolled back.
+    """Do something after `session.commit()`, and not at all if the transaction is rolled back.
 
-    Args:
-        action: handles its own errors, since what is committed has happened.
+    An error of the action is logged: what is committed has happened.
     """
     session.info.setdefault("after_commit", []).append(action)
 {%- endif %}

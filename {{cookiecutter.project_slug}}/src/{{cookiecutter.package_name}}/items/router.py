@@ -26,7 +26,7 @@ IfMatch = Annotated[
     str | None, Header(max_length=200, description="ETag that the item must still have.")
 ]
 IfNoneMatch = Annotated[
-    str | None, Header(max_length=200, description="ETag that the client has already.")
+    str | None, Header(max_length=8000, description="ETags that the client has already.")
 ]
 NOT_MODIFIED: dict[int | str, dict[str, Any]] = {304: {"description": "Not Modified"}}
 
