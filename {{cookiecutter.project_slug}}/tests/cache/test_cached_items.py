@@ -5,8 +5,8 @@ from collections.abc import Awaitable, Callable
 import pytest
 from httpx2 import AsyncClient, Response
 
+from {{ cookiecutter.package_name }}.cache import denylist
 from {{ cookiecutter.package_name }}.cache.client import Client
-from {{ cookiecutter.package_name }}.cache.denylist import COMPLETE_SINCE, DENIED
 
 from support import PASSWORD, Account, NewApp, Register, Statements, log_in, new_client
 
@@ -16,7 +16,7 @@ ITEMS = "/api/v1/items"
 @pytest.fixture
 async def _denylist_is_believed(redis: Client) -> None:
     """It has been complete for longer than tokens live."""
-    await redis.zadd(DENIED, {COMPLETE_SINCE: -1})
+    await redis.zadd(denylist.DENIED, {denylist.COMPLETE_SINCE: -1})
 
 
 @pytest.fixture
@@ -149,7 +149,7 @@ async def test_denylist_is_not_believed_before_it_can_be_complete(
     member: Account, url: str, redis: Client, statements: Statements, lost: bool
 ) -> None:
     if lost:
-        await redis.zadd(DENIED, {COMPLETE_SINCE: -1})
+        await redis.zadd(denylist.DENIED, {denylist.COMPLETE_SINCE: -1})
         await member.client.get(url)
         await revoke(member)
         await redis.flushdb()

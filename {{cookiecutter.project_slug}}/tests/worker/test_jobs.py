@@ -21,7 +21,7 @@ from {{ cookiecutter.package_name }}.worker.outbox import (
 from {{ cookiecutter.package_name }}.worker.tasks import send_welcome
 
 from support import PASSWORD, Account, new_account, new_client, read_pages
-from worker_support import MailServer, NewService, NewTask, Service, until
+from worker_support import Body, MailServer, NewService, NewTask, Service, until
 
 ADA = {"email": "ada@example.com", "password": PASSWORD, "full_name": "Ada Lovelace"}
 
@@ -179,24 +179,31 @@ async def test_job_delivered_several_times_is_done_once(
     assert await count_users(service) == 1
 
 
+async def fail(_: Context) -> None:
+    """Go wrong."""
+    raise ValueError
+
+
+@pytest.mark.parametrize("late", [add_user, fail])
 async def test_worker_that_was_given_up_stores_nothing(
-    service: Service, new_task: NewTask, redis: Client
+    service: Service, new_task: NewTask, redis: Client, late: Body
 ) -> None:
-    begun: list[asyncio.Event] = []
+    begun, go_on = asyncio.Event(), asyncio.Event()
 
     async def work(context: Context) -> None:
-        await context.session.commit()
-        begun.append(asyncio.Event())
-        if len(begun) == 1:
-            await begun[0].wait()
-        await add_user(context)
+        if not begun.is_set():
+            begun.set()
+            await go_on.wait()
+            await late(context)
+        else:
+            await add_user(context)
 
     async with service.working():
         job_id = await service.add(new_task(work))
-        await service.becomes(job_id, State.RUNNING)
+        await begun.wait()
         await service.send_again()
         await service.becomes(job_id, State.DONE, attempts=2)
-        begun[0].set()
+        go_on.set()
         await until(lambda: is_read(redis))
 
     assert await count_users(service) == 1

@@ -6,6 +6,9 @@ from sqlalchemy.orm import DeclarativeBase
 from ..auth import models as auth
 from ..items import models as items
 from ..users import models as users
+{%- if cookiecutter.use_worker %}
+from ..worker import models as worker
+{%- endif %}
 
 
 class Shown(DeclarativeBase):
@@ -80,3 +83,27 @@ class Tag(Shown):
         .label("items"),
         items.Tag.created_at,
     ).subquery("shown_tags")
+{%- if cookiecutter.use_worker %}
+
+
+class Job(Shown):
+    """A job and who asked for it, without its arguments."""
+
+    __table__ = (
+        select(
+            worker.Job.id,
+            worker.Job.task,
+            worker.Job.state,
+            worker.Job.attempts,
+            worker.Job.error_type,
+            worker.Job.request_id,
+            users.User.email,
+            worker.Job.created_at,
+            worker.Job.due_at,
+            worker.Job.started_at,
+            worker.Job.finished_at,
+        )
+        .join(users.User, users.User.id == worker.Job.user_id, isouter=True)
+        .subquery("shown_jobs")
+    )
+{%- endif %}

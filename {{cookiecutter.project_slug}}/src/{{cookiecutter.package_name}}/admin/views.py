@@ -39,6 +39,10 @@ from ..schemas import Input
 from ..users import service as users
 from ..users.models import Role, User
 from ..users.schemas import UserCreate, UserUpdate
+{%- if cookiecutter.use_worker %}
+from ..worker import service as jobs
+from ..worker.models import Job, State
+{%- endif %}
 from . import models
 from .pages import Pages
 from .work import Work, unit_of_work
@@ -175,12 +179,12 @@ class View(ModelView):
         return f"'{value}" if unsafe else None
 
 
-class RoleFilter(StaticValuesFilter):
-    """Accounts of one role; an unknown one filters nothing."""
+class ChoiceFilter(StaticValuesFilter):
+    """Rows with one of the values; an unknown one filters nothing."""
 
     async def get_filtered_query(self, query: Select[Any], value: Any, model: Any) -> Select[Any]:
         """Narrow the list."""
-        if value not in [*Role]:
+        if value not in dict(self.values):
             return query
         return await super().get_filtered_query(query, value, model)
 
@@ -194,7 +198,7 @@ class UserView(View, model=models.User):
     column_sortable_list = ("email", "full_name", "role", "created_at")
     column_default_sort = ("created_at", True)
     column_filters = (
-        RoleFilter("role", [(role, role.capitalize()) for role in Role]),
+        ChoiceFilter("role", [(role, role.capitalize()) for role in Role]),
         BooleanFilter("is_active", title="Active"),
     )
     form = UserForm
@@ -348,7 +352,45 @@ class TagView(View, model=models.Tag):
         await work.session.flush()
 
 
+{% if cookiecutter.use_worker -%}
+class JobView(View, model=models.Job):
+    """Background jobs; those that have failed can be tried again."""
+
+    icon = "fa-solid fa-gears"
+    can_create = can_edit = can_delete = False
+    column_list = ("task", "state", "attempts", "error_type", "created_at", "finished_at")
+    column_searchable_list = ("task", "error_type", "request_id")
+    column_sortable_list = ("task", "created_at", "finished_at")
+    column_default_sort = ("created_at", True)
+    column_filters = (ChoiceFilter("state", [(state, state.capitalize()) for state in State]),)
+
+    @action(name="retry", label="Retry")
+    async def ask_to_retry(self, request: Request) -> Response:
+        """Ask before the selected jobs are tried again."""
+        pages = self._admin_ref
+        assert isinstance(pages, Pages)
+        count = len(_keys(request))
+        return await pages.ask(request, f"Retry {count} job{'s'[: count != 1]}?", "Retry")
+
+    @expose("/action/retry", methods=["POST"])
+    async def retry(self, request: Request) -> Response:
+        """Try the selected jobs again that have failed."""
+        pages = self._admin_ref
+        assert isinstance(pages, Pages)
+        async with unit_of_work(pages.service, request, request.state.principal.user) as work:
+            for key in _keys(request):
+                job = await work.session.get(Job, key)
+                if job is not None and job.state is State.FAILED:
+                    await jobs.retry_job(work.session, key)
+                    work.record("retry", self.identity, key)
+        url = request.url_for("admin:list", identity=self.identity)
+        return RedirectResponse(url, status_code=303)
+
+
+VIEWS: tuple[type[View], ...] = (UserView, LoginView, ItemView, TagView, JobView)
+{%- else -%}
 VIEWS: tuple[type[View], ...] = (UserView, LoginView, ItemView, TagView)
+{%- endif %}
 
 
 def _changes(row: User | Item, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -37,6 +37,7 @@ class Context:
     """What a task gets besides its arguments.
 
     Attributes:
+        title: name of the service, for people.
         session: a unit of work; it is committed together with the news that the job is done. A
             task that goes on to something slow commits before, so that it holds nothing.
         job_id: the same in every attempt, so that others can recognise what they got before.
@@ -45,6 +46,7 @@ class Context:
     session: AsyncSession
     mailer: Mailer
     settings: Settings
+    title: str
     job_id: UUID
 
 

@@ -41,6 +41,7 @@ class Worker:
     """Runs the jobs that the stream tells of, WORKER_CONCURRENCY at a time."""
 
     def __init__(self, app: FastAPI) -> None:
+        self._title = app.title
         self._settings: Settings = app.state.settings
         self._database: Database = app.state.database
         self._mailer = app.state.mailer
@@ -140,7 +141,7 @@ class Worker:
         if job.attempts > task.attempts:
             raise WorkerLostError
         async with asyncio.timeout(task.timeout), self._database.session() as session:
-            context = Context(session, self._mailer, self._settings, job.id)
+            context = Context(session, self._mailer, self._settings, self._title, job.id)
             await task.run(context, **job.arguments)
             # Together with what the job has stored: it is done once, or not at all.
             await _mark(session, job, state=State.DONE, finished_at=utcnow(), arguments={})

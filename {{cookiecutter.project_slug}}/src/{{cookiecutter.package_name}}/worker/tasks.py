@@ -22,7 +22,7 @@ async def send_welcome(context: Context, *, user_id: UUID) -> None:
     await context.session.commit()  # nothing is held while the mail server takes its time
     mail = Mail(
         to=user.email,
-        subject="Welcome to {{ cookiecutter.project_name }}",
+        subject=f"Welcome to {context.title}",
         paragraphs=(
             f"Hello {user.full_name or user.email},",
             "your account is ready. If it was not you who registered, please tell us.",
