@@ -101,7 +101,7 @@ class Service:
     async def pass_time(self) -> None:
         """Make the time come at which the scheduler sees to each job that has not ended."""
         async with self.app.state.database.session() as session:
-            await session.execute(update(Job).values(due_at=utcnow()))
+            await session.execute(update(Job).values(due_at=utcnow(), not_before=None))
 
     async def send_again(self) -> None:
         """Let that time come, and the scheduler do so."""

@@ -14,6 +14,7 @@ from {{ cookiecutter.package_name }}.auth.models import (
 from {{ cookiecutter.package_name }}.database import utcnow
 from {{ cookiecutter.package_name }}.logging import configure_logging
 from {{ cookiecutter.package_name }}.worker.models import Job, State
+from {{ cookiecutter.package_name }}.worker.outbox import task
 from {{ cookiecutter.package_name }}.worker.scheduler import Scheduler
 from {{ cookiecutter.package_name }}.worker.tasks import purge, send_welcome
 
@@ -56,6 +57,28 @@ async def test_purge_keeps_what_is_alive(service: Service) -> None:
         tokens = await session.scalar(select(func.count()).select_from(RefreshToken))
     assert (users, tokens) == ([alive.id], 1)
     assert [job.task for job in await service.jobs()] == ["x", "purge"]
+
+
+async def test_job_of_an_unknown_task_fails_in_the_end(service: Service) -> None:
+    long_ago = utcnow() - timedelta(days=8)
+    async with service.app.state.database.session() as session:
+        session.add(Job(task="renamed", created_at=long_ago, due_at=long_ago))
+
+    job_id = await service.add(purge)
+    async with service.working():
+        await service.becomes(job_id, State.DONE)
+
+    [strange] = await service.jobs(task="renamed")
+    assert (strange.state, strange.error_type) == (State.FAILED, "UnknownTask")
+
+
+@pytest.mark.parametrize(
+    "cron",
+    ["@daily", "* * * *", "* *  * * *", "*/0 * * * *", "61 * * * *", "* * * jan *", "0 3 * * 7"],
+)
+def test_time_that_would_never_come_is_refused(cron: str) -> None:
+    with pytest.raises(ValueError, match="is not like"):
+        task(cron=cron)(purge.function)
 
 
 async def test_scheduler_waits_for_a_redis_that_is_away(

@@ -27,6 +27,7 @@ class Job(Timestamped, Base):
         key: what there may be only one job for, such as a task and the minute it is due.
         due_at: when the scheduler sends a queued job, or takes a running one back from a worker
             that must be dead.
+        not_before: when the next attempt may begin, after one that failed.
         request_id: of the request that asked for the job.
         user_id: who made that request.
     """
@@ -50,11 +51,13 @@ class Job(Timestamped, Base):
     request_id: Mapped[str | None] = mapped_column(String(128))
     user_id: Mapped[UUID | None]
     due_at: Mapped[datetime]
+    not_before: Mapped[datetime | None]
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
 
     __table_args__ = (
         Index("ix_jobs_created_at_id", "created_at", "id"),
+        Index("ix_jobs_finished_at", "finished_at"),
         Index(
             "ix_jobs_due_at",
             "due_at",

@@ -5,6 +5,7 @@ or Redis is away, the scheduler sends it.
 """
 
 import json
+import re
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ Arguments = ParamSpec("Arguments")
 STREAM: Final = f"{PREFIX}:jobs"
 MAX_LENGTH: Final = 100_000  # messages in the stream; the table remembers what falls out
 JSON_OBJECT: Final = TypeAdapter(dict[str, Any])
+CRON_FIELD: Final = re.compile(r"\*(/[1-9]\d*)?|\d+(-\d+)?(,\d+(-\d+)?)*")
+CRON_LIMITS: Final = (59, 23, 31, 12, 6)  # minute, hour, day, month, weekday (0 is Sunday)
 SEND_AFTER: Final = timedelta(seconds=10)  # the scheduler sends what nobody has begun by then
 
 
@@ -57,7 +60,8 @@ class Task(Generic[Arguments]):
     Attributes:
         attempts: how often it is tried until it has failed.
         timeout: seconds that an attempt may take.
-        cron: when it is due by itself, in UTC: minute, hour, day, month, weekday.
+        cron: when it is due by itself, in UTC: minute, hour, day, month, weekday; each a number,
+            a list, a range, `*` or `*/2`.
     """
 
     name: str
@@ -84,6 +88,8 @@ def task(
     def decorate(
         function: Callable[Concatenate[Context, Arguments], Awaitable[None]],
     ) -> Task[Arguments]:
+        if cron is not None:
+            _check(cron)
         name = function.__name__
         made = Task(name, function, attempts=attempts, timeout=timeout, cron=cron)
         TASKS[name] = made
@@ -113,6 +119,17 @@ class Outbox:
                 await pipeline.execute()
 
         await self._redis.call(add)
+
+
+def _check(cron: str) -> None:
+    # pycron takes more, and then matches nothing, or fails when it is too late.
+    fields = cron.split(" ")
+    usable = len(fields) == len(CRON_LIMITS) and all(
+        CRON_FIELD.fullmatch(field) and all(int(n) <= limit for n in re.findall(r"\d+", field))
+        for field, limit in zip(fields, CRON_LIMITS, strict=True)
+    )
+    if not usable:
+        raise ValueError(f"{cron!r} is not like '30 4 * * 1-5': numbers, lists, ranges, *, */2")
 
 
 def _message(job_id: UUID, name: str) -> str:

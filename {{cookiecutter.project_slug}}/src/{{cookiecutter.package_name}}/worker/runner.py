@@ -11,7 +11,7 @@ from uuid import UUID
 import structlog
 from asgi_correlation_id import correlation_id
 from fastapi import FastAPI
-from sqlalchemy import update
+from sqlalchemy import and_, or_, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 from taskiq.receiver import Receiver
@@ -24,7 +24,9 @@ from .stream import Stream
 
 log = structlog.stdlib.get_logger("job")
 
-LEASE_MARGIN: Final = 10  # seconds beyond its time limit after which a running job is given up
+# Seconds beyond its time limit after which a running job is given up: more than a worker may wait
+# for a connection and for a statement.
+LEASE_MARGIN: Final = 30
 FIRST_DELAY: Final = 10  # seconds until the second attempt; each further one waits 4 times longer
 MAX_DELAY: Final = 3600
 
@@ -59,12 +61,14 @@ class Worker:
             wait_tasks_timeout=self._settings.graceful_timeout,
         )
         log.info("worker started", concurrency=self._settings.worker_concurrency)
-        await receiver.listen(stop)
-        for running in self._running:
-            running.cancel()
-        await asyncio.gather(*self._running, return_exceptions=True)
-        await stream.shutdown()
-        log.info("worker stopped")
+        try:
+            await receiver.listen(stop)
+        finally:
+            for running in self._running:
+                running.cancel()
+            await asyncio.gather(*self._running, return_exceptions=True)
+            await stream.shutdown()
+            log.info("worker stopped")
 
     def _handler(self, task: Task[...]) -> Callable[[str], Awaitable[None]]:
         async def handle(job_id: str) -> None:
@@ -93,11 +97,16 @@ class Worker:
             )
 
     async def _claim(self, task: Task[...], job_id: UUID) -> Job | None:
-        """The job, if it is still to be done and nobody else has begun."""
+        """The job, if it is still to be done, and now, and nobody else is about it."""
         now = utcnow()
+        # A message may come twice, and before its job's time, which must not cost an attempt.
+        waits = and_(
+            Job.state == State.QUEUED, or_(Job.not_before.is_(None), Job.not_before <= now)
+        )
+        abandoned = and_(Job.state == State.RUNNING, Job.due_at <= now)
         claim = (
             update(Job)
-            .where(Job.id == job_id, Job.state == State.QUEUED)
+            .where(Job.id == job_id, or_(waits, abandoned))
             .values(
                 state=State.RUNNING,
                 attempts=Job.attempts + 1,
@@ -155,7 +164,12 @@ class Worker:
         delay = min(FIRST_DELAY * 4 ** (job.attempts - 1), MAX_DELAY)
         due_at = utcnow() + timedelta(seconds=delay * random.uniform(0.5, 1.5))  # noqa: S311
         return await self._settle(
-            job, "retry", state=State.QUEUED, due_at=due_at, error_type=error_type
+            job,
+            "retry",
+            state=State.QUEUED,
+            due_at=due_at,
+            not_before=due_at,
+            error_type=error_type,
         )
 
     async def _settle(self, job: Job, outcome: str, **values: object) -> str:
@@ -175,7 +189,7 @@ async def _mark(session: AsyncSession, job: Job, **values: object) -> None:
     """
     marked = await session.scalar(
         update(Job)
-        .where(Job.id == job.id, Job.state == State.RUNNING, Job.attempts == job.attempts)
+        .where(Job.id == job.id, Job.state == State.RUNNING, Job.started_at == job.started_at)
         .values(**values)
         .returning(Job.id)
         .execution_options(synchronize_session=False)

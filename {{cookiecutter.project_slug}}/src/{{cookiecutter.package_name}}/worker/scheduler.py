@@ -22,8 +22,8 @@ from .outbox import TASKS, Outbox, add
 log = structlog.stdlib.get_logger(__name__)
 
 TICK_SECONDS: Final = 1.0
-BATCH: Final = 500
-SEND_AGAIN: Final = timedelta(minutes=5)  # when nobody has begun the job by then
+BATCH: Final = 100  # messages that Redis takes within REDIS_TIMEOUT
+SEND_AGAIN: Final = timedelta(minutes=1)  # when nobody has begun the job by then
 CATCH_UP: Final = timedelta(hours=1)  # what a scheduler that was away makes up for
 MINUTE: Final = timedelta(minutes=1)
 UNFINISHED: Final = (State.QUEUED, State.RUNNING)
@@ -47,7 +47,11 @@ class Scheduler:
                 works = True
             except (SQLAlchemyError, OSError, UnavailableError) as error:
                 if works:
-                    log.warning("scheduler waits", error_type=type(error).__name__)
+                    log.warning(
+                        "scheduler waits",
+                        error_type=type(error).__name__,
+                        error_message=str(error),
+                    )
                 works = False
             with suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), TICK_SECONDS)

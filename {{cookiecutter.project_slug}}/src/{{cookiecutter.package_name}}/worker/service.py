@@ -50,7 +50,8 @@ async def retry_job(session: AsyncSession, job_id: UUID) -> Job:
     await session.refresh(job, with_for_update=True)
     if job.state is not State.FAILED:
         raise Problem(409, "Only a job that has failed can be retried.")
-    job.state, job.attempts, job.finished_at = State.QUEUED, 0, None
+    job.state, job.attempts = State.QUEUED, 0
+    job.finished_at = job.not_before = None
     add(session, job)
     await session.flush()
     log.info("job retried", task=job.task, job_id=str(job.id))

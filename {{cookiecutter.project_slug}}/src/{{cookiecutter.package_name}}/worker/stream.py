@@ -19,6 +19,7 @@ from .outbox import STREAM
 log = structlog.stdlib.get_logger(__name__)
 
 PAUSE_SECONDS: Final = 1.0  # between tries while Redis does not work
+DEAD_SECONDS: Final = 3600  # after which a worker that reads nothing is forgotten
 IDLE_SECONDS: Final = 60  # after which a message is taken over from the worker that got it
 
 
@@ -49,6 +50,7 @@ class Stream(RedisStreamBroker):
         while True:
             try:
                 await self.startup()  # Redis may come back without the consumer group
+                await self._remove_dead_workers()
                 away = False
                 async with aclosing(super().listen()) as messages:
                     async for message in messages:
@@ -58,6 +60,13 @@ class Stream(RedisStreamBroker):
                     log.warning("no jobs from redis", error_type=type(error).__name__)
                 away = True
                 await asyncio.sleep(PAUSE_SECONDS)
+
+    async def _remove_dead_workers(self) -> None:
+        async with Redis(connection_pool=self.connection_pool) as redis:
+            group = self.queue_name, self.consumer_group_name
+            for consumer in await redis.xinfo_consumers(*group):
+                if consumer["pending"] == 0 and consumer["idle"] > DEAD_SECONDS * 1000:
+                    await redis.xgroup_delconsumer(*group, consumer["name"])
 
     def _ack_generator(
         self,
