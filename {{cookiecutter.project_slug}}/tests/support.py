@@ -52,7 +52,6 @@ class Server:
     """The service in a process of its own."""
 
     port: int
-    database_url: str
     process: subprocess.Popen[bytes]
     log: Path
 
@@ -209,7 +208,7 @@ def serve(settings: Settings, log: Path) -> Iterator[Server]:
         log.open("wb") as output,
         subprocess.Popen(command, env=environment, stdout=output, stderr=output) as process,  # noqa: S603
     ):
-        server = Server(port, settings.database_url, process, log)
+        server = Server(port, process, log)
         try:
             server.until(lambda: accepts(port))
             yield server

@@ -67,7 +67,6 @@ class Service:
     """The application on a database of its own, whose jobs are seen."""
 
     app: FastAPI
-    database_url: str
 
     async def add(
         self, task: Task[Arguments], *none: Arguments.args, **arguments: Arguments.kwargs

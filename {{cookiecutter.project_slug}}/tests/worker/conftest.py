@@ -44,7 +44,7 @@ def new_service(new_database: NewDatabase) -> NewService:
         async with new_database() as url:
             app = create_app(settings_for(url, **changes))
             async with app.router.lifespan_context(app):
-                yield Service(app, url)
+                yield Service(app)
 
     return new
 

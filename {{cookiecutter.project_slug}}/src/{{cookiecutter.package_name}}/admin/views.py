@@ -1,7 +1,7 @@
 """What is shown of each model, and how the services are called to change it."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import Any, ClassVar, TypeVar
 from uuid import UUID
@@ -155,6 +155,31 @@ class View(ModelView):
             await self.remove(work, UUID(pk))
             work.record("delete", self.identity, pk)
 
+    async def ask(self, request: Request, verb: str, noun: str) -> Response:
+        """Ask before something is done with the selected rows."""
+        count = len(_keys(request))
+        question = f"{verb} {count} {noun}{'s'[: count != 1]}?"
+        return await self.pages.ask(request, question, verb)
+
+    async def do(
+        self, request: Request, name: str, change: Callable[[Work, UUID], Awaitable[bool]]
+    ) -> Response:
+        """Change the selected rows in one transaction; `change` says whether it did."""
+        admin = request.state.principal.user
+        async with unit_of_work(self.pages.service, request, admin) as work:
+            for key in _keys(request):
+                if await change(work, key):
+                    work.record(name, self.identity, key)
+        url = request.url_for("admin:list", identity=self.identity)
+        return RedirectResponse(url, status_code=303)
+
+    @property
+    def pages(self) -> Pages:
+        """What the view is part of."""
+        pages = self._admin_ref
+        assert isinstance(pages, Pages)
+        return pages
+
     async def get_object_for_details(self, request: Request) -> Any:
         """What an address names; every page begins with it."""
         try:
@@ -263,25 +288,21 @@ class LoginView(View, model=models.LoginSession):
     @action(name="revoke", label="Revoke")
     async def ask_to_revoke(self, request: Request) -> Response:
         """Ask before the selected logins are revoked."""
-        pages = self._admin_ref
-        assert isinstance(pages, Pages)
-        count = len(_keys(request))
-        return await pages.ask(request, f"Revoke {count} login{'s'[: count != 1]}?", "Revoke")
+        return await self.ask(request, "Revoke", "login")
 
     @expose("/action/revoke", methods=["POST"])
     async def revoke(self, request: Request) -> Response:
         """Revoke the selected logins."""
-        pages = self._admin_ref
-        assert isinstance(pages, Pages)
-        async with unit_of_work(pages.service, request, request.state.principal.user) as work:
-            for key in _keys(request):
-                login = await work.session.get(LoginSession, key)
-                if login is not None and login.revoked_at is None:
-                    user = await users.get_user(work.session, login.user_id)
-                    await revoke_session(work.session, user, key)
-                    work.record("revoke", self.identity, key)
-        url = request.url_for("admin:list", identity=self.identity)
-        return RedirectResponse(url, status_code=303)
+        return await self.do(request, "revoke", self.end)
+
+    async def end(self, work: Work, key: UUID) -> bool:
+        """Revoke a login, if it lives."""
+        login = await work.session.get(LoginSession, key)
+        if login is None or login.revoked_at is not None:
+            return False
+        user = await users.get_user(work.session, login.user_id)
+        await revoke_session(work.session, user, key)
+        return True
 
 
 class ItemView(View, model=models.Item):
@@ -367,24 +388,20 @@ class JobView(View, model=models.Job):
     @action(name="retry", label="Retry")
     async def ask_to_retry(self, request: Request) -> Response:
         """Ask before the selected jobs are tried again."""
-        pages = self._admin_ref
-        assert isinstance(pages, Pages)
-        count = len(_keys(request))
-        return await pages.ask(request, f"Retry {count} job{'s'[: count != 1]}?", "Retry")
+        return await self.ask(request, "Retry", "job")
 
     @expose("/action/retry", methods=["POST"])
     async def retry(self, request: Request) -> Response:
         """Try the selected jobs again that have failed."""
-        pages = self._admin_ref
-        assert isinstance(pages, Pages)
-        async with unit_of_work(pages.service, request, request.state.principal.user) as work:
-            for key in _keys(request):
-                job = await work.session.get(Job, key)
-                if job is not None and job.state is State.FAILED:
-                    await jobs.retry_job(work.session, key)
-                    work.record("retry", self.identity, key)
-        url = request.url_for("admin:list", identity=self.identity)
-        return RedirectResponse(url, status_code=303)
+        return await self.do(request, "retry", self.queue)
+
+    async def queue(self, work: Work, key: UUID) -> bool:
+        """Queue a job anew, if it has failed."""
+        job = await work.session.get(Job, key)
+        if job is None or job.state is not State.FAILED:
+            return False
+        await jobs.retry_job(work.session, key)
+        return True
 
 
 VIEWS: tuple[type[View], ...] = (UserView, LoginView, ItemView, TagView, JobView)

@@ -1,6 +1,6 @@
 """Routes under /items."""
 
-from typing import Annotated, Any{% if cookiecutter.use_redis %}, TypeVar{% endif %}
+from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
 from fastapi import APIRouter, Header, Query, Response
@@ -16,10 +16,8 @@ from . import {% if cookiecutter.use_redis %}cached, {% endif %}service
 from .models import Item
 from .schemas import ItemCreate, ItemQuery, ItemRead, ItemUpdate
 
-{% if cookiecutter.use_redis -%}
 Content = TypeVar("Content")
 
-{% endif -%}
 router = APIRouter(prefix="/items", tags=["items"], responses=problems(401))
 
 IfMatch = Annotated[
@@ -91,11 +89,7 @@ async def read_item(
 ) -> Item | Response:
     """One item of the caller, with its ETag."""
     item = await service.get_item(session, user.id, item_id)
-    headers = {"ETag": service.etag(item), "Cache-Control": "private, no-cache"}
-    if if_none_match is not None and service.matches(if_none_match, headers["ETag"], weak=True):
-        return Response(status_code=304, headers=headers)
-    response.headers.update(headers)
-    return item
+    return _unless_known(item, service.etag(item), response, if_none_match)
 {% endif %}
 
 @router.patch("/{item_id}", response_model=ItemRead, responses=problems(403, 404, 409, 412))
@@ -119,7 +113,6 @@ async def delete_item(
 ) -> None:
     """Delete an item of the caller; with If-Match only if nobody else has changed it."""
     await service.delete_item(session, user.id, item_id, if_match)
-{%- if cookiecutter.use_redis %}
 
 
 def _unless_known(
@@ -130,4 +123,3 @@ def _unless_known(
         return Response(status_code=304, headers=headers)
     response.headers.update(headers)
     return content
-{%- endif %}

@@ -2,10 +2,10 @@
 
 from enum import StrEnum
 
-from sqlalchemy import Enum, Index, String
+from sqlalchemy import Index, String
 from sqlalchemy.orm import Mapped, mapped_column
 
-from ..database import Base, Timestamped
+from ..database import Base, Timestamped, one_of
 
 
 class Role(StrEnum):
@@ -23,15 +23,7 @@ class User(Timestamped, Base):
     email: Mapped[str] = mapped_column(String(254), unique=True)
     full_name: Mapped[str | None] = mapped_column(String(200))
     password_hash: Mapped[str] = mapped_column(String(60))
-    role: Mapped[Role] = mapped_column(
-        Enum(
-            Role,
-            native_enum=False,
-            length=20,
-            values_callable=lambda roles: [role.value for role in roles],
-        ),
-        default=Role.USER,
-    )
+    role: Mapped[Role] = mapped_column(one_of(Role), default=Role.USER)
     is_active: Mapped[bool] = mapped_column(default=True)
 
     __table_args__ = (Index("ix_users_created_at_id", "created_at", "id"),)

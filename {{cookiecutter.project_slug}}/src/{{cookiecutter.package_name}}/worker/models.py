@@ -5,10 +5,10 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import JSON, Enum, Index, String, text
+from sqlalchemy import JSON, Index, String, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from ..database import Base, Timestamped
+from ..database import Base, Timestamped, one_of
 
 
 class State(StrEnum):
@@ -37,15 +37,7 @@ class Job(Timestamped, Base):
     task: Mapped[str] = mapped_column(String(100))
     key: Mapped[str | None] = mapped_column(String(150), unique=True)
     arguments: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
-    state: Mapped[State] = mapped_column(
-        Enum(
-            State,
-            native_enum=False,
-            length=20,
-            values_callable=lambda states: [state.value for state in states],
-        ),
-        default=State.QUEUED,
-    )
+    state: Mapped[State] = mapped_column(one_of(State), default=State.QUEUED)
     attempts: Mapped[int] = mapped_column(default=0)
     error_type: Mapped[str | None] = mapped_column(String(100))
     request_id: Mapped[str | None] = mapped_column(String(128))
