@@ -50,7 +50,7 @@ STANDARD_LIBRARY = sys.stdlib_module_names | set(
 # commands that it installs (dashes as underscores): one of the two would hide the other.
 TAKEN = set(
     """
-    conftest dev migrations src support test tests worker_support
+    conftest contract deploy dev migrations src support test tests worker_support
 
     aiohappyeyeballs aiohttp aiosignal aiosmtplib aiosqlite alembic annotated_types anyio
     asgi_correlation_id asyncpg bcrypt cffi click cryptography deprecated dns dnspython dotenv
@@ -170,6 +170,25 @@ def problem_with_worker() -> str | None:
     return None
 
 
+def problem_with_kubernetes() -> str | None:
+    """Replicas of a service whose database is one file."""
+    if ANSWERS["use_kubernetes"] and ANSWERS["database"] == "sqlite":
+        return (
+            "is on with database=sqlite, which replicas cannot share: take postgresql, or no here."
+        )
+    return None
+
+
+def problem_with_cloud() -> str | None:
+    """A platform whose disks do not last, under a database that is one file."""
+    if ANSWERS["cloud"] != "none" and ANSWERS["database"] == "sqlite":
+        cloud = shown(ANSWERS["cloud"])
+        return (
+            f"is {cloud} with database=sqlite, whose file is lost there: take postgresql, or none."
+        )
+    return None
+
+
 def problems() -> Iterator[str]:
     """One sentence for each bad answer."""
     texts = dict.fromkeys((*TEXT_LIMITS, "project_slug", "package_name", "author_email"), "")
@@ -182,6 +201,8 @@ def problems() -> Iterator[str]:
         found["package_name"] = problem_with_package(ANSWERS["package_name"])
         found["author_email"] = problem_with_email(ANSWERS["author_email"])
         found["use_worker"] = problem_with_worker()
+        found["use_kubernetes"] = problem_with_kubernetes()
+        found["cloud"] = problem_with_cloud()
     for name, problem in found.items():
         if problem:
             yield f"{name} {problem}"

@@ -47,7 +47,10 @@ def product(questions: Iterable[str]) -> list[Answers]:
 
 def is_possible(answers: Answers) -> bool:
     """Whether the hook accepts this combination."""
-    return not answers.get("use_worker") or answers["use_redis"]
+    if answers.get("use_worker") and not answers.get("use_redis"):
+        return False
+    platform = answers.get("use_kubernetes") or answers.get("cloud", "none") != "none"
+    return not (platform and answers.get("database") == "sqlite")
 
 
 def combinations() -> list[Answers]:

@@ -51,6 +51,8 @@ REFUSED = [
     ("author_name", "A\\B", ": leave out \\ which would break files."),
     ("author_name", "a" * 81, f"'{'a' * 75}...' with 81 characters: shorten it to 80."),
     ("use_worker", True, WORKER),
+    ("use_kubernetes", True, "which replicas cannot share: take postgresql, or no here."),
+    ("cloud", "heroku", "whose file is lost there: take postgresql, or none."),
     ("project_slug", "Orders", SLUG),
     ("project_slug", "my_orders", SLUG),
     ("project_slug", "-orders", SLUG),
@@ -129,7 +131,9 @@ def git(folder: Path, *arguments: str) -> str:
 def test_bad_answer_is_refused_in_one_sentence_and_leaves_nothing(
     question: str, answer: object, end: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    answers = {"project_slug": "orders", "package_name": "orders", question: answer}
+    names = {"project_slug": "orders", "package_name": "orders"}
+    database = "sqlite" if question in {"use_kubernetes", "cloud"} else "postgresql"
+    answers = {**names, "database": database, question: answer}
     (tmp_path / "out").mkdir()
     with pytest.raises(FailedHookException):
         cookiecutter(

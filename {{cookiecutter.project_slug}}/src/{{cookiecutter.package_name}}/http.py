@@ -32,9 +32,7 @@ SECURITY_HEADERS: Final = {
 def setup(app: FastAPI, settings: Settings) -> None:
     """Add the middleware, innermost first."""
     app.add_middleware(RequestBodyLimitMiddleware, max_body_size=settings.max_body_size)
-    app.add_middleware(
-        TrustedHostMiddleware, allowed_hosts=settings.allowed_hosts, www_redirect=False
-    )
+    app.add_middleware(HostMiddleware, allowed_hosts=settings.allowed_hosts, www_redirect=False)
     errors.setup(app, settings)
     if settings.cors_origins:
         # Outside the problems, so that a browser client may read them.
@@ -66,6 +64,15 @@ def setup(app: FastAPI, settings: Settings) -> None:
 
 def _request_id(presented: str) -> str:
     return presented if REQUEST_ID.fullmatch(presented) else uuid4().hex
+
+
+class HostMiddleware(TrustedHostMiddleware):
+    """Answer only the hosts that are allowed; probes call a replica by its address."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_probe = scope["type"] == "http" and scope["path"].startswith("/health/")
+        app = self.app if is_probe else super().__call__
+        await app(scope, receive, send)
 
 
 class ResponseMiddleware:

@@ -81,7 +81,7 @@ class Settings(BaseSettings):
         "127.0.0.1", description="Proxies whose X-Forwarded-* headers count, comma separated."
     )
     allowed_hosts: CommaSeparated = Field(
-        ["*"], description="Host headers that are answered, comma separated."
+        ["*"], description="Host headers that are answered, comma separated; /health/ answers any."
     )
     cors_origins: CommaSeparated = Field(
         [], description="Origins of browser clients, comma separated."
