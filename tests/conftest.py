@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+import support
 from support import (
     APPLICATION_QUESTIONS,
     TEMPLATE,
@@ -20,6 +21,16 @@ from support import (
 )
 
 Render = Callable[..., Path]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option for every combination."""
+    parser.addoption("--all", action="store_true", help="test every combination of answers")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Tell the modules that are collected later."""
+    support.everything = config.getoption("all")
 
 
 def pytest_report_header() -> str:

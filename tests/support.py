@@ -23,6 +23,9 @@ FEATURES: dict[str, dict[str, Any]] = CONTEXT["_features"]
 APPLICATION_QUESTIONS = ("database", "use_redis", "use_worker", "use_admin")
 APPLICATION_FOLDERS = ("src", "tests", "migrations")
 
+# Whether to test every combination: `--all` on the command line, before the tests are collected.
+everything = False
+
 Answers = dict[str, Any]
 Files = dict[PurePosixPath, bytes]
 
@@ -53,17 +56,46 @@ def is_possible(answers: Answers) -> bool:
     return not (platform and answers.get("database") == "sqlite")
 
 
+def selection(questions: Iterable[str]) -> list[Answers]:
+    """Of every possible combination of the answers enough to trust a change; with `--all` each.
+
+    Each answer with as little else as it needs and with as much else as it bears, and then any two
+    answers that go together, in some combination.
+    """
+    every = sorted(product(questions), key=_distance_from_defaults)
+    if everything:
+        return every
+    chosen: list[Answers] = []
+    for name in every[0]:
+        for answer in choices(name):
+            fitting = [answers for answers in every if answers[name] == answer]
+            chosen += [one for one in (fitting[0], fitting[-1]) if one not in chosen]
+    missing = set[Any]().union(*map(_pairs, every)) - set[Any]().union(*map(_pairs, chosen))
+    while missing:
+        chosen.append(max(every, key=lambda answers: len(missing & _pairs(answers))))
+        missing -= _pairs(chosen[-1])
+    return chosen
+
+
+def _distance_from_defaults(answers: Answers) -> int:
+    return sum(answer != choices(name)[0] for name, answer in answers.items())
+
+
+def _pairs(answers: Answers) -> set[Any]:
+    return set(itertools.combinations(answers.items(), 2))
+
+
 def combinations() -> list[Answers]:
-    """Every combination of features, under all combinations of the other choices in turn."""
+    """The combinations of features, under all combinations of the other choices in turn."""
     features = {question for feature in FEATURES.values() for question in feature["when"]}
     asked = [name for name in QUESTIONS if choices(name)]
     others = itertools.cycle(product(name for name in asked if name not in features))
-    return [next(others) | one for one in product(name for name in asked if name in features)]
+    return [next(others) | one for one in selection(name for name in asked if name in features)]
 
 
 def applications() -> list[Answers]:
     """The answers that make each distinct application."""
-    return product(APPLICATION_QUESTIONS)
+    return selection(APPLICATION_QUESTIONS)
 
 
 def extremes() -> list[Answers]:
