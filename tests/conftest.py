@@ -7,17 +7,16 @@ from typing import Any
 
 import pytest
 
+import rendering
 import support
 from support import (
     APPLICATION_QUESTIONS,
-    TEMPLATE,
     Answers,
     Files,
     application,
     applications,
     combinations,
     label,
-    read,
 )
 
 Render = Callable[..., Path]
@@ -59,31 +58,27 @@ def _machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def render(cookies_session: Any) -> Render:
+def render(tmp_path_factory: pytest.TempPathFactory) -> Render:
     """Render a project in a new folder; the answers not given are the defaults.
 
     The function raises what cookiecutter raises when it refuses.
     """
 
     def render(**answers: Any) -> Path:
-        result = cookies_session.bake(extra_context=answers, template=str(TEMPLATE))
-        if result.exception is not None:
-            raise result.exception
-        project: Path = result.project_path
-        return project
+        return rendering.render(tmp_path_factory.mktemp("render"), **answers)
 
     return render
 
 
 @pytest.fixture(scope="session")
-def application_files(render: Render) -> Callable[[Answers], Files]:
+def application_files() -> Callable[[Answers], Files]:
     """The files of the application that these answers decide, of a render made only once."""
     made: dict[str, Files] = {}
 
     def files(answers: Answers) -> Files:
         deciding = {name: answers[name] for name in APPLICATION_QUESTIONS}
         if label(deciding) not in made:
-            made[label(deciding)] = application(read(render(**deciding)))
+            made[label(deciding)] = application(rendering.rendered(**deciding))
         return made[label(deciding)]
 
     return files

@@ -171,11 +171,14 @@ def application(files: Files) -> Files:
 def found_marks(files: Files, feature: str) -> list[str]:
     """Where the words (regular expressions) that betray a feature stand, in names or contents."""
     return [
-        f"{path}: {mark}"
-        for path, data in files.items()
-        for mark in FEATURES[feature]["marks"]
-        if re.search(mark, str(path).lower()) or re.search(mark.encode(), data.lower())
+        f"{path}: {mark}" for path, data in files.items() for mark in _marks(feature, path, data)
     ]
+
+
+@functools.cache
+def _marks(feature: str, path: PurePosixPath, data: bytes) -> list[str]:
+    text = f"{path}\n".encode() + data
+    return [mark for mark in FEATURES[feature]["marks"] if re.search(mark.encode(), text.lower())]
 
 
 def flaws(files: Files) -> list[str]:

@@ -2,14 +2,13 @@
 
 import pytest
 
-from conftest import Render
+from rendering import rendered
 from support import (
     FEATURES,
     QUESTIONS,
     choices,
     found_marks,
     owns,
-    read,
     template_paths,
 )
 
@@ -28,9 +27,9 @@ def test_every_path_of_a_feature_is_in_the_template(feature: str) -> None:
 
 
 @pytest.mark.parametrize("feature", FEATURES)
-def test_every_mark_of_a_feature_is_in_a_render_with_it(feature: str, render: Render) -> None:
+def test_every_mark_of_a_feature_is_in_a_render_with_it(feature: str) -> None:
     marks = FEATURES[feature]["marks"]
-    found = found_marks(read(render(**FEATURES[feature]["when"])), feature)
+    found = found_marks(rendered(**FEATURES[feature]["when"]), feature)
 
     assert marks
     assert {line.rpartition(": ")[2] for line in found} == set(marks)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from conftest import Render
+from rendering import rendered
 from support import (
     FEATURES,
     PROJECT,
@@ -20,6 +21,7 @@ from support import (
     applications,
     combinations,
     expected_paths,
+    extremes,
     flaws,
     found_marks,
     is_on,
@@ -45,10 +47,8 @@ NAMES = {
 
 
 @pytest.mark.parametrize("answers", combinations(), ids=label)
-def test_combination(
-    answers: Answers, render: Render, application_files: Callable[[Answers], Files]
-) -> None:
-    files = read(render(**answers))
+def test_combination(answers: Answers, application_files: Callable[[Answers], Files]) -> None:
+    files = rendered(**answers)
 
     assert set(files) == expected_paths(answers)
     assert [
@@ -67,14 +67,16 @@ def test_applications_are_distinct(application_files: Callable[[Answers], Files]
     assert all(one not in found[:number] for number, one in enumerate(found))
 
 
-def test_same_answers_give_the_same_bytes(render: Render, tmp_path: Path) -> None:
+@pytest.mark.parametrize("answers", extremes(), ids=label)
+def test_same_answers_give_the_same_bytes(answers: Answers, render: Render, tmp_path: Path) -> None:
+    given = [f"{name}={answer}" for name, answer in answers.items()]
     subprocess.run(
-        [sys.executable, "-m", "cookiecutter", TEMPLATE, "--no-input", "-o", tmp_path],
+        [sys.executable, "-m", "cookiecutter", TEMPLATE, "--no-input", "-o", tmp_path, *given],
         env={**os.environ, "PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo", "LC_ALL": "C"},
         check=True,
     )
 
-    assert without_secrets(tmp_path / "orders") == without_secrets(render())
+    assert without_secrets(tmp_path / "orders") == without_secrets(render(**answers))
 
 
 def test_executable_files_stay_executable(render: Render) -> None:
