@@ -11,6 +11,7 @@ import rendering
 import support
 from support import (
     APPLICATION_QUESTIONS,
+    QUESTIONS,
     Answers,
     Files,
     application,
@@ -20,6 +21,7 @@ from support import (
 )
 
 Render = Callable[..., Path]
+RENDER = "TEMPLATE_SKIP=lock,git .venv/bin/cookiecutter . --no-input -f -o /tmp/try"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -41,6 +43,37 @@ def pytest_report_header() -> str:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes longest, so that no worker ends long after the others."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    for item in items:
+        call = getattr(item, "callspec", None)
+        for answers in call.params.values() if call else ():
+            if isinstance(answers, dict) and answers.keys() <= QUESTIONS.keys():
+                item.user_properties.append(("answers", answers))
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Say how much was tested, and how to do again alone what went wrong."""
+    stats = terminalreporter.stats
+    passed, wrong = stats.get("passed", []), stats.get("failed", []) + stats.get("error", [])
+    executed = sum(
+        number for report in passed for name, number in report.user_properties if name == "executed"
+    )
+    rows = {
+        "combinations rendered": sum("::test_combination[" in report.nodeid for report in passed),
+        "applications that passed their own tests": sum(
+            "::test_own_tests" in report.nodeid for report in passed
+        ),
+        "tests of the template that passed": len(passed),
+        "tests of the applications that passed": executed,
+        "failures": len(wrong),
+    }
+    terminalreporter.section("summary")
+    for row, number in rows.items():
+        terminalreporter.write_line(f"{number:>8,}  {row}")
+    for report in wrong:
+        terminalreporter.write_line(f"\nagain:   .venv/bin/pytest --all '{report.nodeid}'")
+        for answers in (value for name, value in report.user_properties if name == "answers"):
+            given = " ".join(f"{question}={answer}" for question, answer in answers.items())
+            terminalreporter.write_line(f"look at: {RENDER} {given}")
 
 
 @pytest.fixture(scope="session", autouse=True)

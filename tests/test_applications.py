@@ -164,8 +164,13 @@ def client(service: Service) -> Iterator[httpx2.Client]:
 
 
 @pytest.mark.slow
-def test_own_tests_pass_with_the_coverage_they_ask_for(app: Application) -> None:
-    app.run("poe", "--executor", "simple", "test")
+def test_own_tests_pass_with_the_coverage_they_ask_for(
+    app: Application, record_property: Callable[[str, object], None]
+) -> None:
+    said = app.run("poe", "--executor", "simple", "test")
+
+    [passed] = re.findall(r"(\d+) passed", said)
+    record_property("executed", int(passed))
 
 
 @pytest.mark.slow
