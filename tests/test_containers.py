@@ -1,0 +1,470 @@
+"""The image and compose.yaml: what validators say, and what a container engine makes of them.
+
+Where `docker info` fails, the tests that need an engine are skipped. What the engine cannot get, or
+cannot do, is replaced by an override file; it changes nothing of the service itself.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import secrets
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import httpx2
+import pytest
+import yaml
+
+from conftest import Render
+from support import Answers, applications, label
+from workbench import environ, free_port, requirements, run, shared_environment, uv
+
+API = "/api/v1"
+VARIANTS: dict[str, Answers] = {
+    "standard": {},
+    "everything": {"use_redis": True, "use_worker": True, "use_admin": True},
+    "sqlite": {"database": "sqlite"},
+}
+# Takes e-mail as Mailpit does, and prints it.
+MAIL_SINK = """
+import asyncio
+async def serve(reader, writer):
+    writer.write(b"220 sink\\r\\n")
+    data = False
+    while line := await reader.readline():
+        print(line.decode().rstrip(), flush=True)
+        if data and line != b".\\r\\n":
+            continue
+        data = line.upper().startswith(b"DATA")
+        writer.write(b"354 go\\r\\n" if data else b"250 ok\\r\\n")
+async def main():
+    async with await asyncio.start_server(serve, "0.0.0.0", 1025) as server:
+        await server.serve_forever()
+asyncio.run(main())
+"""
+LOOK_AROUND = """
+import importlib.util, os, shutil, sys
+print([tool for tool in ("uv", "gcc", "cc", "make", "git", "curl") if shutil.which(tool)])
+print([path for path in ("/root/.cache", "/app/src", "/app/.env") if os.path.exists(path)])
+print("site-packages" in importlib.util.find_spec(sys.argv[1]).origin)
+"""
+
+
+def answers_to(*command: str) -> bool:
+    """Whether a command is there and succeeds."""
+    program = shutil.which(command[0])
+    return (
+        bool(program) and not subprocess.run(command, check=False, capture_output=True).returncode
+    )
+
+
+@pytest.fixture(scope="session")
+def engine() -> None:
+    """A container engine with compose."""
+    if not answers_to("docker", "info"):
+        pytest.skip("no container engine: `docker info` fails")
+    if not answers_to("docker", "compose", "version"):
+        pytest.skip("no `docker compose`")
+
+
+# What validators and the render's own tests say
+
+
+@pytest.mark.parametrize("answers", applications(), ids=label)
+def test_files_are_valid(answers: Answers, render: Render) -> None:
+    project = render(**answers)
+    tools = Path(sys.executable).parent
+    schema = ["--builtin-schema", "vendor.compose-spec"]
+
+    run([str(tools / "hadolint"), "Dockerfile"], cwd=project)
+    run([str(tools / "check-jsonschema"), *schema, "compose.yaml"], cwd=project)
+    if answers_to("docker", "compose", "version"):
+        run(["docker", "compose", "config", "--quiet"], cwd=project)
+
+
+MUTATIONS = {
+    "variable": ("compose.yaml", "REDIS_URL:", "REDIS_URI:"),
+    "database": ("compose.yaml", "DATABASE_URL: postgresql:", "DATABASE_URL: mysql:"),
+    "command": ("compose.yaml", ", worker]", ", workers]"),
+    "migrate": ("compose.yaml", "upgrade, head]", "upgrade, base]"),
+    "order": ("compose.yaml", "service_completed_successfully", "service_started"),
+    "path": ("compose.yaml", "/health/ready", "/health/readiness"),
+    "port": ("compose.yaml", "PORT: 8000", "PORT: 8080"),
+    "open": ("compose.yaml", '"127.0.0.1:${WEB_PORT', '"0.0.0.0:${WEB_PORT'),
+    "stop": ("compose.yaml", "stop_grace_period: 40s", "stop_grace_period: 30s"),
+    "rights": ("compose.yaml", "cap_drop: [ALL]", "cap_drop: [NET_RAW]"),
+    "server": (".gitlab-ci.yml", "postgres:18", "postgres:17"),
+    "user": ("Dockerfile", "USER 10001:10001", "USER root"),
+    "start": ("Dockerfile", '"run"]', '"serve"]'),
+    "host": ("Dockerfile", "HOST=0.0.0.0", "HOST=127.0.0.1"),
+    "python": ("Dockerfile", "PYTHON_VERSION=3.13", "PYTHON_VERSION=3.12"),
+    "uv": ("Dockerfile", "UV_VERSION=0.13", "UV_VERSION=0.12"),
+    "context": (".dockerignore", "!migrations\n", ""),
+}
+
+
+@pytest.fixture(scope="session")
+def everything(render: Render) -> Path:
+    """A render with all that the containers can have."""
+    return render(**VARIANTS["everything"], ci="gitlab")
+
+
+def contract_tests(project: Path) -> subprocess.CompletedProcess[str]:
+    """Run the render's tests of its deployment."""
+    environment = shared_environment(requirements(project))
+    return subprocess.run(
+        [environment / "bin" / "python", "-m", "pytest", "-q", "-x", "deploy/test_compose.py"],
+        cwd=project,
+        env=environ(project, environment),
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("answers", VARIANTS.values(), ids=VARIANTS)
+def test_contract_holds(answers: Answers, render: Render) -> None:
+    done = contract_tests(render(**answers))
+
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS)
+def test_typo_breaks_the_contract(mutation: str, everything: Path, tmp_path: Path) -> None:
+    name, right, wrong = MUTATIONS[mutation]
+    project = shutil.copytree(everything, tmp_path / "project")
+    text = (project / name).read_text("utf-8")
+    assert right in text
+    # HOST is set in both files, and compose.yaml wins: it has to be the same there to count.
+    (project / name).write_text(text.replace(right, wrong), "utf-8")
+    if mutation == "host":
+        compose = project / "compose.yaml"
+        compose.write_text(compose.read_text("utf-8").replace("    HOST: 0.0.0.0\n", ""), "utf-8")
+
+    done = contract_tests(project)
+
+    assert done.returncode == 1, done.stdout
+
+
+# What an engine makes of them
+
+
+@dataclass
+class Stack:
+    """A render whose containers are built and run under a name of their own.
+
+    Attributes:
+        name: of image, command and compose project.
+        port: of the first web container.
+    """
+
+    project: Path
+    name: str
+    port: int
+    env: dict[str, str] = field(default_factory=dict)
+
+    def docker(self, *arguments: str) -> str:
+        """Run a command of the engine; what it printed."""
+        return run(["docker", *arguments], cwd=self.project, env=self.env, timeout=300)
+
+    def attempt(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a command of the engine that may fail."""
+        return subprocess.run(
+            [shutil.which("docker") or "docker", *arguments],
+            cwd=self.project,
+            env=self.env,
+            check=False,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def compose(self, *arguments: str) -> str:
+        """Run a command of compose; what it printed."""
+        return self.docker("compose", *arguments)
+
+    def inspect(self, container: str, template: str) -> str:
+        """A value of a container's description."""
+        return self.docker("inspect", "--format", "{{" + template + "}}", container).strip()
+
+    def ids(self, *arguments: str) -> list[str]:
+        """Containers of services."""
+        return self.compose("ps", "--quiet", *arguments).split()
+
+
+def override(project: Path, name: str) -> dict[str, Any]:
+    """What the engine without a registry cannot get, or cannot do."""
+    services = yaml.safe_load((project / "compose.yaml").read_text("utf-8"))["services"]
+    changed = {}
+    if "mailpit" in services:
+        changed["mailpit"] = {"image": name, "command": ["python", "-c", MAIL_SINK]}
+        changed["mailpit"]["healthcheck"] = {"disable": True}
+    if os.environ.get("CONTAINERS_CONF"):  # podman, with other builds of the servers
+        if "postgres" in services:
+            # Its tmpfs belongs to root.
+            changed["postgres"] = {"command": ["postgres", "-c", "unix_socket_directories=/tmp"]}
+        if "redis" in services:
+            changed["redis"] = {"command": services["redis"]["command"] + " --protected-mode no"}
+    return {"services": changed}
+
+
+@contextlib.contextmanager
+def stack(render: Render, folder: Path, answers: Answers) -> Iterator[Stack]:
+    """A fresh clone of a render, locked; all that came of it is removed."""
+    name = f"c{secrets.token_hex(4)}"
+    project = shutil.copytree(render(**answers, project_slug=name), folder / name)
+    (project / ".env").unlink()
+    run([uv(), "lock", "--quiet", "--python", sys.executable], cwd=project)
+    extra = folder / "override.yaml"
+    extra.write_text(yaml.safe_dump(override(project, name)), "utf-8")
+    port = free_port()
+    env = os.environ | {
+        "COMPOSE_FILE": f"compose.yaml{os.pathsep}{extra}",
+        "MAILPIT_PORT": str(free_port()),
+        "WEB_PORT": str(port),
+    }
+    made = Stack(project, name, port, env)
+    try:
+        yield made
+    finally:
+        for command in (
+            ["compose", "down", "--volumes", "--timeout", "1"],
+            ["rm", "--force", "--volumes", f"{name}-alone"],
+            ["rmi", "--force", name],
+        ):
+            made.attempt(*command)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("engine")
+@pytest.mark.parametrize("answers", VARIANTS.values(), ids=VARIANTS)
+def test_service_lives_in_containers(answers: Answers, render: Render, tmp_path: Path) -> None:
+    with stack(render, tmp_path, answers) as it:
+        began = time.monotonic()
+        it.docker("build", "--tag", it.name, ".")
+        built = time.monotonic()
+        check_image(it)
+        check_image_alone(it)
+        (it.project / ".env").write_text("RATE_LIMIT=1000000\nLOGIN_ATTEMPTS_PER_ADDRESS=1000\n")
+        starting = time.monotonic()
+        it.compose("up", "--detach", "--wait")
+        print(f"build {built - began:.1f} s, up {time.monotonic() - starting:.1f} s")  # noqa: T201
+        token = check_http(it)
+        if "mailpit" in it.compose("config", "--services").split():
+            wait_for(lambda: "Your account is ready" in it.compose("logs", "mailpit"))
+        check_release(it, token)
+        check_stop(it)
+
+
+def check_image(it: Stack) -> None:
+    """What is in it, and what is not; a change of the source is in the next one."""
+    run_it = ("run", "--rm", it.name, "python", "-c")
+    assert it.docker(*run_it, LOOK_AROUND, it.name).splitlines() == ["[]", "[]", "True"]
+    labels = json.loads(it.inspect(it.name, "json .Config.Labels"))
+    assert labels["org.opencontainers.image.title"] == "Orders"
+
+    package = it.project / "src" / it.name / "__init__.py"
+    package.write_text(package.read_text("utf-8") + "\nCHANGED = True\n", "utf-8")
+    began = time.monotonic()
+    it.docker("build", "--tag", it.name, ".")
+    print(f"build after a change of the source {time.monotonic() - began:.1f} s")  # noqa: T201
+    assert it.docker(*run_it, f"import {it.name}; print({it.name}.CHANGED)") == "True\n"
+
+
+def check_image_alone(it: Stack) -> None:
+    """Under all restrictions, as process 1: it gets healthy, and ends on SIGTERM with 0."""
+    name = f"{it.name}-alone"
+    settings = {
+        "ENVIRONMENT": "local",
+        "REDIS_URL": "redis://127.0.0.1:1/0",
+    }
+    if "asyncpg" in (it.project / "pyproject.toml").read_text("utf-8"):
+        settings["DATABASE_URL"] = "postgresql://nobody@127.0.0.1:1/none"
+    variables = [word for pair in settings.items() for word in ("--env", "=".join(pair))]
+    restrictions = ["--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL"]  # noqa: S108
+    restrictions += ["--user", "10001:10001", "--security-opt", "no-new-privileges"]
+    it.docker("run", "--detach", "--name", name, *restrictions, *variables, it.name)
+    wait_for(lambda: it.inspect(name, ".State.Health.Status") == "healthy")
+    it.docker("stop", "--time", "40", name)
+    assert it.inspect(name, ".State.ExitCode") == "0"
+
+
+def check_http(it: Stack) -> str:
+    """An account registers, logs in, makes an item and sees it; returns its access token."""
+    account = {"email": "ada@example.com", "password": secrets.token_hex(12)}
+    with httpx2.Client(base_url=f"http://127.0.0.1:{it.port}", timeout=30) as client:
+        assert client.get("/health/ready").json()["status"] == "ok"
+        assert client.post(f"{API}/users", json=account).status_code == 201
+        form = {"username": account["email"], "password": account["password"]}
+        answer = client.post(f"{API}/auth/token", data={"grant_type": "password", **form})
+        token: str = answer.json()["access_token"]
+        client.headers["Authorization"] = f"Bearer {token}"
+        assert client.post(f"{API}/items", json={"title": "Tea"}).status_code == 201
+        assert [one["title"] for one in client.get(f"{API}/items").json()["items"]] == ["Tea"]
+    return token
+
+
+def check_release(it: Stack, token: str) -> None:
+    """The commands of deploy/README.md replace the web container; no request is lost."""
+    page = (it.project / "deploy" / "README.md").read_text("utf-8")
+    [commands] = re.findall(r"```sh\n(old=.+?)```", page, re.DOTALL)
+    port = free_port()
+    before, after = commands.replace("8001", str(port)).split("# Now take", 1)
+    with Proxy([it.port]) as proxy, Load(proxy.port, token) as load:
+        print(shell(it, before))  # noqa: T201
+        [old] = [one for one in it.ids("web") if str(it.port) in it.docker("port", one)]
+        proxy.upstreams = [it.port, port]
+        load.wait_for(200)
+        proxy.upstreams = [port]
+        shell(it, f"old={old}\n" + after.partition("\n")[2])
+        load.wait_for(200)
+    assert len(it.ids("web")) == 1
+    assert load.lost == []
+    print(f"{load.done} requests during the release, {len(load.lost)} lost")  # noqa: T201
+
+
+def shell(it: Stack, commands: str) -> str:
+    """Run commands as a person would paste them."""
+    return run(["bash", "-euc", commands], cwd=it.project, env=it.env, timeout=300)
+
+
+def check_stop(it: Stack) -> None:
+    """Every process ends on SIGTERM with 0, and has written JSON lines and nothing else."""
+    services = set(it.compose("config", "--services").split()) & {"web", "worker", "scheduler"}
+    containers = it.ids(*sorted(services))
+    assert len(containers) == len(services)
+    it.compose("stop")
+    for container in containers:
+        assert it.inspect(container, ".State.ExitCode") == "0"
+        lines = it.docker("logs", container).splitlines()
+        assert lines
+        assert {"message", "@timestamp"} <= set.intersection(*(set(json.loads(x)) for x in lines))
+    it.compose("down", "--volumes")
+    assert it.ids("--all") == []
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("engine")
+def test_build_without_a_fitting_lock_says_what_to_do(render: Render, tmp_path: Path) -> None:
+    with stack(render, tmp_path, {}) as it:
+        pyproject = it.project / "pyproject.toml"
+        pyproject.write_text(pyproject.read_text("utf-8").replace('"click>=8.3', '"click>=8.1'))
+        stale = it.attempt("build", "--tag", it.name, ".")
+        (it.project / "uv.lock").unlink()
+        missing = it.attempt("build", "--tag", it.name, ".")
+
+        for done in (stale, missing):
+            assert done.returncode != 0
+            assert "run 'uv lock' and commit it" in done.stdout
+
+
+def wait_for(condition: Any, seconds: float = 60) -> None:
+    """Return when something has become true; fail the test when it takes too long."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+class Proxy:
+    """A load balancer on loopback: keeps its clients' connections, takes the next upstream."""
+
+    def __init__(self, upstreams: list[int]) -> None:
+        """Nothing is served before it is entered."""
+        self.upstreams = upstreams
+        self.port = 0
+        self._turn = 0
+        self._loop = asyncio.new_event_loop()
+        self._started = threading.Event()
+        self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._run(),))
+        self._stop = asyncio.Event()
+
+    def __enter__(self) -> Self:
+        """Serve."""
+        self._thread.start()
+        self._started.wait(10)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop serving."""
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join()
+
+    async def _run(self) -> None:
+        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port = server.sockets[0].getsockname()[1]
+        self._started.set()
+        await self._stop.wait()
+        server.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                length = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
+                body = await reader.readexactly(int(length[1])) if length else b""
+                self._turn += 1
+                port = self.upstreams[self._turn % len(self.upstreams)]
+                source, target = await asyncio.open_connection("127.0.0.1", port)
+                target.write(head[:-2] + b"X-Once: 1\r\n\r\n" + body)
+                answer = await source.readuntil(b"\r\n\r\n")
+                length = re.search(rb"content-length: (\d+)", answer, re.IGNORECASE)
+                rest = await source.readexactly(int(length[1])) if length else b""
+                target.close()
+                writer.write(re.sub(rb"(?i)connection: close\r\n", b"", answer) + rest)
+        writer.close()
+
+
+class Load:
+    """Clients that keep their connections, and read and write until they are told to stop."""
+
+    def __init__(self, port: int, token: str) -> None:
+        """Nothing is asked for before it is entered."""
+        self.done = 0
+        self.lost: list[str] = []
+        self._stop = threading.Event()
+        self._client = {
+            "base_url": f"http://127.0.0.1:{port}",
+            "headers": {"Authorization": f"Bearer {token}"},
+            "timeout": 30,
+        }
+        self._threads = [threading.Thread(target=self._ask) for _ in range(4)]
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End with the requests that are on their way."""
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def wait_for(self, requests: int) -> None:
+        """Return after so many further requests."""
+        goal = self.done + requests
+        wait_for(lambda: self.done >= goal)
+
+    def _ask(self) -> None:
+        with httpx2.Client(**self._client) as client:
+            while not self._stop.wait(0.01):
+                for method, status in (("GET", 200), ("POST", 201)):
+                    try:
+                        json = {"title": "Load"} if method == "POST" else None
+                        answer = client.request(method, f"{API}/items", json=json)
+                        if answer.status_code != status:
+                            self.lost.append(f"{method}: {answer.status_code} {answer.text}")
+                    except httpx2.HTTPError as error:
+                        self.lost.append(f"{method}: {error!r}")
+                    self.done += 1
