@@ -148,17 +148,24 @@ def selects(selector: Document, labels: dict[str, str]) -> bool:
     )
 
 
-@pytest.fixture(params=OVERLAYS)
+@pytest.fixture(scope="module", params=OVERLAYS)
 def overlay(request: pytest.FixtureRequest) -> str:
     """Each overlay in turn."""
     name: str = request.param
     return name
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def documents(overlay: str) -> list[Document]:
     """What is applied to the cluster."""
     return build(HERE / "overlays" / overlay)
+
+
+@pytest.fixture(scope="module")
+def routes() -> set[str]:
+    """The paths of the application, but for the probes."""
+    app = create_app(Settings.model_validate(dict(SAMPLES)))
+    return {*app.openapi()["paths"], *(getattr(route, "path", "/api") for route in app.routes)}
 
 
 def test_processes_are_what_the_application_expects(documents: list[Document]) -> None:
@@ -203,8 +210,8 @@ def test_probes_ask_for_what_they_are_meant_for(documents: list[Document]) -> No
 
 
 def test_pods_are_restricted(documents: list[Document]) -> None:
+    user, _, group = image().user.partition(":")
     for name, (pod, container) in containers(documents).items():
-        user, _, group = (image().user if name in PROCESSES else "999:999").partition(":")
         assert pod["securityContext"] == {
             "runAsNonRoot": True,
             "runAsUser": int(user),
@@ -249,7 +256,9 @@ def test_what_is_named_is_there(documents: list[Document]) -> None:
         "name": "web",
     }
     assert target["minReplicas"] <= target["maxReplicas"]
-    assert "replicas" not in find(documents, "Deployment", "web")["spec"]
+    web = find(documents, "Deployment", "web")["spec"]
+    assert web["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
+    assert "replicas" not in web
     assert find(documents, "Job", "migrate")["spec"]["template"]["spec"]["restartPolicy"] == "Never"
 
 
@@ -290,7 +299,7 @@ def test_network_is_closed_but_for_what_is_needed(documents: list[Document]) -> 
 
 
 def test_clients_reach_every_route_by_the_allowed_host_and_no_probe(
-    documents: list[Document],
+    documents: list[Document], routes: set[str]
 ) -> None:
     ingress = find(documents, "Ingress", "web")["spec"]
     [rule], [tls] = ingress["rules"], ingress["tls"]
@@ -304,8 +313,6 @@ def test_clients_reach_every_route_by_the_allowed_host_and_no_probe(
         assert service["port"]["name"] in {port["name"] for port in ports}
         assert path["pathType"] == "Prefix"
     prefixes = [path["path"] for path in rule["http"]["paths"]]
-    app = create_app(Settings.model_validate(dict(SAMPLES)))
-    routes = {*app.openapi()["paths"], *(getattr(route, "path", "/api") for route in app.routes)}
 
     def owner(route: str) -> list[str]:
         return [prefix for prefix in prefixes if fnmatchcase(f"{route}/", f"{prefix}/*")]
@@ -371,7 +378,7 @@ def test_database_is_migrated_before_anything_new_runs(
     assert done.returncode == (1 if fails else 0)
     assert namespaces == {f"{PROGRAM}-{overlay}"}
     assert f"notin ({', '.join(COMMANDS)})" in lines[2]
-    assert all("migrate" in line for line in [lines[1], *lines[3:6]])
+    assert all(re.search(r" job[ /]migrate( |$)", line) for line in [lines[1], *lines[3:6]])
     assert rules["resources"] == [f"../overlays/{overlay}"]
     name = f"registry.example.com:5000/team/{PROGRAM}"
     assert rules["images"] == [{"name": PROGRAM, "newName": name, "newTag": "1f4a9c2"}]
