@@ -1,6 +1,7 @@
 """cloud=aws-ecs: the validators' view, a simulated account, and typos that must not pass."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -115,7 +116,7 @@ def test_the_script_is_clean_and_can_be_run(folders: list[Path], tools: Path) ->
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("answers", "environment", "options"),
+    ("answers", "stage", "options"),
     [
         ({"ci": "none"}, "staging", ["VPC"]),
         ({"ci": "gitlab", "use_redis": True}, "staging", []),
@@ -124,21 +125,19 @@ def test_the_script_is_clean_and_can_be_run(folders: list[Path], tools: Path) ->
     ids=["given-network", "staging", "production"],
 )
 def test_stacks_come_up_in_a_simulated_account(
-    answers: Answers, environment: str, options: list[str], aws: Aws, tools: Path
+    answers: Answers, stage: str, options: list[str], aws: Aws, tools: Path
 ) -> None:
     command = [str(tools / "python"), "-W", "ignore", str(SIMULATION)]
-    made = json.loads(
-        run([*command, str(aws(**answers)), environment, *options], cwd=aws(**answers))
-    )
+    made = json.loads(run([*command, str(aws(**answers)), stage, *options], cwd=aws(**answers)))
 
     names = {"web", "worker", "scheduler"} if answers.get("use_worker") else {"web"}
     assert set(made["services"]) == names
-    assert set(made["containers"]) == {f"{environment}-orders-{one}" for one in {*names, "migrate"}}
-    assert made["migrating"] == [f"family:{environment}-orders-migrate"]
+    assert set(made["containers"]) == {f"{stage}-orders-{one}" for one in {*names, "migrate"}}
+    assert made["migrating"] == [f"family:{stage}-orders-migrate"]
     for container in made["containers"].values():
         secrets = {one["name"]: one["valueFrom"] for one in container["secrets"]}
         assert secrets["DATABASE_URL"].endswith(":secret:DatabaseUrl")
-        assert container["image"].endswith(f"amazonaws.com/{environment}-orders:0123abc")
+        assert container["image"].endswith(f"amazonaws.com/{stage}-orders:0123abc")
     assert made["listeners"]["443"]["Type"] == "forward"
     assert made["listeners"]["80"]["RedirectConfig"]["Protocol"] == "HTTPS"
     assert sorted(made["subnets"]) == sorted(made["outputs"]["PublicSubnetIds"].split(","))
@@ -153,7 +152,10 @@ def test_stacks_come_up_in_a_simulated_account(
 @pytest.mark.slow
 @pytest.mark.parametrize("number", range(4))
 def test_a_typo_in_any_file_fails_the_contract(
-    number: int, aws: Aws, environment: Path, tmp_path: Path
+    number: int,
+    aws: Aws,
+    environment: Path,  # noqa: F811 - the fixture
+    tmp_path: Path,
 ) -> None:
     project = tmp_path / "orders"
     shutil.copytree(aws(**FULL, use_admin=True).parent.parent, project)
@@ -197,15 +199,14 @@ esac
 def test_the_script_deploys_in_order(
     options: list[str], state: dict[str, str], steps: list[str], aws: Aws, tmp_path: Path
 ) -> None:
-    folder = tmp_path / "aws"
+    folder, commands = tmp_path / "deploy", tmp_path / "bin"
+    commands.mkdir()
     shutil.copytree(aws(**FULL), folder)
-    commands = {"aws": AWS, "sleep": "#!/bin/sh\n"}
-    for name, script in commands.items():
-        (tmp_path / name).write_text(script)
-        (tmp_path / name).chmod(0o755)
+    for name, script in {"aws": AWS, "sleep": "#!/bin/sh\n"}.items():
+        (commands / name).write_text(script)
+        (commands / name).chmod(0o755)
     log = tmp_path / "log"
-    env = environ(folder.parent, tmp_path, LOG=str(log), **state)
-    env["PATH"] = f"{tmp_path}:{env['PATH']}"
+    env = {**os.environ, **state, "LOG": str(log), "PATH": f"{commands}:{os.environ['PATH']}"}
     command = [str(folder / "deploy.sh"), "staging", "0123abc", *options]
 
     refused = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
