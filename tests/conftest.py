@@ -1,4 +1,4 @@
-"""Fixtures: renders, each made once per worker, and the machine they are made on."""
+"""Fixtures: renders, each made once per worker, the machine they are made on, and its servers."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -18,6 +18,7 @@ from support import (
     label,
     read,
 )
+from workbench import POSTGRES, REDIS, Server, requirements, shared_environment
 
 Render = Callable[..., Path]
 
@@ -76,3 +77,26 @@ def application_files(render: Render) -> Callable[[Answers], Files]:
         return made[label(deciding)]
 
     return files
+
+
+@pytest.fixture(scope="session")
+def environment(render: Render) -> Path:
+    """One environment with what all the applications ask for."""
+    needed = set[str]().union(*(requirements(render(**answers)) for answers in applications()))
+    return shared_environment(needed)
+
+
+@pytest.fixture(scope="session")
+def postgres(environment: Path) -> Iterator[Server]:
+    """The PostgreSQL server of this worker."""
+    server = Server(environment, POSTGRES)
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def redis(environment: Path) -> Iterator[Server]:
+    """The Redis server of this worker."""
+    server = Server(environment, REDIS)
+    yield server
+    server.close()

@@ -8,13 +8,13 @@ import re
 from typing import Any
 
 {% if cookiecutter.use_redis -%}
-from redis.asyncio.connection import parse_url
+from redis.asyncio import ConnectionPool
 
 {% endif -%}
 from contract import COMMANDS, ROOT, Process, image, problems
 
 APP: dict[str, Any] = json.loads((ROOT / "app.json").read_text(encoding="utf-8"))
-# The plan's defaults for a dyno of 512 MB, and the URLs of the add-ons.
+# What Heroku, the buildpack and the add-ons set.
 GIVEN = {
     "PORT": "47611",
     "WEB_CONCURRENCY": "2",
@@ -66,7 +66,7 @@ def test_connections_are_encrypted() -> None:
 {%- if cookiecutter.use_redis %}
     assert profile()["REDIS_URL"].startswith('"${REDIS_URL%%\\?*}?')
     url = "rediss://:password@host:6379?" + profile()["REDIS_URL"].rpartition("?")[2].rstrip('"')
-    assert parse_url(url)["ssl_cert_reqs"] == "none"
+    assert ConnectionPool.from_url(url).connection_kwargs["ssl_cert_reqs"] == "none"
 {%- endif %}
 
 

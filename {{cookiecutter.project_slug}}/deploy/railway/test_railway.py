@@ -55,7 +55,7 @@ def processes() -> list[Process]:
     found = []
     for name, path in CONFIGURATIONS.items():
         deploy = read(path)["deploy"]
-        given = image().variables | variables() | secrets() | {"PORT": PORT}
+        given = {**image().variables, **variables(), **secrets(), "PORT": PORT}
         start = deploy.get("startCommand")
         health = deploy.get("healthcheckPath")
         [migrate] = deploy["preDeployCommand"]

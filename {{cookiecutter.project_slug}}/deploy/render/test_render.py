@@ -71,7 +71,7 @@ def processes() -> list[Process]:
     found = []
     for name in COMMANDS:
         one = service(name)
-        given = image().variables | variables(one["envVars"]) | {"PORT": PORT}
+        given = {**image().variables, **variables(one["envVars"]), "PORT": PORT}
         command = one.get("dockerCommand")
         health = one.get("healthCheckPath")
         found += [
