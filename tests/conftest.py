@@ -1,4 +1,4 @@
-"""Fixtures: renders, each made once per worker, and the machine they are made on."""
+"""Fixtures: renders, each made once per worker, the machine they are made on, and its servers."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -19,6 +19,7 @@ from support import (
     combinations,
     label,
 )
+from workbench import POSTGRES, REDIS, Server, requirements, shared_environment
 
 Render = Callable[..., Path]
 RENDER = "TEMPLATE_SKIP=lock,git .venv/bin/cookiecutter . --no-input -f -o /tmp/try"
@@ -115,3 +116,26 @@ def application_files() -> Callable[[Answers], Files]:
         return made[label(deciding)]
 
     return files
+
+
+@pytest.fixture(scope="session")
+def environment(render: Render) -> Path:
+    """One environment with what all the applications ask for."""
+    needed = set[str]().union(*(requirements(render(**answers)) for answers in applications()))
+    return shared_environment(needed)
+
+
+@pytest.fixture(scope="session")
+def postgres(environment: Path) -> Iterator[Server]:
+    """The PostgreSQL server of this worker."""
+    server = Server(environment, POSTGRES)
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def redis(environment: Path) -> Iterator[Server]:
+    """The Redis server of this worker."""
+    server = Server(environment, REDIS)
+    yield server
+    server.close()

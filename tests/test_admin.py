@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from test_applications import environment, postgres, work  # noqa: F401 - fixtures
+from test_applications import work  # noqa: F401 - a fixture
 from workbench import Service, serve
 
 if TYPE_CHECKING:

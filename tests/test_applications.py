@@ -23,21 +23,19 @@ import pytest
 from conftest import Render
 from support import TEMPLATE, Answers, applications, extremes, label
 from workbench import (
-    POSTGRES,
-    REDIS,
+    API,
     Server,
     Service,
     clean_environ,
     environ,
+    log_in,
+    register,
     requirements,
     run,
     serve,
     serve_command,
-    shared_environment,
     uv,
 )
-
-API = "/api/v1"
 
 
 @dataclass
@@ -68,29 +66,6 @@ class Application:
             **{name: url() for name, url in self.urls.items()},
             **changed,
         }
-
-
-@pytest.fixture(scope="session")
-def environment(render: Render) -> Path:
-    """One environment with what all the applications ask for."""
-    needed = set[str]().union(*(requirements(render(**answers)) for answers in applications()))
-    return shared_environment(needed)
-
-
-@pytest.fixture(scope="session")
-def postgres(environment: Path) -> Iterator[Server]:
-    """The PostgreSQL server of this worker."""
-    server = Server(environment, POSTGRES)
-    yield server
-    server.close()
-
-
-@pytest.fixture(scope="session")
-def redis(environment: Path) -> Iterator[Server]:
-    """The Redis server of this worker."""
-    server = Server(environment, REDIS)
-    yield server
-    server.close()
 
 
 @pytest.fixture(scope="session")
@@ -281,20 +256,6 @@ def is_listening(address: tuple[str, int]) -> bool:
 
 
 # Over HTTP
-
-
-def register(client: httpx2.Client) -> dict[str, str]:
-    """Register a new account and return its e-mail address and password."""
-    account = {"email": f"{secrets.token_hex(8)}@example.com", "password": secrets.token_hex(12)}
-    created = client.post(f"{API}/users", json=account)
-    assert created.status_code == 201, created.text
-    return account
-
-
-def log_in(client: httpx2.Client, account: dict[str, str]) -> httpx2.Response:
-    """Ask for tokens with a password."""
-    form = {"username": account["email"], "password": account["password"]}
-    return client.post(f"{API}/auth/token", data={"grant_type": "password", **form})
 
 
 def refresh(client: httpx2.Client, token: str) -> httpx2.Response:

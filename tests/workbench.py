@@ -25,6 +25,7 @@ from filelock import FileLock
 
 from support import TEMPLATE
 
+API = "/api/v1"
 CACHE = TEMPLATE / ".cache"
 STARTUP = 30  # seconds that a service may take until it answers
 POSTGRES = """
@@ -232,3 +233,17 @@ def free_port() -> int:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]
         return port
+
+
+def register(client: httpx2.Client) -> dict[str, str]:
+    """Register a new account and return its e-mail address and password."""
+    account = {"email": f"{secrets.token_hex(8)}@example.com", "password": secrets.token_hex(12)}
+    created = client.post(f"{API}/users", json=account)
+    assert created.status_code == 201, created.text
+    return account
+
+
+def log_in(client: httpx2.Client, account: dict[str, str]) -> httpx2.Response:
+    """Ask for tokens with a password."""
+    form = {"username": account["email"], "password": account["password"]}
+    return client.post(f"{API}/auth/token", data={"grant_type": "password", **form})

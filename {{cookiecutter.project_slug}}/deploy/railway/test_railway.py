@@ -1,0 +1,107 @@
+"""Railway: its files, and what they make of each service.
+
+The keys and values that it knows: https://docs.railway.com/config-as-code/reference
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from contract import COMMANDS, ROOT, Process, image, problems
+
+FOLDER = ROOT / "deploy" / "railway"
+CONFIGURATIONS = {
+    "web": ROOT / "railway.json",
+{%- if cookiecutter.use_worker %}
+    "worker": FOLDER / "worker.json",
+    "scheduler": FOLDER / "scheduler.json",
+{%- endif %}
+}
+PORT = "8080"  # Railway chooses one
+DEPLOY = {
+    "preDeployCommand": list,
+    "startCommand": str,
+    "healthcheckPath": str,
+    "healthcheckTimeout": int,
+    "overlapSeconds": int,
+    "drainingSeconds": int,
+    "restartPolicyType": str,
+}
+
+
+def read(path: Path) -> dict[str, Any]:
+    """One configuration."""
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content
+
+
+def variables() -> dict[str, str | None]:
+    """What variables.env sets; None for a reference to another service."""
+    lines = (FOLDER / "variables.env").read_text(encoding="utf-8").splitlines()
+    pairs = [line.split("=", 1) for line in lines]
+    return {name: None if value.startswith("${{ '{{' }}") else value for name, value in pairs}
+
+
+def secrets() -> dict[str, None]:
+    """What the page sets beside them, and nobody else should know."""
+    readme = (FOLDER / "README.md").read_text(encoding="utf-8")
+    [values] = re.findall(r"railway variable set (?:\\\n|.)+", readme)
+    return dict.fromkeys(re.findall(r"([A-Z_]+)=", values))
+
+
+def processes() -> list[Process]:
+    """Every service, and the migration before it."""
+    found = []
+    for name, path in CONFIGURATIONS.items():
+        deploy = read(path)["deploy"]
+        given = {**image().variables, **variables(), **secrets(), "PORT": PORT}
+        start = deploy.get("startCommand")
+        health = deploy.get("healthcheckPath")
+        [migrate] = deploy["preDeployCommand"]
+        found += [
+            Process(
+                name=name,
+                variables=given,
+                command=tuple(start.split()) if start else image().command,
+                health=f"{health}:{PORT}" if health else None,
+                stop_seconds=deploy["drainingSeconds"],
+            ),
+            Process(name="migrate", variables=given, command=tuple(migrate.split())),
+        ]
+    return found
+
+
+def test_every_process_fits_the_application() -> None:
+    assert [problem for one in processes() for problem in problems(one)] == []
+    assert {one.name for one in processes()} == {"migrate", *COMMANDS}
+
+
+def test_configurations_are_what_railway_knows() -> None:
+    for name, path in CONFIGURATIONS.items():
+        content = read(path)
+        assert set(content) == {"$schema", "build", "deploy"}
+        assert content["$schema"] == "https://railway.com/railway.schema.json"
+        assert content["build"] == {"builder": "DOCKERFILE"}
+        assert {key: type(value) for key, value in content["deploy"].items()}.items() <= (
+            DEPLOY.items()
+        )
+        assert content["deploy"]["restartPolicyType"] == "ALWAYS"
+        assert ("healthcheckPath" in content["deploy"]) is (name == "web")
+    # Without a moment together, requests meet a server that has just been told to stop.
+    assert read(CONFIGURATIONS["web"])["deploy"]["overlapSeconds"] > 0
+
+
+def test_references_are_to_the_services_that_the_page_adds() -> None:
+    text = (FOLDER / "variables.env").read_text(encoding="utf-8")
+    assert dict(re.findall(r"^(\w+)=\$\{\{(.+)}}$", text, re.MULTILINE)) == {
+        "DATABASE_URL": "Postgres.DATABASE_URL",
+{%- if cookiecutter.use_redis %}
+        "REDIS_URL": "Redis.REDIS_URL",
+{%- endif %}
+    }
+
+
+def test_railway_can_build_the_image() -> None:
+    # It refuses cache mounts whose id does not begin with that of the service.
+    assert "type=cache" not in (ROOT / "Dockerfile").read_text(encoding="utf-8")
