@@ -280,6 +280,33 @@ def test_versions_agree(answers: Answers, render: Render) -> None:
         assert len(set(uses)) == len({one.partition("@")[0] for one in uses})
 
 
+NAMES = {
+    "kubernetes": {"KUBECONFIG"},
+    "aws": {"AWS_REGION", "AWS_ROLE_ARN"},
+    "heroku": {"HEROKU_API_KEY", "HEROKU_APP"},
+    "railway": {"RAILWAY_TOKEN"},
+    "render": {"RENDER_DEPLOY_HOOK_URL"},
+}
+WORKER_NAMES = {"RENDER_DEPLOY_HOOK_URL_WORKER", "RENDER_DEPLOY_HOOK_URL_SCHEDULER"}
+
+
+@pytest.mark.parametrize("answers", DEPLOYING, ids=label)
+def test_readme_names_what_has_to_be_set(answers: Answers, render: Render) -> None:
+    project = render(**answers)
+    targets = {name.partition("-")[0] for name in deploys(jobs(project))}
+    expected = set[str]().union(*(NAMES[target] for target in targets))
+    if answers["cloud"] == "render" and answers["use_worker"]:
+        expected |= WORKER_NAMES
+    section = (project / "README.md").read_text("utf-8").partition("### The pipeline\n")[2]
+
+    assert (
+        set(re.findall(r"^\| `(\w+)` \|", section.partition("\n## ")[0], re.MULTILINE)) == expected
+    )
+    if answers["ci"] == "github":
+        used = re.findall(r"(?:secrets|vars)\.(\w+)", (project / WORKFLOW).read_text("utf-8"))
+        assert {*used} - {"GITHUB_TOKEN"} == expected
+
+
 COMMANDS = ("apk", "aws", "chmod", "curl", "docker", "git", "kubectl", "npx", "python", "uvx")
 STUB = """#!/bin/sh
 echo "$(basename "$(dirname "$0")")/$(basename "$0") $*" >>"$LOG"
