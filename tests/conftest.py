@@ -19,7 +19,15 @@ from support import (
     combinations,
     label,
 )
-from workbench import POSTGRES, REDIS, Server, requirements, shared_environment
+from workbench import (
+    POSTGRES,
+    REDIS,
+    Application,
+    Server,
+    environ,
+    requirements,
+    shared_environment,
+)
 
 Render = Callable[..., Path]
 RENDER = "TEMPLATE_SKIP=lock,git .venv/bin/cookiecutter . --no-input -f -o /tmp/try"
@@ -139,3 +147,34 @@ def redis(environment: Path) -> Iterator[Server]:
     server = Server(environment, REDIS)
     yield server
     server.close()
+
+
+@pytest.fixture(scope="session")
+def work(
+    request: pytest.FixtureRequest,
+    render: Render,
+    environment: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[[Answers], Application]:
+    """Put the application of these answers to work, once per worker."""
+    made: dict[str, Application] = {}
+
+    def file() -> str:
+        return f"sqlite:///{tmp_path_factory.mktemp('sqlite') / 'app.db'}"
+
+    def work(answers: Answers) -> Application:
+        if label(answers) not in made:
+            folder = render(**answers)
+            env = environ(folder, environment)
+            urls = {"DATABASE_URL": file}
+            if answers["database"] == "postgresql":
+                server: Server = request.getfixturevalue("postgres")
+                env["TEST_DATABASE_URL"] = server.database()
+                urls["DATABASE_URL"] = server.database
+            if answers["use_redis"]:
+                urls["REDIS_URL"] = request.getfixturevalue("redis").database
+                env["RATE_LIMIT"] = "1000000"  # all the tests are one client
+            made[label(answers)] = Application(folder, urls, env)
+        return made[label(answers)]
+
+    return work

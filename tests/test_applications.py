@@ -12,7 +12,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from importlib.metadata import distributions
 from pathlib import Path
 from urllib.parse import urljoin
@@ -24,10 +23,9 @@ from conftest import Render
 from support import TEMPLATE, Answers, applications, extremes, label
 from workbench import (
     API,
-    Server,
+    Application,
     Service,
     clean_environ,
-    environ,
     log_in,
     register,
     requirements,
@@ -36,67 +34,6 @@ from workbench import (
     serve_command,
     uv,
 )
-
-
-@dataclass
-class Application:
-    """A render that is put to work.
-
-    Attributes:
-        folder: of the render.
-        urls: by the name of the setting, what makes a new, empty database and returns its URL.
-        env: the environment of its commands.
-    """
-
-    folder: Path
-    urls: dict[str, Callable[[], str]]
-    env: dict[str, str]
-
-    def run(self, *command: str, **settings: str) -> str:
-        """Run a command of the project, with its settings in the environment."""
-        program = shutil.which(command[0], path=self.env["PATH"]) or command[0]
-        return run([program, *command[1:]], cwd=self.folder, env={**self.env, **settings})
-
-    def settings(self, **changed: str) -> dict[str, str]:
-        """The environment of a service with a database of its own."""
-        return {
-            **self.env,
-            "ENVIRONMENT": "local",
-            "SECRET_KEY": secrets.token_urlsafe(48),
-            **{name: url() for name, url in self.urls.items()},
-            **changed,
-        }
-
-
-@pytest.fixture(scope="session")
-def work(
-    request: pytest.FixtureRequest,
-    render: Render,
-    environment: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Callable[[Answers], Application]:
-    """Put the application of these answers to work, once per worker."""
-    made: dict[str, Application] = {}
-
-    def file() -> str:
-        return f"sqlite:///{tmp_path_factory.mktemp('sqlite') / 'app.db'}"
-
-    def work(answers: Answers) -> Application:
-        if label(answers) not in made:
-            folder = render(**answers)
-            env = environ(folder, environment)
-            urls = {"DATABASE_URL": file}
-            if answers["database"] == "postgresql":
-                server: Server = request.getfixturevalue("postgres")
-                env["TEST_DATABASE_URL"] = server.database()
-                urls["DATABASE_URL"] = server.database
-            if answers["use_redis"]:
-                urls["REDIS_URL"] = request.getfixturevalue("redis").database
-                env["RATE_LIMIT"] = "1000000"  # all the tests are one client
-            made[label(answers)] = Application(folder, urls, env)
-        return made[label(answers)]
-
-    return work
 
 
 @pytest.fixture(params=applications(), ids=label)

@@ -13,7 +13,6 @@ import pytest
 
 from conftest import Render
 from support import Answers, choices, label
-from test_applications import environment  # noqa: F401 - fixture
 from workbench import environ, run, shared_environment
 
 TOOLS = (
@@ -154,7 +153,7 @@ def test_stacks_come_up_in_a_simulated_account(
 def test_a_typo_in_any_file_fails_the_contract(
     number: int,
     aws: Aws,
-    environment: Path,  # noqa: F811 - the fixture
+    environment: Path,
     tmp_path: Path,
 ) -> None:
     project = tmp_path / "orders"

@@ -21,8 +21,7 @@ from filelock import FileLock
 
 from conftest import Render
 from support import Answers
-from test_applications import Application, environment, postgres, work  # noqa: F401 - fixtures
-from workbench import CACHE, environ, free_port, run, serve, uv
+from workbench import CACHE, Application, environ, free_port, run, serve, uv
 
 KUBERNETES = {"database": "postgresql", "use_kubernetes": True}
 EVERYTHING = {"use_redis": True, "use_worker": True, "use_admin": True}
@@ -241,7 +240,7 @@ def test_script_is_clean(render: Render, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
-def test_own_tests_of_the_deployment_pass(case: str, render: Render, environment: Path) -> None:  # noqa: F811
+def test_own_tests_of_the_deployment_pass(case: str, render: Render, environment: Path) -> None:
     project = render(**KUBERNETES, **CASES[case])
     run(["python", "-m", "pytest", "-q", "deploy"], cwd=project, env=environ(project, environment))
 
@@ -249,7 +248,7 @@ def test_own_tests_of_the_deployment_pass(case: str, render: Render, environment
 @pytest.mark.slow
 def test_typo_in_any_file_fails_the_tests_beside_it(
     render: Render,
-    environment: Path,  # noqa: F811
+    environment: Path,
     tmp_path: Path,
 ) -> None:
     project = shutil.copytree(render(**KUBERNETES, **EVERYTHING), tmp_path / "project")
@@ -349,7 +348,7 @@ def _accepts(port: int) -> bool:
 
 
 @pytest.fixture
-def app(work: Callable[[Answers], Application]) -> Application:  # noqa: F811
+def app(work: Callable[[Answers], Application]) -> Application:
     """An application on PostgreSQL."""
     return work(
         {"database": "postgresql", "use_redis": False, "use_worker": False, "use_admin": False}
@@ -359,7 +358,7 @@ def app(work: Callable[[Answers], Application]) -> Application:  # noqa: F811
 def test_pgbouncer_refuses_who_sends_more_than_it_knows(
     app: Application,
     pgbouncer: str,
-    environment: Path,  # noqa: F811
+    environment: Path,
 ) -> None:
     settings = app.settings()
     with pooled(pgbouncer, settings["DATABASE_URL"]) as url:

@@ -123,6 +123,36 @@ def run(
     return done.stdout
 
 
+@dataclass
+class Application:
+    """A render that is put to work.
+
+    Attributes:
+        folder: of the render.
+        urls: by the name of the setting, what makes a new, empty database and returns its URL.
+        env: the environment of its commands.
+    """
+
+    folder: Path
+    urls: dict[str, Callable[[], str]]
+    env: dict[str, str]
+
+    def run(self, *command: str, **settings: str) -> str:
+        """Run a command of the project, with its settings in the environment."""
+        program = shutil.which(command[0], path=self.env["PATH"]) or command[0]
+        return run([program, *command[1:]], cwd=self.folder, env={**self.env, **settings})
+
+    def settings(self, **changed: str) -> dict[str, str]:
+        """The environment of a service with a database of its own."""
+        return {
+            **self.env,
+            "ENVIRONMENT": "local",
+            "SECRET_KEY": secrets.token_urlsafe(48),
+            **{name: url() for name, url in self.urls.items()},
+            **changed,
+        }
+
+
 class Server:
     """A server of a wheel that renders develop with; it stops when it is closed.
 

@@ -43,8 +43,12 @@ def profile() -> dict[str, str]:
 def processes() -> list[Process]:
     """Every type of process, with all the variables that it gets."""
     config = {name: one.get("value") for name, one in APP["env"].items()}
+{%- if cookiecutter.use_redis %}
     # Of these one is the driver's, and the other is changed, not set.
     set_by_code = {k: v for k, v in profile().items() if k not in {"PGSSLMODE", "REDIS_URL"}}
+{%- else %}
+    set_by_code = {k: v for k, v in profile().items() if k != "PGSSLMODE"}  # the driver's
+{%- endif %}
     return [
         Process(
             name="migrate" if name == "release" else name,
