@@ -22,13 +22,30 @@ PIPELINES = [answers for answers in product(QUESTIONS) if answers["ci"] != "none
 DEPLOYING = [
     answers
     for answers in PIPELINES
-    if answers["database"] == "postgresql" and answers["use_redis"] == answers["use_worker"]
+    if answers["database"] == "postgresql"
+    and answers["use_redis"] == answers["use_worker"]
+    and (answers["use_worker"] or answers["cloud"] in {"railway", "render"})
 ]
+# Those without a target, whose services differ.
+ALONE = [one for one in PIPELINES if not one["use_kubernetes"] and one["cloud"] == "none"]
 CHECKS = {"quality", "test", "audit", "build", "deployment"}
 WORKFLOW = ".github/workflows/ci.yml"
 JOBS = ".gitlab-ci.yml"
 PUSH = '$CI_COMMIT_BRANCH == $CI_DEFAULT_BRANCH && $CI_PIPELINE_SOURCE == "push"'
 SHA = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture(scope="module")
+def rendered(render: Render) -> Render:
+    """Render once for each of the answers; what is made must not be changed."""
+    made: dict[str, Path] = {}
+
+    def rendered(**answers: Any) -> Path:
+        if label(answers) not in made:
+            made[label(answers)] = render(**answers)
+        return made[label(answers)]
+
+    return rendered
 
 
 def tool(name: str) -> str:
@@ -81,7 +98,7 @@ def copy(project: Path, target: Path) -> Path:
     """The files of a render by which its pipeline is judged."""
     for name in (".github", JOBS, "deploy"):
         if (project / name).is_dir():
-            shutil.copytree(project / name, target / name)
+            shutil.copytree(project / name, target / name, dirs_exist_ok=True)
         elif (project / name).exists():
             shutil.copy(project / name, target)
     return target
@@ -164,13 +181,12 @@ def loose_ends(project: Path) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("ci", ["github", "gitlab"])
-def test_linters_find_nothing(ci: str, render: Render, tmp_path: Path) -> None:
-    for answers in PIPELINES:
-        alone = not answers["use_kubernetes"] and answers["cloud"] == "none"
-        if answers["ci"] == ci and (alone or answers in DEPLOYING):
+def test_linters_find_nothing(ci: str, rendered: Render, tmp_path: Path) -> None:
+    for answers in ALONE + DEPLOYING:
+        if answers["ci"] == ci:
             folder = tmp_path / label(answers)
-            folder.mkdir()
-            copy(render(**answers), folder)
+            folder.mkdir(exist_ok=True)
+            copy(rendered(**answers), folder)
 
     assert [*filter(None, complaints(tmp_path))] == []
 
@@ -193,11 +209,11 @@ def test_linters_find_nothing(ci: str, render: Render, tmp_path: Path) -> None:
         ("gitlab", "exit 1; }", "exit 1 }"),
     ],
 )
-def test_typo_is_found(ci: str, right: str, wrong: str, render: Render, tmp_path: Path) -> None:
+def test_typo_is_found(ci: str, right: str, wrong: str, rendered: Render, tmp_path: Path) -> None:
     folder = tmp_path / "project"
     folder.mkdir()
     found = 0
-    for path in copy(render(ci=ci, use_kubernetes=True), folder).rglob("*.yml"):
+    for path in copy(rendered(ci=ci, use_kubernetes=True), folder).rglob("*.yml"):
         text = path.read_text("utf-8")
         found += text.count(right)
         path.write_text(text.replace(right, wrong, 1), encoding="utf-8")
@@ -207,8 +223,8 @@ def test_typo_is_found(ci: str, right: str, wrong: str, render: Render, tmp_path
 
 
 @pytest.mark.parametrize("answers", DEPLOYING, ids=label)
-def test_deploys_only_what_has_passed_everything(answers: Answers, render: Render) -> None:
-    all_jobs = jobs(render(**answers))
+def test_deploys_only_what_has_passed_everything(answers: Answers, rendered: Render) -> None:
+    all_jobs = jobs(rendered(**answers))
     chosen = {"kubernetes"} if answers["use_kubernetes"] else set()
     chosen |= {answers["cloud"].removesuffix("-ecs")} - {"none"}
 
@@ -232,8 +248,8 @@ def test_deploys_only_what_has_passed_everything(answers: Answers, render: Rende
 
 
 @pytest.mark.parametrize("answers", DEPLOYING, ids=label)
-def test_jobs_get_no_more_rights_than_they_use(answers: Answers, render: Render) -> None:
-    project = render(**answers)
+def test_jobs_get_no_more_rights_than_they_use(answers: Answers, rendered: Render) -> None:
+    project = rendered(**answers)
     pushes = answers["use_kubernetes"] or answers["cloud"] == "aws-ecs"
     if answers["ci"] == "gitlab":
         assert ("--push" in (project / JOBS).read_text("utf-8")) == pushes
@@ -257,9 +273,9 @@ def test_jobs_get_no_more_rights_than_they_use(answers: Answers, render: Render)
     }
 
 
-@pytest.mark.parametrize("answers", PIPELINES, ids=label)
-def test_versions_agree(answers: Answers, render: Render) -> None:
-    project = render(**answers)
+@pytest.mark.parametrize("answers", ALONE, ids=label)
+def test_versions_agree(answers: Answers, rendered: Render) -> None:
+    project = rendered(**answers)
     compose = yaml.safe_load((project / "compose.yaml").read_text("utf-8"))["services"]
     services = jobs(project)["test"].get("services", {})
     images = (
@@ -291,8 +307,8 @@ WORKER_NAMES = {"RENDER_DEPLOY_HOOK_URL_WORKER", "RENDER_DEPLOY_HOOK_URL_SCHEDUL
 
 
 @pytest.mark.parametrize("answers", DEPLOYING, ids=label)
-def test_readme_names_what_has_to_be_set(answers: Answers, render: Render) -> None:
-    project = render(**answers)
+def test_readme_names_what_has_to_be_set(answers: Answers, rendered: Render) -> None:
+    project = rendered(**answers)
     targets = {name.partition("-")[0] for name in deploys(jobs(project))}
     expected = set[str]().union(*(NAMES[target] for target in targets))
     if answers["cloud"] == "render" and answers["use_worker"]:
@@ -330,11 +346,11 @@ GITLAB = {
 
 @pytest.mark.parametrize("answers", DEPLOYING, ids=label)
 def test_deploy_runs_the_commands_of_the_platform(
-    answers: Answers, render: Render, tmp_path: Path
+    answers: Answers, rendered: Render, tmp_path: Path
 ) -> None:
     project = tmp_path / "project"
     project.mkdir()
-    copy(render(**answers), project)
+    copy(rendered(**answers), project)
     stubs = [tmp_path / "bin" / name for name in COMMANDS]
     for stub in [*stubs, *project.glob("deploy/*/deploy.sh")]:
         stub.parent.mkdir(exist_ok=True)
