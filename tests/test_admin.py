@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from test_applications import work  # noqa: F401 - a fixture
 from workbench import Service, serve
 
 if TYPE_CHECKING:
