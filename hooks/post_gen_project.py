@@ -222,6 +222,8 @@ def next_steps() -> str:
         ("uv run poe check", "format, lint, types, tests"),
         (f"uv run poe create-admin {email}", "nobody is one by being first"),
     ]
+    if shutil.which("docker"):
+        commands.insert(1, ("docker compose up", "or the same in containers"))
     if shutil.which("uv") is None:
         beside = Path(sys.executable).parent
         commands.insert(0, (f'export PATH="$PATH":{shlex.quote(str(beside))}', "uv is there"))

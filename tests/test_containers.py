@@ -204,7 +204,7 @@ class Stack:
 def override(project: Path, name: str) -> dict[str, Any]:
     """What the engine without a registry cannot get, or cannot do."""
     services = yaml.safe_load((project / "compose.yaml").read_text("utf-8"))["services"]
-    changed = {}
+    changed: dict[str, dict[str, Any]] = {}
     if "mailpit" in services:
         changed["mailpit"] = {"image": name, "command": ["python", "-c", MAIL_SINK]}
         changed["mailpit"]["healthcheck"] = {"disable": True}
@@ -432,11 +432,8 @@ class Load:
         self.done = 0
         self.lost: list[str] = []
         self._stop = threading.Event()
-        self._client = {
-            "base_url": f"http://127.0.0.1:{port}",
-            "headers": {"Authorization": f"Bearer {token}"},
-            "timeout": 30,
-        }
+        self._url = f"http://127.0.0.1:{port}"
+        self._headers = {"Authorization": f"Bearer {token}"}
         self._threads = [threading.Thread(target=self._ask) for _ in range(4)]
 
     def __enter__(self) -> Self:
@@ -457,7 +454,7 @@ class Load:
         wait_for(lambda: self.done >= goal)
 
     def _ask(self) -> None:
-        with httpx2.Client(**self._client) as client:
+        with httpx2.Client(base_url=self._url, headers=self._headers, timeout=30) as client:
             while not self._stop.wait(0.01):
                 for method, status in (("GET", 200), ("POST", 201)):
                     try:
