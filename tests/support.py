@@ -190,13 +190,12 @@ def flaws(files: Files) -> list[str]:
             found += [
                 f"{path}: links to {target}, which is not there"
                 for target in re.findall(r"\]\((?!https?:|#)([^)#\s]+)", data.decode())
-                if not any(other.is_relative_to(_normal(path.parent / target)) for other in files)
+                if not any(
+                    other.is_relative_to(posixpath.normpath(path.parent / target))
+                    for other in files
+                )
             ]
     return found
-
-
-def _normal(path: PurePosixPath) -> str:
-    return posixpath.normpath(path.as_posix())
 
 
 @functools.cache

@@ -57,7 +57,10 @@ def create_engine(settings: Settings, *, patient: bool = False) -> AsyncEngine:
         patient: a statement may take its time, as migrations do.
     """
     statement_timeout = f"{settings.database_statement_timeout * 1000:.0f}"
-    session = {"application_name": "{{ cookiecutter.project_slug }}", "timezone": "UTC"}
+    session = {
+        "application_name": "{{ cookiecutter.project_slug }}",
+        "timezone": "UTC",
+    }
     if settings.database_prepared_statements:
         session["statement_timeout"] = statement_timeout
     engine = create_async_engine(
