@@ -9,6 +9,7 @@ import tomllib
 from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
+from posixpath import normpath
 from typing import Any
 
 import yaml
@@ -154,7 +155,7 @@ def flaws(files: Files) -> list[str]:
             found += [
                 f"{path}: links to {target}, which is not there"
                 for target in re.findall(r"\]\((?!https?:|#)([^)#\s]+)", data.decode())
-                if not any(other.is_relative_to(path.parent / target) for other in files)
+                if not any(other.is_relative_to(normpath(path.parent / target)) for other in files)
             ]
     return found
 
