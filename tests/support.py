@@ -4,12 +4,12 @@ import ast
 import functools
 import itertools
 import json
+import posixpath
 import re
 import tomllib
 from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
-from posixpath import normpath
 from typing import Any
 
 import yaml
@@ -155,7 +155,10 @@ def flaws(files: Files) -> list[str]:
             found += [
                 f"{path}: links to {target}, which is not there"
                 for target in re.findall(r"\]\((?!https?:|#)([^)#\s]+)", data.decode())
-                if not any(other.is_relative_to(normpath(path.parent / target)) for other in files)
+                if not any(
+                    other.is_relative_to(posixpath.normpath(path.parent / target))
+                    for other in files
+                )
             ]
     return found
 
