@@ -24,8 +24,7 @@ def kent() -> Iterator[Client]:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
-    code = "import sys; from kent.cli_server import main; sys.exit(main())"
-    command = [sys.executable, "-c", code, "run", "--port", str(port)]
+    command = [sys.executable, "-m", "flask", "--app", "kent.app", "run", "--port", str(port)]
     with (
         subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process,  # noqa: S603
         Client(base_url=f"http://127.0.0.1:{port}") as client,
@@ -54,7 +53,7 @@ def new_reporting_app(new_database: NewDatabase, reports: Reports) -> NewReporti
             app = create_app(settings_for(url, sentry_dsn=reports.dsn, **changes))
             server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, access_log=False))
             serving = asyncio.create_task(server.serve())
-            while not server.started:
+            while not server.started:  # noqa: ASYNC110 - of the server
                 await asyncio.sleep(0.01)
             port = server.servers[0].sockets[0].getsockname()[1]
             async with AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:

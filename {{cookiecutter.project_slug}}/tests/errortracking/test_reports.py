@@ -5,7 +5,6 @@ import logging
 import subprocess
 import sys
 
-import pytest
 from fastapi import Request
 from sqlalchemy import text
 
@@ -73,8 +72,12 @@ async def test_no_report_has_what_people_sent(
         await service.client.post(
             "/fail",
             params={"token": SECRET, SECRET: ""},
-            headers={"Authorization": f"Bearer {SECRET}", "User-Agent": SECRET, "Referer": SECRET},
-            cookies={"session": SECRET},
+            headers={
+                "Authorization": f"Bearer {SECRET}",
+                "Cookie": f"session={SECRET}",
+                "User-Agent": SECRET,
+                "Referer": SECRET,
+            },
             json={"password": SECRET},
         )
 

@@ -134,7 +134,8 @@ def _known(event: Event, _: object) -> Event:
     report = _part(event, EVENT)
     if "exception" in report:
         errors = report["exception"]["values"]
-        report["exception"] = {"values": [_part(error, EXCEPTION) for error in errors]}
+        known = [{**_part(error, EXCEPTION), "value": "see the log"} for error in errors]
+        report["exception"] = {"values": known}
 {%- if not cookiecutter.use_opentelemetry %}
     if "spans" in report:
         report["spans"] = [_part(span, SPAN) for span in report["spans"]]
