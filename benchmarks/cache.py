@@ -117,10 +117,10 @@ def running(
         yield service.url, token
 
 
-async def load(url: str, token: str, seconds: float, clients: int) -> float:
-    """Requests a second that the list of items stands, over connections that are kept."""
+async def load(url: str, token: str, seconds: float, clients: int, path: str = ITEMS) -> float:
+    """Requests a second that a path stands, over connections that are kept."""
     host, port = urlsplit(url).hostname, urlsplit(url).port
-    request = f"GET {ITEMS} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\n\r\n"
+    request = f"GET {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\n\r\n"
     end = time.monotonic() + seconds
 
     async def client() -> int:

@@ -63,10 +63,11 @@ _request: ContextVar[Scope | None] = ContextVar("request", default=None)
 def client_options(settings: Settings) -> dict[str, Any]:
     """How the SDK is set up: it collects nothing by itself."""
     assert settings.sentry_dsn is not None
+    version = f"{{ cookiecutter.project_slug }}@{__version__}"
     return {
         "dsn": settings.sentry_dsn.get_secret_value(),
         "environment": settings.sentry_environment or settings.environment,
-        "release": settings.sentry_release or f"{{ cookiecutter.project_slug }}@{__version__}",
+        "release": settings.sentry_release or version,
         "sample_rate": settings.sentry_sample_rate,
         "before_send": _known,
         "default_integrations": False,
