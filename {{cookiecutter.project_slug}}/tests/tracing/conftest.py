@@ -12,6 +12,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.util._once import Once
 
 from {{ cookiecutter.package_name }}.main import create_app
+from {{ cookiecutter.package_name }}.tracing.context import entered
 
 from support import NewDatabase, settings_for
 from tracing_support import Collector, NewTracedApp, Span
@@ -61,5 +62,7 @@ def new_traced_app(
             app = create_app(settings_for(url, **changes))
             async with app.router.lifespan_context(app):
                 yield app
+        # A test is one task, where a server has one for each request.
+        entered.set(trace.INVALID_SPAN_CONTEXT)
 
     return new
