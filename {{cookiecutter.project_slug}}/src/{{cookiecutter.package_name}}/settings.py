@@ -162,8 +162,8 @@ class Settings(BaseSettings):
     otel_exporter_otlp_endpoint: str | None = Field(
         None, description="Base URL of an OTLP/HTTP collector. Unset: no traces."
     )
-    otel_exporter_otlp_headers: SecretStr = Field(
-        SecretStr(""), description="Sent to the collector: name=value, comma separated."
+    otel_exporter_otlp_headers: SecretStr | None = Field(
+        None, description="Sent to the collector: name=value, comma separated."
     )
     otel_service_name: str = Field(
         "{{ cookiecutter.project_slug }}",

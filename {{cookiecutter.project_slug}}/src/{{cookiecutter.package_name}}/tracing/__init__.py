@@ -52,9 +52,10 @@ async def on(app: FastAPI) -> AsyncIterator[None]:
 
     from .spans import Entry, Exporter, Statements, sampler
 
+    headers = settings.otel_exporter_otlp_headers
     exporter = Exporter(
         endpoint=f"{settings.otel_exporter_otlp_endpoint.rstrip('/')}/v1/traces",
-        headers=_pairs(settings.otel_exporter_otlp_headers.get_secret_value()),
+        headers=_pairs(headers.get_secret_value()) if headers else None,
     )
     attributes = {
         "service.version": __version__,
