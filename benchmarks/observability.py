@@ -1,15 +1,16 @@
-"""What observability costs an authenticated read, as ratios to the same service without.
+"""What observability costs an authenticated read: CPU time of the service, as ratios to none.
 
     python benchmarks/observability.py [--seconds 3] [--rounds 5] [--clients 16]
 
 Renders the PostgreSQL service without and with each feature, starts all of them with their
-production command, and loads them in turn, so that all see the same machine. Spans go to a process
-that takes them and does nothing else.
+production command, and loads them in turn. What the kernel counts as CPU time of a process (Linux)
+depends little on what else the machine does. Spans go to a process that does nothing with them.
 """
 
 import argparse
 import asyncio
 import logging
+import os
 import statistics
 import subprocess
 import sys
@@ -25,13 +26,14 @@ from workbench import POSTGRES, Server, free_port, requirements, shared_environm
 
 READ = "/api/v1/users/me"
 SINK = """
-import asyncio, sys
+import asyncio, contextlib, sys
 
 async def serve(reader, writer):
-    while head := await reader.readuntil(b"\\r\\n\\r\\n"):
-        length = int(head.lower().partition(b"content-length: ")[2].partition(b"\\r\\n")[0])
-        await reader.readexactly(length)
-        writer.write(b"HTTP/1.1 200 OK\\r\\nContent-Length: 0\\r\\n\\r\\n")
+    with contextlib.suppress(asyncio.IncompleteReadError):
+        while head := await reader.readuntil(b"\\r\\n\\r\\n"):
+            length = int(head.lower().partition(b"content-length: ")[2].partition(b"\\r\\n")[0])
+            await reader.readexactly(length)
+            writer.write(b"HTTP/1.1 200 OK\\r\\nContent-Length: 0\\r\\n\\r\\n")
 
 async def main():
     async with await asyncio.start_server(serve, "127.0.0.1", int(sys.argv[1])) as server:
@@ -65,15 +67,23 @@ def main() -> None:
                 {"DATABASE_URL": postgres.database(), **settings},
             )
             targets[name] = stack.enter_context(service)
-        rates: dict[str, list[float]] = {name: [] for name in targets}
+        costs: dict[str, list[float]] = {name: [] for name in targets}
         for _ in range(options.rounds):
-            for name, (url, token) in targets.items():
+            for name, (url, token, process) in targets.items():
+                before = cpu_seconds(process)
                 rate = asyncio.run(load(url, token, options.seconds, options.clients, READ))
-                rates[name].append(rate)
-        for name, measured in rates.items():
-            pairs = zip(measured, rates["without"], strict=True)
-            ratio = statistics.median(rate / without for rate, without in pairs)
-            print(f"{name:15} {statistics.median(measured):6.0f} requests/s {ratio:6.2f}")
+                requests = rate * options.seconds
+                costs[name].append((cpu_seconds(process) - before) / requests)
+        for name, measured in costs.items():
+            pairs = zip(measured, costs["without"], strict=True)
+            ratio = statistics.median(cost / without for cost, without in pairs)
+            print(f"{name:15} {statistics.median(measured) * 1e6:6.0f} us a request {ratio:6.2f}")
+
+
+def cpu_seconds(process: int) -> float:
+    """What a process has used until now, in user and system mode."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(") ")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def variants(collector: str) -> dict[str, tuple[Answers, dict[str, str]]]:
