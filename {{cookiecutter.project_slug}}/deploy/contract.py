@@ -97,7 +97,7 @@ def problems(process: Process) -> list[str]:
     found = [
         f"the application reads no {name}"
         for name in process.variables
-        if name not in known and not name.startswith(("PYTHON", "UV_")) and name != "PATH"
+        if name not in known and not name.startswith(("PYTHON", "UV_"{% if cookiecutter.use_opentelemetry %}, "OTEL_"{% endif %})) and name != "PATH"
     ]
     try:
         settings = Settings.model_validate(_values(process))

@@ -74,6 +74,13 @@ def test_complete_environment_is_taken_for_production(environment: pytest.Monkey
         ("SMTP_URL", "smtp://mail:port", "must look like smtp+starttls://user:password@host:587"),
         ("SMTP_URL", "smtp://user:hunter2@mail", "must not send a password without encryption"),
 {%- endif %}
+{%- if cookiecutter.use_opentelemetry %}
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317", "must look like http://collector:4318"),
+        ("OTEL_TRACES_SAMPLER_ARG", "50", "Input should be less than or equal to 1"),
+{%- endif %}
+{%- if cookiecutter.use_sentry %}
+        ("SENTRY_DSN", "https://hunter2.example", "must look like https://key@host/project"),
+{%- endif %}
         ("ENVIRONMENT", "staging", "Input should be 'local', 'test' or 'production'"),
 {%- if cookiecutter.database == "postgresql" %}
         ("DATABASE_URL", "", "is missing"),

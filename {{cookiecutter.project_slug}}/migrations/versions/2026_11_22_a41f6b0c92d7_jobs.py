@@ -32,6 +32,9 @@ def upgrade() -> None:
         sa.Column("error_type", sa.String(length=100), nullable=True),
         sa.Column("request_id", sa.String(length=128), nullable=True),
         sa.Column("user_id", sa.Uuid(), nullable=True),
+{%- if cookiecutter.use_opentelemetry %}
+        sa.Column("traceparent", sa.String(length=55), nullable=True),
+{%- endif %}
         sa.Column("due_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("not_before", sa.DateTime(timezone=True), nullable=True),
         sa.Column("started_at", sa.DateTime(timezone=True), nullable=True),

@@ -15,6 +15,9 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 from . import __version__
 from .settings import Settings
+{%- if cookiecutter.use_opentelemetry %}
+from .tracing.context import add_trace
+{%- endif %}
 
 ECS_VERSION: Final = "9.2.0"
 FIELDS: Final[Mapping[str, str]] = {
@@ -23,6 +26,10 @@ FIELDS: Final[Mapping[str, str]] = {
     "logger": "log.logger",
     "event": "message",
     "request_id": "http.request.id",
+{%- if cookiecutter.use_opentelemetry %}
+    "trace_id": "trace.id",
+    "span_id": "span.id",
+{%- endif %}
     "method": "http.request.method",
     "status": "http.response.status_code",
     "path": "url.path",
@@ -47,6 +54,9 @@ def configure_logging(settings: Settings) -> None:
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _add_request_id,
+{%- if cookiecutter.use_opentelemetry %}
+        add_trace,
+{%- endif %}
     ]
     final: list[Processor] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]
     if console:
@@ -94,13 +104,18 @@ def _add_request_id(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     return event
 
 
+def error_of(exc_info: object) -> BaseException | None:
+    """The exception of a log line, in any of the forms that loggers take."""
+    if exc_info is True:
+        exc_info = sys.exc_info()
+    if isinstance(exc_info, tuple):
+        exc_info = exc_info[1]
+    return exc_info if isinstance(exc_info, BaseException) else None
+
+
 def _add_error(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    error = event.get("exc_info")
-    if error is True:
-        error = sys.exc_info()
-    if isinstance(error, tuple):
-        error = error[1]
-    if isinstance(error, BaseException):
+    error = error_of(event.get("exc_info"))
+    if error is not None:
         event["error_type"] = type(error).__qualname__
         event["error_message"] = str(error)
     return event

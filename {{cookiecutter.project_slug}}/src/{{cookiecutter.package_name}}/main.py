@@ -5,7 +5,29 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from . import __version__, {% if cookiecutter.use_admin %}admin, {% endif %}api, auth, {% if cookiecutter.use_redis %}cache, {% endif %}docs, health, http{% if cookiecutter.use_worker %}, worker{% endif %}
+from . import (
+    __version__,
+{%- if cookiecutter.use_admin %}
+    admin,
+{%- endif %}
+    api,
+    auth,
+{%- if cookiecutter.use_redis %}
+    cache,
+{%- endif %}
+    docs,
+{%- if cookiecutter.use_sentry %}
+    errortracking,
+{%- endif %}
+    health,
+    http,
+{%- if cookiecutter.use_opentelemetry %}
+    tracing,
+{%- endif %}
+{%- if cookiecutter.use_worker %}
+    worker,
+{%- endif %}
+)
 {%- if cookiecutter.use_redis %}
 from .auth.dependencies import proven_caller
 {%- endif %}
@@ -35,6 +57,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
         generate_unique_id_function=docs.operation_id,
+{%- if cookiecutter.use_opentelemetry %}
+        telemetry=tracing.TELEMETRY,
+{%- endif %}
     )
     app.state.settings = settings
     app.state.database = Database(settings)
@@ -42,6 +67,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     cache.setup(app, settings, caller=proven_caller)
 {%- endif %}
     http.setup(app, settings)
+{%- if cookiecutter.use_sentry %}
+    errortracking.setup(app, settings)
+{%- endif %}
     auth.setup(app, settings)
     docs.setup(app, settings)
     app.include_router(health.router)
@@ -59,5 +87,5 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Hold what the process needs open, and close it when the server stops."""
-    async with app.state.database{% if cookiecutter.use_redis %}, app.state.redis{% endif %}:
+    async with {% if cookiecutter.use_opentelemetry %}tracing.on(app), {% endif %}{% if cookiecutter.use_sentry %}errortracking.on(app), {% endif %}app.state.database{% if cookiecutter.use_redis %}, app.state.redis{% endif %}:
         yield

@@ -25,6 +25,9 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
+{% if cookiecutter.use_sentry -%}
+DSN = re.compile(r"https?://[^@/]+@[^@/]+/(\S+/)?\d+")
+{% endif -%}
 DEVELOPMENT_SECRET = "for-development-only-refused-in-production"  # noqa: S105
 {% if cookiecutter.database == "postgresql" -%}
 # Options of libpq that platforms add to the URL; those without a meaning here are left out.
@@ -157,6 +160,57 @@ class Settings(BaseSettings):
         description="Address that e-mail is sent from.",
     )
 {%- endif %}
+{%- if cookiecutter.use_opentelemetry %}
+
+    otel_exporter_otlp_endpoint: str | None = Field(
+        None, description="Base URL of an OTLP/HTTP collector. Unset: no traces."
+    )
+    otel_exporter_otlp_headers: SecretStr | None = Field(
+        None, description="Sent to the collector: name=value, comma separated."
+    )
+    otel_service_name: str = Field(
+        "{{ cookiecutter.project_slug }}",
+        description="The service.name of the spans.",
+    )
+    otel_resource_attributes: str = Field(
+        "", description="Further attributes of the process: key=value, comma separated."
+    )
+    otel_traces_sampler: Literal[
+        "always_on",
+        "always_off",
+        "traceidratio",
+        "parentbased_always_on",
+        "parentbased_always_off",
+        "parentbased_traceidratio",
+    ] = Field(
+        "parentbased_traceidratio",
+        description="Which requests are traced; a parent-based one does as the caller did.",
+    )
+    otel_traces_sampler_arg: float = Field(
+        1, ge=0, le=1, description="Part of the requests that a ratio traces, 0 to 1."
+    )
+    otel_sdk_disabled: bool = Field(False, description="No traces, whatever else is set.")
+{%- endif %}
+{%- if cookiecutter.use_sentry %}
+
+    sentry_dsn: SecretStr | None = Field(
+        None, description="Where errors are reported. Unset: nowhere."
+    )
+    sentry_environment: str | None = Field(
+        None, description="Name of the environment in reports. Unset: ENVIRONMENT."
+    )
+    sentry_release: str | None = Field(
+        None, description="What is running, such as the commit. Unset: the package's version."
+    )
+    sentry_sample_rate: float = Field(
+        1, ge=0, le=1, description="Part of the errors that are reported, 0 to 1."
+    )
+{%- if not cookiecutter.use_opentelemetry %}
+    sentry_traces_sample_rate: float = Field(
+        0, ge=0, le=1, description="Part of the requests whose time is reported, 0 to 1."
+    )
+{%- endif %}
+{%- endif %}
 
     secret_key: SecretStr = Field(
         SecretStr(DEVELOPMENT_SECRET),
@@ -251,6 +305,24 @@ class Settings(BaseSettings):
             raise ValueError("must look like smtp+starttls://user:password@host:587")
         if url.password and url.scheme == "smtp":
             raise ValueError("must not send a password without encryption: use smtps://")
+        return value
+{%- endif %}
+{%- if cookiecutter.use_opentelemetry %}
+
+    @field_validator("otel_exporter_otlp_endpoint")
+    @classmethod
+    def _usable_collector(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("http://", "https://")):
+            raise ValueError("must look like http://collector:4318")
+        return value
+{%- endif %}
+{%- if cookiecutter.use_sentry %}
+
+    @field_validator("sentry_dsn")
+    @classmethod
+    def _usable_dsn(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not DSN.fullmatch(value.get_secret_value()):
+            raise ValueError("must look like https://key@host/project")
         return value
 {%- endif %}
 

@@ -30,6 +30,9 @@ class Job(Timestamped, Base):
         not_before: when the next attempt may begin, after one that failed.
         request_id: of the request that asked for the job.
         user_id: who made that request.
+{%- if cookiecutter.use_opentelemetry %}
+        traceparent: of that request (W3C Trace Context).
+{%- endif %}
     """
 
     __tablename__ = "jobs"
@@ -42,6 +45,9 @@ class Job(Timestamped, Base):
     error_type: Mapped[str | None] = mapped_column(String(100))
     request_id: Mapped[str | None] = mapped_column(String(128))
     user_id: Mapped[UUID | None]
+{%- if cookiecutter.use_opentelemetry %}
+    traceparent: Mapped[str | None] = mapped_column(String(55))
+{%- endif %}
     due_at: Mapped[datetime]
     not_before: Mapped[datetime | None]
     started_at: Mapped[datetime | None]

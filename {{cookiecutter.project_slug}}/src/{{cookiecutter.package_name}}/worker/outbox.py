@@ -23,6 +23,9 @@ from ..cache.client import PREFIX, Client, Redis, UnavailableError
 from ..database import after_commit, utcnow
 from ..mail import Mailer
 from ..settings import Settings
+{%- if cookiecutter.use_opentelemetry %}
+from ..tracing.context import traceparent
+{%- endif %}
 from .models import Job
 
 Arguments = ParamSpec("Arguments")
@@ -154,6 +157,9 @@ def enqueue(
         arguments=JSON_OBJECT.dump_python(arguments, mode="json"),
         request_id=correlation_id.get(),
         user_id=_user_id(),
+{%- if cookiecutter.use_opentelemetry %}
+        traceparent=traceparent(),
+{%- endif %}
     )
     add(session, job)
     return job

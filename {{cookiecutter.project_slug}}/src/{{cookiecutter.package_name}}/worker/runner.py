@@ -18,6 +18,9 @@ from taskiq.receiver import Receiver
 
 from ..database import Database, utcnow
 from ..settings import Settings
+{%- if cookiecutter.use_opentelemetry %}
+from ..tracing.context import job_span
+{%- endif %}
 from .models import Job, State
 from .outbox import TASKS, Context, Task
 from .stream import Stream
@@ -130,7 +133,12 @@ class Worker:
         started = time.perf_counter_ns()
         failure: Exception | None = None
         try:
+{%- if cookiecutter.use_opentelemetry %}
+            with job_span(task.name, job.attempts, job.traceparent):
+                await self._attempt(task, job)
+{%- else %}
             await self._attempt(task, job)
+{%- endif %}
             outcome = "done"
         except SupersededError:
             outcome = "superseded"

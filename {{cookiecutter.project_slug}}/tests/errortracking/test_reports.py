@@ -1,0 +1,165 @@
+"""Reports, as a Sentry server gets them."""
+
+import json
+import logging
+import subprocess
+import sys
+
+from fastapi import Request
+from sqlalchemy import text
+
+from {{ cookiecutter.package_name }} import __version__
+from {{ cookiecutter.package_name }}.auth.dependencies import CurrentUser
+from {{ cookiecutter.package_name }}.database import Session
+from {{ cookiecutter.package_name }}.errors import Problem
+
+from reports_support import NewReportingApp, Reports
+from support import environment_of, log_in, new_account, settings_for
+
+SECRET = "".join(("correct-horse-", "battery-staple"))  # is not found in lines of source
+REQUEST_ID = "a-request-of-ours"
+{%- if cookiecutter.use_opentelemetry %}
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+{%- endif %}
+
+
+async def test_unexpected_error_is_reported_once(
+    new_reporting_app: NewReportingApp, reports: Reports
+) -> None:
+    async with new_reporting_app(sentry_environment="staging") as service:
+
+        @service.app.get("/things/{thing}")
+        async def fail(thing: str, user: CurrentUser) -> None:
+            try:
+                raise KeyError(thing)
+            except KeyError as error:
+                logging.getLogger("somebody").exception("cannot")
+                raise LookupError(user) from error
+
+        account = await new_account(service.app)
+        headers = {**account.client.headers, "X-Request-ID": REQUEST_ID}
+        response = await service.client.get("/things/7", headers=headers)
+
+    assert response.status_code == 500
+    cannot, report = (one["payload"]["body"] for one in reports.all())
+    assert [error["type"] for error in cannot["exception"]["values"]] == ["KeyError"]
+    assert [error["type"] for error in report["exception"]["values"]] == ["KeyError", "LookupError"]
+    [frame] = report["exception"]["values"][0]["stacktrace"]["frames"]
+    assert (frame["function"], frame["context_line"].strip()) == ("fail", "raise KeyError(thing)")
+    assert report["transaction"] == "GET /things/{thing}"
+    assert report["user"] == {"id": str(account.id)}
+    assert report["tags"] == {"request_id": REQUEST_ID}
+    assert report["environment"] == "staging"
+    assert report["release"] == f"{{ cookiecutter.project_slug }}@{__version__}"
+
+
+async def test_no_report_has_what_people_sent(
+    new_reporting_app: NewReportingApp, reports: Reports
+) -> None:
+    async with new_reporting_app(sentry_release="abc123") as service:
+
+        @service.app.post("/fail")
+        async def fail(request: Request, session: Session) -> None:
+            secret = (await request.json())["password"]
+            logging.getLogger("somebody").error(secret, extra={"password": secret})
+            try:
+                await session.execute(text("SELECT * FROM nowhere WHERE a = :a"), {"a": secret})
+            except Exception as error:
+                error.add_note(secret)
+                logging.getLogger("somebody").exception(secret, extra={"password": secret})
+                raise LookupError(secret) from error
+
+        await service.client.post(
+            "/fail",
+            params={"token": SECRET, SECRET: ""},
+            headers={
+                "Authorization": f"Bearer {SECRET}",
+                "Cookie": f"session={SECRET}",
+                "User-Agent": SECRET,
+                "Referer": SECRET,
+            },
+            json={"password": SECRET},
+        )
+
+    assert len(reports.all()) == 2
+    assert SECRET not in json.dumps(reports.all())
+    assert "127.0.0.1" not in json.dumps([one["payload"]["body"] for one in reports.all()])
+    assert reports.all()[0]["payload"]["body"]["release"] == "abc123"
+
+
+async def test_what_clients_are_told_is_not_reported(
+    new_reporting_app: NewReportingApp, reports: Reports
+) -> None:
+    async with new_reporting_app() as service:
+
+        @service.app.get("/busy")
+        async def busy() -> None:
+            raise Problem(503, "Try again.")
+
+        client = service.client
+        answers = [
+            await client.get("/nowhere"),
+            await client.get("/busy"),
+            await client.get("/api/v1/users/me"),
+            await client.post("/api/v1/users", json={}),
+            await log_in(client, "ada@example.com"),
+        ]
+
+    assert [answer.status_code for answer in answers] == [404, 503, 401, 422, 400]
+    assert reports.all() == []
+{%- if cookiecutter.use_opentelemetry %}
+
+
+async def test_report_names_the_trace(new_reporting_app: NewReportingApp, reports: Reports) -> None:
+    # Nothing is exported: nobody listens there.
+    async with new_reporting_app(otel_exporter_otlp_endpoint="http://127.0.0.1:1") as service:
+
+        @service.app.get("/fail")
+        async def fail() -> None:
+            raise LookupError
+
+        headers = {"traceparent": f"00-{TRACE}-b7ad6b7169203331-01"}
+        await service.client.get("/fail", headers=headers)
+
+    assert reports.one()["contexts"]["trace"]["trace_id"] == TRACE
+{%- else %}
+
+
+async def test_requests_are_timed_when_asked_for(
+    new_reporting_app: NewReportingApp, reports: Reports
+) -> None:
+    async with new_reporting_app(sentry_traces_sample_rate=1) as service:
+        await service.client.get("/health/ready")
+        account = await new_account(service.app)
+        await service.client.get(
+            "/api/v1/users/me", params={"q": SECRET}, headers=account.client.headers
+        )
+
+    report = reports.one()
+    assert (report["type"], report["transaction"]) == ("transaction", "GET /api/v1/users/me")
+    assert report["contexts"]["trace"]["op"] == "http.server"
+    statements = [span["description"] for span in report["spans"] if span["op"] == "db"]
+    assert any(statement.startswith("SELECT ") for statement in statements)
+    for private in (SECRET, str(account.id), account.email):
+        assert private not in json.dumps(report["spans"])
+{%- endif %}
+
+
+def test_without_a_dsn_there_is_nothing(database_url: str) -> None:
+    script = """
+import sys
+from {{ cookiecutter.package_name }}.main import create_app
+
+create_app()
+print("sentry_sdk" in sys.modules)
+"""
+    settings = settings_for(database_url)
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, "-c", script],
+        env=environment_of(settings),
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+
+    assert done.stdout == "False\n"

@@ -1,0 +1,55 @@
+"""A job goes on with the trace of the request that asked for it."""
+
+import json
+
+import pytest
+
+from {{ cookiecutter.package_name }}.worker.models import State
+from {{ cookiecutter.package_name }}.worker.tasks import purge
+
+from support import PASSWORD, new_client
+from tracing_support import Collector, NewTracedApp
+from worker_support import Service, until
+
+
+async def test_job_continues_the_trace_of_its_request(
+    new_traced_app: NewTracedApp, collector: Collector, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with new_traced_app(smtp_url="smtp://127.0.0.1:1", log_format="json") as app:
+        service = Service(app)
+        async with service.working():
+            account = {"email": "ada@example.com", "password": PASSWORD}
+            await new_client(app).post("/api/v1/users", json=account)
+
+            async def has_failed() -> bool:
+                [job] = await service.jobs()
+                return job.state is State.QUEUED and job.error_type is not None
+
+            await until(has_failed)
+
+    request = collector.named("POST /api/v1/users")
+    job = collector.named("job send_welcome")
+    assert (job.kind, job.trace_id, job.parent_id) == (
+        "CONSUMER",
+        request.trace_id,
+        request.span_id,
+    )
+    assert (job.failed, job.attributes["job.attempt"]) == (True, 1)
+    assert "SELECT" in [span.name for span in collector.children(job)]
+    # What the worker asks between jobs belongs to no trace.
+    assert {span.trace_id for span in collector.spans} == {request.trace_id}
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    [ended] = [line for line in lines if line["message"] == "job"]
+    assert (ended["trace.id"], ended["span.id"]) == (job.trace_id, job.span_id)
+
+
+async def test_job_that_nobody_asked_for_has_a_trace_of_its_own(
+    new_traced_app: NewTracedApp, collector: Collector
+) -> None:
+    async with new_traced_app() as app:
+        service = Service(app)
+        async with service.working():
+            await service.becomes(await service.add(purge), State.DONE)
+
+    job = collector.named("job purge")
+    assert (job.parent_id, job.failed) == ("", False)

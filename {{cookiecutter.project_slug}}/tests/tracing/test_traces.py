@@ -1,0 +1,259 @@
+"""Traces, as a collector gets them."""
+
+import asyncio
+import json
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import structlog
+from httpx2 import Client
+
+from {{ cookiecutter.package_name }} import __version__
+
+from support import (
+    PASSWORD,
+    NewDatabase,
+    environment_of,
+    new_account,
+    new_client,
+    serve,
+    settings_for,
+)
+from tracing_support import Collector, NewTracedApp
+
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+CALLER = "b7ad6b7169203331"
+SECRET = "correct-horse-battery-staple"
+
+
+def sent_by_caller(flags: str = "01") -> dict[str, str]:
+    """The header of a caller that traces its request, or does not."""
+    return {"traceparent": f"00-{TRACE}-{CALLER}-{flags}"}
+
+
+async def test_request_is_a_tree_of_spans(
+    new_traced_app: NewTracedApp, collector: Collector
+) -> None:
+    async with new_traced_app(
+        otel_exporter_otlp_headers="authorization=Bearer%20key",
+        otel_resource_attributes="team=billing,service.version=1.2",
+        otel_service_name="shop",
+    ) as app:
+        account = await new_account(app)
+        response = await account.client.get("/api/v1/users/me")
+
+    assert response.status_code == 200
+    request = collector.named("GET /api/v1/users/me")
+    statements = [span for span in collector.children(request) if span.name == "SELECT"]
+    assert (request.kind, request.parent_id, request.failed) == ("SERVER", "", False)
+    assert request.attributes["http.route"] == "/api/v1/users/me"
+    assert request.attributes["http.response.status_code"] == 200
+    assert statements
+    for span in statements:
+        assert (span.kind, span.trace_id) == ("CLIENT", request.trace_id)
+        assert span.attributes["db.system.name"] == "{{ cookiecutter.database }}"
+        assert span.attributes["db.query.text"].startswith("SELECT ")
+{%- if cookiecutter.use_redis %}
+    commands = [span for span in collector.spans if span.attributes.get("db.system") == "redis"]
+    assert commands
+    assert {span.trace_id for span in commands} == {request.trace_id}
+{%- endif %}
+    expected = {
+        "service.name": "shop",
+        "service.version": "1.2",
+        "deployment.environment.name": "test",
+        "team": "billing",
+    }
+    assert expected.items() <= request.resource.items()
+    path, headers, _ = collector.requests[0]
+    assert (path, headers["authorization"]) == ("/v1/traces", "Bearer key")
+
+
+async def test_trace_of_the_caller_is_continued(
+    new_traced_app: NewTracedApp, collector: Collector
+) -> None:
+    async with new_traced_app() as app:
+        client = new_client(app)
+        await client.get("/api/v1/items", headers=sent_by_caller())
+        await client.get("/api/v1/users/me", headers=sent_by_caller("00"))
+
+    [request] = [span for span in collector.spans if span.kind == "SERVER"]
+    assert (request.name, request.trace_id) == ("GET /api/v1/items", TRACE)
+    assert request.parent_id == CALLER
+    assert request.resource["service.version"] == __version__
+
+
+@pytest.mark.parametrize(
+    ("name", "ratio", "traced"),
+    [
+        ("parentbased_traceidratio", 0, []),
+        ("traceidratio", 1, ["sampled", "unsampled", "none"]),
+        ("parentbased_always_off", 1, ["sampled"]),
+        ("always_on", 0, ["sampled", "unsampled", "none"]),
+    ],
+)
+async def test_sampler_decides_what_is_traced(
+    new_traced_app: NewTracedApp, collector: Collector, name: str, ratio: float, traced: list[str]
+) -> None:
+    callers = {"sampled": sent_by_caller(), "unsampled": sent_by_caller("00"), "none": {}}
+    async with new_traced_app(otel_traces_sampler=name, otel_traces_sampler_arg=ratio) as app:
+        for caller, headers in callers.items():
+            await new_client(app).get(f"/{caller}", headers=headers)
+
+    paths = [span.attributes["url.path"] for span in collector.spans if span.kind == "SERVER"]
+    expected = traced + ["sampled"] * (name == "parentbased_traceidratio")
+    assert paths == [f"/{caller}" for caller in expected]
+
+
+async def test_probes_are_not_traced(new_traced_app: NewTracedApp, collector: Collector) -> None:
+    async with new_traced_app() as app:
+        ready = await new_client(app).get("/health/ready")
+
+    assert ready.status_code == 200
+    assert collector.spans == []
+
+
+async def test_no_span_has_what_people_sent(
+    new_traced_app: NewTracedApp, collector: Collector
+) -> None:
+    account = {"email": f"{SECRET}@example.com", "password": PASSWORD, "full_name": SECRET}
+    async with new_traced_app() as app:
+
+        @app.get("/fail")
+        async def fail() -> None:
+            raise LookupError(SECRET)
+
+        client = new_client(app, token=SECRET)
+        first = await client.post("/api/v1/users", json=account)
+        second = await client.post("/api/v1/users", json=account)
+        await client.get("/fail", params={"q": SECRET}, headers={"Cookie": f"session={SECRET}"})
+
+    assert (first.status_code, second.status_code) == (201, 409)
+    failed = collector.named("GET /fail")
+    assert (failed.failed, failed.attributes["error.type"]) == (True, "500")
+    assert failed.attributes["url.query"] == "REDACTED"
+    refused = [span for span in collector.spans if span.name == "INSERT" and span.failed]
+    assert len(refused) == 1
+    for secret in (SECRET, PASSWORD):
+        assert not any(secret.encode() in body for _, _, body in collector.requests)
+
+
+async def test_log_lines_have_the_ids(
+    new_traced_app: NewTracedApp, collector: Collector, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with new_traced_app(log_level="INFO", log_format="json") as app:
+        capsys.readouterr()
+        await new_client(app).get("/api/v1/items", headers=sent_by_caller())
+        # The server logs an unexpected error when the span has ended.
+        structlog.stdlib.get_logger("uvicorn.error").error("late")
+        lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+    [request] = [span for span in collector.spans if span.kind == "SERVER"]
+    ours = [line for line in lines if line["message"] in {"request", "late"}]
+    assert len(ours) == 2
+    for line in ours:
+        assert (line["trace.id"], line["span.id"]) == (TRACE, request.span_id)
+
+
+def request_and_stop(database_url: str, endpoint: str, log: Path) -> float:
+    """Run the service for one request; returns the seconds that it took to stop."""
+    settings = settings_for(
+        database_url, otel_exporter_otlp_endpoint=endpoint, log_level="INFO", log_format="json"
+    )
+    with serve(settings, log) as server:
+        with Client(base_url=server.base_url) as client:
+            assert client.get("/health/live").status_code == 200
+            assert client.get("/api/v1/users/me").status_code == 401
+        started = time.monotonic()
+        server.process.terminate()
+        assert server.process.wait() == 0
+    return time.monotonic() - started
+
+
+async def test_stopping_sends_what_is_left(
+    new_database: NewDatabase, collector: Collector, tmp_path: Path
+) -> None:
+    async with new_database() as url:
+        request_and_stop(url, collector.url, tmp_path / "log")
+
+    [request] = [span for span in collector.spans if span.kind == "SERVER"]
+    assert request.name == "GET /api/v1/users/me"
+
+
+@pytest.mark.parametrize("listens", [False, True], ids=["refuses", "is silent"])
+async def test_collector_that_is_away_costs_one_line(
+    new_database: NewDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, listens: bool
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "2")
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        if listens:
+            silent.listen()
+        endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        async with new_database() as url:
+            seconds = request_and_stop(url, endpoint, tmp_path / "log")
+
+    lines = [json.loads(line) for line in (tmp_path / "log").read_text("utf-8").splitlines()]
+    [failure] = [line for line in lines if line["log.level"] in {"warning", "error"}]
+    assert "spans batch" in failure["message"]
+    assert seconds < 15
+
+
+async def test_outage_of_the_collector_is_two_lines(
+    new_traced_app: NewTracedApp,
+    collector: Collector,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "1")  # milliseconds
+    collector.status = 400
+    async with new_traced_app(log_level="INFO", log_format="json") as app:
+        client = new_client(app)
+        for _ in range(3):
+            seen = len(collector.requests)
+            await client.get("/api/v1/items")
+            while len(collector.requests) == seen:  # noqa: ASYNC110 - in a thread
+                await asyncio.sleep(0.01)
+        collector.status = 200
+        await client.get("/api/v1/items")
+
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    said = [line["message"] for line in lines if "export" in line["message"]]
+    assert said[0].startswith("Failed to export spans batch code: 400")
+    assert said[1:] == ["spans are exported again"]
+
+
+@pytest.mark.parametrize(
+    "off", [{"otel_sdk_disabled": True}, {"otel_exporter_otlp_endpoint": None}]
+)
+async def test_without_a_collector_there_is_nothing(
+    database_url: str, off: dict[str, object]
+) -> None:
+    script = """
+import asyncio, sys, threading
+from {{ cookiecutter.package_name }}.main import create_app
+
+async def main():
+    app = create_app()
+    async with app.router.lifespan_context(app):
+        print(*(name for name in sys.modules if name.startswith("opentelemetry.exporter")))
+        print(*(thread.name for thread in threading.enumerate()))
+
+asyncio.run(main())
+"""
+    settings = settings_for(
+        database_url, **{"otel_exporter_otlp_endpoint": "http://127.0.0.1:1"} | off
+    )
+    done = subprocess.run(  # noqa: ASYNC221, S603
+        [sys.executable, "-c", script],
+        env=environment_of(settings),
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+
+    assert done.stdout == "\nMainThread\n"
