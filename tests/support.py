@@ -20,7 +20,7 @@ QUESTIONS = {name: default for name, default in CONTEXT.items() if not name.star
 FEATURES: dict[str, dict[str, Any]] = CONTEXT["_features"]
 
 # The only questions whose answers may change the application; every combination's test proves it.
-APPLICATION_QUESTIONS = ("database", "use_redis", "use_worker", "use_admin")
+APPLICATION_QUESTIONS = ("database", "use_redis", "use_worker", "use_admin", "use_prometheus")
 APPLICATION_FOLDERS = ("src", "tests", "migrations")
 
 Answers = dict[str, Any]

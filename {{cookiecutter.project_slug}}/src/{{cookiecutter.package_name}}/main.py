@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from . import __version__, {% if cookiecutter.use_admin %}admin, {% endif %}api, auth, {% if cookiecutter.use_redis %}cache, {% endif %}docs, health, http{% if cookiecutter.use_worker %}, worker{% endif %}
+from . import __version__, {% if cookiecutter.use_admin %}admin, {% endif %}api, auth, {% if cookiecutter.use_redis %}cache, {% endif %}docs, health, http{% if cookiecutter.use_prometheus %}, metrics{% endif %}{% if cookiecutter.use_worker %}, worker{% endif %}
 {%- if cookiecutter.use_redis %}
 from .auth.dependencies import proven_caller
 {%- endif %}
@@ -52,6 +52,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 {%- endif %}
 {%- if cookiecutter.use_admin %}
     admin.setup(app, settings)
+{%- endif %}
+{%- if cookiecutter.use_prometheus %}
+    metrics.setup(app, settings)
 {%- endif %}
     return app
 
