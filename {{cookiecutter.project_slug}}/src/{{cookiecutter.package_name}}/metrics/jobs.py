@@ -63,7 +63,7 @@ class Queue(Collector):
             rows = await session.execute(
                 select(Job.state, func.count()).where(Job.state.in_(UNFINISHED)).group_by(Job.state)
             )
-            counts = dict(rows.tuples().all())
+            counts = dict(rows.all())
             oldest = await session.scalar(
                 select(func.min(begin)).where(Job.state == State.QUEUED, begin <= now)
             )
