@@ -18,6 +18,7 @@ from .server import serve
 
 SECONDS = 5  # that the count may take
 UNFINISHED = (State.QUEUED, State.RUNNING)
+QUEUE = {"jobs_unfinished", "job_wait_seconds"}  # counted when asked for
 
 
 def serve_jobs(app: FastAPI) -> None:
