@@ -12,6 +12,8 @@ from prometheus_client import REGISTRY
 from {{ cookiecutter.package_name }}.metrics.jobs import QUEUE
 {%- endif %}
 
+from contract import COMMANDS, ROOT
+
 HERE = Path(__file__).parent
 README = (HERE / "README.md").read_text("utf-8")
 [OBJECTIVES, ALERTS] = [
@@ -55,6 +57,19 @@ def test_every_query_is_about_this_service_only() -> None:
     for query in QUERIES:
         for selector in re.findall(r"\{([^}]*)\}", query):
             assert 'job="{{ cookiecutter.project_slug }}"' in selector, query
+
+
+def test_every_process_is_asked_where_it_listens_and_nobody_else_can_ask() -> None:
+    config = yaml.safe_load((HERE / "prometheus.yml").read_text("utf-8"))
+    compose = yaml.safe_load((ROOT / "compose.yaml").read_text("utf-8"))["services"]
+    asked = {job["job_name"]: job["dns_sd_configs"] for job in config["scrape_configs"]}
+
+    assert asked.keys() == COMMANDS.keys()
+    for name, [found] in asked.items():
+        port = compose[name]["environment"]["METRICS_PORT"]
+        assert (found["names"], found["port"]) == ([name], port)
+        assert not any(str(port) in published for published in compose[name].get("ports", ()))
+    assert {"prometheus", "alertmanager", "grafana"} <= compose.keys()
 
 
 def test_every_alert_says_what_to_do_and_nothing_else_is_described() -> None:
