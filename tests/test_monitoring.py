@@ -13,7 +13,6 @@ from conftest import Render
 from monitoring import load, migrate, tool, watch
 from support import Answers, label
 from test_applications import (  # noqa: F401 - fixtures
-    Application,
     environment,
     postgres,
     redis,
@@ -66,7 +65,7 @@ def test_slip_in_a_file_is_found_by_the_own_tests(
     request: pytest.FixtureRequest,
     tmp_path: Path,
 ) -> None:
-    app: Application = request.getfixturevalue("work")(EVERYTHING)
+    app = request.getfixturevalue("work")(EVERYTHING)
     project = shutil.copytree(app.folder, tmp_path / "project")
     path = project / "deploy" / "monitoring" / file
     text = path.read_text("utf-8")
@@ -87,7 +86,7 @@ def test_every_query_finds_data_and_a_stopped_service_alerts(
     request: pytest.FixtureRequest,
     tmp_path: Path,
 ) -> None:
-    app: Application = request.getfixturevalue("work")(answers)
+    app = request.getfixturevalue("work")(answers)
     settings = app.settings(LOG_FORMAT="json", BCRYPT_ROUNDS="6", LOGIN_ATTEMPTS="100000")
     settings |= {"LOGIN_ATTEMPTS_PER_ADDRESS": "100000"}
     migrate(app.folder, settings)
