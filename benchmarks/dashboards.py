@@ -56,6 +56,7 @@ def main() -> None:
             "LOGIN_ATTEMPTS": "1000000",
             "LOGIN_ATTEMPTS_PER_ADDRESS": "1000000",
             "RATE_LIMIT": "1000000",
+            "REDIS_TIMEOUT": "5",
             "SECRET_KEY": secrets.token_urlsafe(48),
         }
         migrate(project, settings)

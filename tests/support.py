@@ -4,6 +4,7 @@ import ast
 import functools
 import itertools
 import json
+import posixpath
 import re
 import tomllib
 from collections.abc import Iterable, Iterator
@@ -154,7 +155,10 @@ def flaws(files: Files) -> list[str]:
             found += [
                 f"{path}: links to {target}, which is not there"
                 for target in re.findall(r"\]\((?!https?:|#)([^)#\s]+)", data.decode())
-                if not any(other.is_relative_to(path.parent / target) for other in files)
+                if not any(
+                    other.is_relative_to(posixpath.normpath(path.parent / target))
+                    for other in files
+                )
             ]
     return found
 

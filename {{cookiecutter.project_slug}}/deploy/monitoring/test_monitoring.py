@@ -72,6 +72,28 @@ def test_every_process_is_asked_where_it_listens_and_nobody_else_can_ask() -> No
     assert {"prometheus", "alertmanager", "grafana"} <= compose.keys()
 
 
+{% if cookiecutter.use_kubernetes -%}
+def test_cluster_reads_the_same_port_and_has_the_same_rules() -> None:
+    component = ROOT / "deploy/kubernetes/components/monitoring"
+    rules, monitor, network = (
+        yaml.safe_load((component / f"{name}.yaml").read_text("utf-8"))["spec"]
+        for name in ("rules", "pod-monitor", "network")
+    )
+    config = yaml.safe_load((HERE / "prometheus.yml").read_text("utf-8"))["scrape_configs"]
+    [port] = {job["dns_sd_configs"][0]["port"] for job in config}
+
+    assert rules["groups"] == [
+        {"name": "{{ cookiecutter.project_slug }}-objectives", "rules": OBJECTIVES},
+        {"name": "{{ cookiecutter.project_slug }}-alerts", "rules": ALERTS},
+    ]
+    assert monitor["selector"] == network["podSelector"]
+    assert monitor["selector"]["matchExpressions"][0]["values"] == list(COMMANDS)
+    [endpoint] = monitor["podMetricsEndpoints"]
+    assert endpoint["relabelings"][0]["replacement"] == f"$1:{port}"
+    assert network["ingress"][0]["ports"] == [{"port": port}]
+
+
+{% endif -%}
 def test_every_alert_says_what_to_do_and_nothing_else_is_described() -> None:
     for alert in ALERTS:
         anchor = alert["annotations"]["runbook"]

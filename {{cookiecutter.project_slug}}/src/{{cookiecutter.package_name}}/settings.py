@@ -122,6 +122,9 @@ class Settings(BaseSettings):
     database_statement_timeout: float = Field(
         15, gt=0, description="Seconds that a single statement may run."
     )
+    database_prepared_statements: bool = Field(
+        True, description="Keep statements prepared; false behind PgBouncer's transaction mode."
+    )
 {%- else %}
     database_busy_timeout: float = Field(
         5, gt=0, description="Seconds to wait for another writer before the answer is 503."

@@ -163,9 +163,30 @@ async def test_unreachable_server_is_unavailable_and_its_password_stays_secret(
     assert PASSWORD not in log + repr(app.state.settings) + repr(app.state.database.engine)
 
 
-async def test_endless_statement_is_cut_off(new_database: NewDatabase) -> None:
-    async with new_database() as url, running(url, database_statement_timeout=0.01) as app:
+@pytest.mark.parametrize("prepared", [True, False])
+async def test_endless_statement_is_cut_off(prepared: bool, new_database: NewDatabase) -> None:
+    settings = {"database_statement_timeout": 0.01, "database_prepared_statements": prepared}
+    async with new_database() as url, running(url, **settings) as app:
         assert_unavailable(await request(app, text("SELECT pg_sleep(60)")))
+
+
+@pytest.mark.parametrize(("prepared", "lasting"), [(True, "15000"), (False, "0")])
+async def test_transaction_leaves_nothing_on_a_connection_that_others_use(
+    prepared: bool, lasting: str, new_database: NewDatabase
+) -> None:
+    left = text(
+        "SELECT (SELECT count(*) > 0 FROM pg_prepared_statements), setting, reset_val "
+        "FROM pg_settings WHERE name = 'statement_timeout'"
+    )
+    async with (
+        new_database() as url,
+        Database(settings_for(url, database_prepared_statements=prepared)) as database,
+    ):
+        async with database.session() as session:
+            await session.execute(ADD_TAG)
+
+        async with database.session(readonly=True) as session:
+            assert (await session.execute(left)).one() == (prepared, "15000", lasting)
 
 
 def failing(sqlstate: str) -> Executable:

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Self
 import structlog
 {% endif -%}
 from fastapi import Depends, Request
-from sqlalchemy import URL, Dialect, event, make_url
+from sqlalchemy import URL, Connection, Dialect, event, make_url
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import (
     AsyncEngine,
@@ -30,6 +30,12 @@ log = structlog.stdlib.get_logger(__name__)
 {% endif -%}
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 IGNORED_OPTIONS = ("channel_binding", "connect_timeout", "gssencmode")
+# Each statement is sent without a name and forgotten: the next one may meet another server process.
+UNPREPARED = {
+    "statement_cache_size": 0,
+    "prepared_statement_cache_size": 0,
+    "prepared_statement_name_func": lambda: "",
+}
 
 
 def asyncpg_url(url: str) -> URL:
@@ -50,6 +56,13 @@ def create_engine(settings: Settings, *, patient: bool = False) -> AsyncEngine:
     Args:
         patient: a statement may take its time, as migrations do.
     """
+    statement_timeout = f"{settings.database_statement_timeout * 1000:.0f}"
+    session = {
+        "application_name": "{{ cookiecutter.project_slug }}",
+        "timezone": "UTC",
+    }
+    if settings.database_prepared_statements:
+        session["statement_timeout"] = statement_timeout
     engine = create_async_engine(
         asyncpg_url(settings.database_url),
         pool_size=settings.database_pool_size,
@@ -61,14 +74,18 @@ def create_engine(settings: Settings, *, patient: bool = False) -> AsyncEngine:
             "timeout": settings.database_pool_timeout,
             # The server ends slow statements; this is for a server that has gone silent.
             "command_timeout": None if patient else settings.database_statement_timeout + 5,
-            "server_settings": {
-                "application_name": "{{ cookiecutter.project_slug }}",
-                "statement_timeout": f"{settings.database_statement_timeout * 1000:.0f}",
-                "timezone": "UTC",
-            },
+            "server_settings": session,
+            **({} if settings.database_prepared_statements else UNPREPARED),
         },
     )
     event.listen(engine.sync_engine, "do_connect", _connect)
+    if not settings.database_prepared_statements:
+
+        def limit(connection: Connection) -> None:
+            # PgBouncer refuses it from who connects, and what is set for longer reaches others.
+            connection.exec_driver_sql(f"SET LOCAL statement_timeout = {statement_timeout}")
+
+        event.listen(engine.sync_engine, "begin", limit)
     return engine
 
 
