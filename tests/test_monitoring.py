@@ -114,11 +114,15 @@ def test_every_query_finds_data_and_a_stopped_service_alerts(
         assert "RefreshTokenReused" in firing
         assert firing <= {"RefreshTokenReused", "LoginFailures", "CpuSaturated", "PasswordsQueue"}
         watched.service.process.terminate()
-        watched.until(lambda: [body for body in watched.hook.bodies if "TargetDown" in body])
-        [told] = [body for body in watched.hook.bodies if "TargetDown" in body][:1]
-        assert "does not answer Prometheus" in told
-        assert "README.md#targetdown" in told
-        assert watched.query('ALERTS{alertname="TargetDown",process="web",alertstate="firing"}')
+        down = 'ALERTS{alertname="TargetDown",process="web",alertstate="firing"}'
+        watched.until(lambda: watched.query(down))
+
+        def told() -> list[str]:
+            return [body for body in watched.hook.bodies if "TargetDown" in body]
+
+        watched.until(told)
+        assert "does not answer Prometheus" in told()[0]
+        assert "README.md#targetdown" in told()[0]
 
 
 def selectors(expressions: Iterable[str]) -> list[str]:
