@@ -26,6 +26,7 @@ APPLICATION_QUESTIONS = (
     "use_redis",
     "use_worker",
     "use_admin",
+    "use_prometheus",
     "use_opentelemetry",
     "use_sentry",
 )
@@ -223,9 +224,9 @@ def _flaws_of_text(path: PurePosixPath, text: str) -> Iterator[str]:
         yield "has blank lines at its beginning, or three in a row"
     if re.search(r"[ \t]\n", text):
         yield "has trailing blanks"
-    # ${{ }} is an expression of a workflow, {{resolve: }} a secret to CloudFormation, and {{ }} a
-    # pair of braces in an f-string.
-    braces = r"" if path.suffix == ".py" else r"|(?<!\$)\{\{(?!resolve:secretsmanager:)"
+    # ${{ }} is an expression of a workflow, {{resolve: }} a secret to CloudFormation, {{ .x }} one of
+    # Go; in an f-string {{ }} are two braces.
+    braces = r"" if path.suffix == ".py" else r"|(?<!\$)\{\{(?! [.$]|resolve:secretsmanager:)"
     if residue := re.search(rf"cookiecutter|\{{%|\{{#{braces}", text, re.IGNORECASE):
         yield f"has {residue[0]} left from the template"
     try:

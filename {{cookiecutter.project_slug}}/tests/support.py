@@ -96,6 +96,9 @@ def settings_for(database_url: str, **changes: object) -> Settings:
         "smtp_url": "smtp://nowhere:25",
 {%- endif %}
         "log_level": "WARNING",
+{%- if cookiecutter.use_prometheus %}
+        "metrics_port": 0,
+{%- endif %}
 {%- if cookiecutter.use_redis %}
         "redis_url": redis_url(),
         "redis_timeout": 5,

@@ -15,6 +15,9 @@ from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+{% if cookiecutter.use_prometheus -%}
+from . import metrics
+{% endif -%}
 from .auth.passwords import Passwords
 from .database import Database
 from .errors import Problem
@@ -42,6 +45,9 @@ def run(reload: bool) -> None:
     """Serve HTTP as HOST, PORT and WEB_CONCURRENCY say."""
     settings = load_settings()
     configure_logging(settings)
+{%- if cookiecutter.use_prometheus %}
+    metrics.serve(settings, several=reload or settings.web_concurrency > 1)
+{%- endif %}
     # uvicorn raises the signal again after it has shut down; that is a success.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     uvicorn.run(

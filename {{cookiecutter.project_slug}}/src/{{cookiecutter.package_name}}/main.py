@@ -21,6 +21,9 @@ from . import (
 {%- endif %}
     health,
     http,
+{%- if cookiecutter.use_prometheus %}
+    metrics,
+{%- endif %}
 {%- if cookiecutter.use_opentelemetry %}
     tracing,
 {%- endif %}
@@ -80,6 +83,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 {%- endif %}
 {%- if cookiecutter.use_admin %}
     admin.setup(app, settings)
+{%- endif %}
+{%- if cookiecutter.use_prometheus %}
+    metrics.setup(app, settings)
 {%- endif %}
     return app
 

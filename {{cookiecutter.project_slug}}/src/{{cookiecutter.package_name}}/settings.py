@@ -76,6 +76,14 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 in a container.")
     port: int = Field(8000, ge=1, le=65535, description="Port to listen on.")
+{%- if cookiecutter.use_prometheus %}
+    metrics_port: int = Field(
+        9464,
+        ge=0,
+        le=65535,
+        description="Port on which Prometheus reads metrics, never to be public; 0 for none.",
+    )
+{%- endif %}
     web_concurrency: int = Field(1, ge=1, description="Number of server processes.")
     graceful_timeout: int = Field(
         30, ge=1, description="Seconds that running requests get to finish after SIGTERM."

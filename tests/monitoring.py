@@ -1,0 +1,224 @@
+"""A render under load, watched by a real Prometheus and Alertmanager on loopback."""
+
+import contextlib
+import os
+import re
+import secrets
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+import yaml
+from filelock import FileLock
+
+from workbench import CACHE, Service, free_port, run, serve, wait_until_ready
+
+PACKAGES = {
+    "amtool": "prometheus-alertmanager",
+    "prometheus": "prometheus",
+    "prometheus-alertmanager": "prometheus-alertmanager",
+    "promtool": "prometheus",
+}
+API = "/api/v1"
+
+
+def tool(name: str) -> str:
+    """A program of Prometheus; a Debian package is installed where that is allowed, or a skip."""
+    CACHE.mkdir(exist_ok=True)
+    with FileLock(CACHE / "apt.lock"):
+        found = shutil.which(name)
+        if found is None and sys.platform == "linux" and os.geteuid() == 0:
+            apt = shutil.which("apt-get")
+            if apt is not None:
+                env = os.environ | {"DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
+                install = [apt, "install", "--yes", "--no-install-recommends", PACKAGES[name]]
+                for command in ([apt, "update"], install):
+                    subprocess.run(command, env=env, check=False, capture_output=True)
+                found = shutil.which(name)
+    if found is None:
+        pytest.skip(f"there is no {name} on this machine: install {PACKAGES[name]}")
+    return found
+
+
+@dataclass
+class Webhook:
+    """Takes what Alertmanager sends."""
+
+    port: int = 0
+    bodies: list[str] = field(default_factory=list)
+
+
+@contextlib.contextmanager
+def webhook() -> Iterator[Webhook]:
+    """Listen on a free port."""
+    hook = Webhook()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            length = int(self.headers["Content-Length"])
+            hook.bodies.append(self.rfile.read(length).decode())
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"ok")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    hook.port = server.server_port
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield hook
+    server.shutdown()
+    server.server_close()
+
+
+@dataclass
+class Watched:
+    """A running service and the Prometheus that reads it."""
+
+    service: Service
+    url: str
+    hook: Webhook
+
+    def ask(self, path: str, **parameters: str) -> Any:
+        """The data that Prometheus answers with."""
+        answer = httpx2.get(f"{self.url}/api/v1/{path}", params=parameters, timeout=30)
+        assert answer.status_code == 200, f"{parameters}: {answer.text}"
+        return answer.json()["data"]
+
+    def query(self, expression: str) -> list[Any]:
+        """The series that an expression has now."""
+        result: list[Any] = self.ask("query", query=expression.replace("$__rate_interval", "10s"))[
+            "result"
+        ]
+        return result
+
+    def until(self, condition: Callable[[], object], seconds: float = 60) -> None:
+        """Wait for something, and fail if it does not come."""
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+
+
+@contextlib.contextmanager
+def watch(
+    project: Path, settings: Mapping[str, str], processes: list[str], folder: Path
+) -> Iterator[Watched]:
+    """Start the processes of a project, Alertmanager and Prometheus with short intervals.
+
+    Args:
+        project: a render.
+        settings: the environment of its processes.
+        processes: those besides web, by their command.
+        folder: for data, changed configuration and logs.
+    """
+    with ExitStack() as stack:
+        ports = {name: free_port() for name in ("web", *processes)}
+        hook = stack.enter_context(webhook())
+        env = {**settings, "METRICS_PORT": str(ports["web"]), "WEB_CONCURRENCY": "2"}
+        service = stack.enter_context(serve(project, env, folder / "web.log"))
+        python = shutil.which("python", path=env["PATH"]) or "python"
+        for name in processes:
+            command = [python, "-m", "orders.cli", name]
+            own = {**settings, "METRICS_PORT": str(ports[name])}
+            stack.enter_context(started(command, folder / f"{name}.log", own, project))
+        alerts, queries = free_port(), free_port()
+        monitoring = shutil.copytree(project / "deploy" / "monitoring", folder / "monitoring")
+        shorten(monitoring, ports, alerts, hook.port)
+        listen = f"--web.listen-address=127.0.0.1:{alerts}"
+        command = [tool("prometheus-alertmanager"), "--config.file=alertmanager.yml", listen]
+        command += [f"--storage.path={folder / 'alerts'}", "--cluster.listen-address="]
+        stack.enter_context(started(command, folder / "alertmanager.log", None, monitoring))
+        listen = f"--web.listen-address=127.0.0.1:{queries}"
+        command = [tool("prometheus"), "--config.file=prometheus.yml", listen]
+        command += [f"--storage.tsdb.path={folder / 'series'}"]
+        stack.enter_context(started(command, folder / "prometheus.log", None, monitoring))
+        url = f"http://127.0.0.1:{queries}"
+        watched = Watched(service, url, hook)
+
+        def is_up() -> bool:
+            with contextlib.suppress(httpx2.TransportError):
+                return len(watched.query("up == 1")) == len(ports)
+            return False
+
+        wait_until_ready(service)
+        watched.until(is_up)
+        yield watched
+
+
+def shorten(monitoring: Path, ports: Mapping[str, int], alerts: int, hook: int) -> None:
+    """Let the configuration read these ports, every two seconds, and lose no time with alerts."""
+    config = yaml.safe_load((monitoring / "prometheus.yml").read_text("utf-8"))
+    config["global"] = {"scrape_interval": "2s", "evaluation_interval": "1s"}
+    config["alerting"]["alertmanagers"] = [
+        {"static_configs": [{"targets": [f"127.0.0.1:{alerts}"]}]}
+    ]
+    for job in config["scrape_configs"]:
+        del job["dns_sd_configs"]
+        job["static_configs"] = [{"targets": [f"127.0.0.1:{ports[job['job_name']]}"]}]
+    (monitoring / "prometheus.yml").write_text(yaml.safe_dump(config))
+    rules = (monitoring / "rules.yml").read_text("utf-8")
+    (monitoring / "rules.yml").write_text(re.sub(r"for: \d+m", "for: 1s", rules))
+    (monitoring / "url").write_text(f"http://127.0.0.1:{hook}")
+    routes = (monitoring / "alertmanager.yml").read_text("utf-8")
+    routes = re.sub(r"/etc/alertmanager/\w+_url", str(monitoring / "url"), routes)
+    routes = re.sub(r"(group_wait|group_interval): \w+", r"\1: 1s", routes)
+    (monitoring / "alertmanager.yml").write_text(routes)
+
+
+@contextlib.contextmanager
+def started(
+    command: list[str], log: Path, env: Mapping[str, str] | None, cwd: Path
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a program until the block ends."""
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, cwd=cwd, env=env, stdout=output, stderr=output)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def load(service: Service, seconds: float) -> None:
+    """Do for a while what people do with the service, mistakes included."""
+    end = time.monotonic() + seconds
+    with service.client() as client:
+        account = {
+            "email": f"{secrets.token_hex(8)}@example.com",
+            "password": secrets.token_hex(12),
+        }
+        assert client.post(f"{API}/users", json=account).status_code == 201
+        form = {"grant_type": "password", "username": account["email"]}
+        while time.monotonic() < end:
+            form["password"] = account["password"]
+            tokens = client.post(f"{API}/auth/token", data=form).json()
+            client.post(f"{API}/auth/token", data=form | {"password": "wrong"})
+            bearer = {"Authorization": f"Bearer {tokens['access_token']}"}
+            for number in range(10):
+                item = {"title": f"Item {number}", "tags": ["work"]}
+                made = client.post(f"{API}/items", json=item, headers=bearer)
+                client.get(made.headers["Location"], headers=bearer)
+                client.get(f"{API}/items", headers=bearer)
+                client.get(f"{API}/users/me", headers=bearer)
+            client.get("/nowhere")
+            spent = {"grant_type": "refresh_token", "refresh_token": tokens["refresh_token"]}
+            for _ in range(2):
+                client.post(f"{API}/auth/token", data=spent)
+
+
+def migrate(project: Path, settings: Mapping[str, str]) -> None:
+    """Make the tables."""
+    python = shutil.which("python", path=settings["PATH"]) or "python"
+    run([python, "-m", "alembic", "upgrade", "head"], cwd=project, env=settings)

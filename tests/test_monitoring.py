@@ -1,0 +1,130 @@
+"""Rules, dashboards and receivers of renders, put to work with the programs that read them."""
+
+import json
+import re
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from conftest import Render
+from monitoring import load, migrate, tool, watch
+from support import Answers, label
+from test_applications import (  # noqa: F401 - fixtures
+    environment,
+    postgres,
+    redis,
+    work,
+)
+from workbench import run
+
+OFF = {"use_redis": False, "use_worker": False, "use_admin": False}
+ON = {"use_redis": True, "use_worker": True, "use_admin": True}
+ALONE: list[Answers] = [
+    {"database": "postgresql", **OFF, "use_prometheus": True},
+    {"database": "sqlite", **OFF, "use_prometheus": True},
+]
+EVERYTHING: Answers = {"database": "postgresql", **ON, "use_prometheus": True}
+# What is empty as long as all goes well: answers with a 5xx.
+EMPTY = re.compile(r'status="5xx"')
+# Seconds of work, so that something of each kind has happened between any two readings.
+SECONDS = 15
+
+
+@pytest.mark.parametrize("answers", [*ALONE, EVERYTHING], ids=label)
+def test_configuration_and_every_alert_pass_the_own_checks(
+    answers: Answers, render: Render
+) -> None:
+    folder = render(**answers, project_slug="9" + "-a" * 24) / "deploy" / "monitoring"
+
+    run([tool("promtool"), "check", "config", "prometheus.yml"], cwd=folder)
+    run([tool("promtool"), "check", "rules", "rules.yml"], cwd=folder)
+    run([tool("promtool"), "test", "rules", "rules_test.yml"], cwd=folder)
+    run([tool("amtool"), "check-config", "alertmanager.yml"], cwd=folder)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("rules.yml", "auth_logins_total", "auth_login_total"),
+        ("rules.yml", "deploy/monitoring/README.md#targetdown", "README.md"),
+        ("rules_test.yml", "name: TargetDown", "name: TargetsDown"),
+        ("README.md", "### JobsWait", "### JobWaits"),
+        ("prometheus.yml", "port: 9464", "port: 9465"),
+        ("grafana/dashboards/worker.json", "job_wait_seconds", "job_waits_seconds"),
+        ("grafana/dashboards/cache.json", '"uid": "prometheus"', '"uid": "other"'),
+    ],
+)
+def test_slip_in_a_file_is_found_by_the_own_tests(
+    file: str,
+    old: str,
+    new: str,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+) -> None:
+    app = request.getfixturevalue("work")(EVERYTHING)
+    project = shutil.copytree(app.folder, tmp_path / "project")
+    path = project / "deploy" / "monitoring" / file
+    text = path.read_text("utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new, 1), "utf-8")
+
+    env = {**app.env, "PYTHONPATH": str(project / "src")}
+    python = shutil.which("python", path=env["PATH"]) or "python"
+    test = "deploy/monitoring/test_monitoring.py"
+    with pytest.raises(pytest.fail.Exception, match="1 failed"):
+        run([python, "-m", "pytest", "-p", "no:randomly", test], cwd=project, env=env)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("answers", [EVERYTHING, ALONE[1]], ids=label)
+def test_every_query_finds_data_and_a_stopped_service_alerts(
+    answers: Answers,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+) -> None:
+    app = request.getfixturevalue("work")(answers)
+    settings = app.settings(LOG_FORMAT="json", BCRYPT_ROUNDS="6", LOGIN_ATTEMPTS="100000")
+    settings |= {"LOGIN_ATTEMPTS_PER_ADDRESS": "100000", "REDIS_TIMEOUT": "5"}
+    migrate(app.folder, settings)
+    processes = ["worker", "scheduler"] if answers["use_worker"] else []
+    with watch(app.folder, settings, processes, tmp_path) as watched:
+        load(watched.service, SECONDS)
+
+        panels = [
+            target["expr"]
+            for file in (app.folder / "deploy/monitoring/grafana/dashboards").iterdir()
+            for panel in json.loads(file.read_text("utf-8"))["panels"]
+            for target in panel["targets"]
+        ]
+        groups = yaml.safe_load((app.folder / "deploy/monitoring/rules.yml").read_text("utf-8"))
+        [objectives, alerts] = [group["rules"] for group in groups["groups"]]
+        asked = panels + [rule["expr"] for rule in objectives]
+        # An alert finds nothing as long as all is well: what it looks at must be there.
+        asked += selectors(rule["expr"] for rule in alerts)
+        empty = [query for query in asked if not watched.query(query)]
+        assert [query for query in empty if not EMPTY.search(query)] == []
+        for query in empty:
+            assert watched.query(re.sub(r',?status="5xx"', "", query))
+
+        firing = {rule["alert"] for rule in alerts if watched.query(rule["expr"])}
+        assert "RefreshTokenReused" in firing
+        assert firing <= {"RefreshTokenReused", "LoginFailures", "CpuSaturated", "PasswordsQueue"}
+        watched.service.process.terminate()
+        down = 'ALERTS{alertname="TargetDown",process="web",alertstate="firing"}'
+        watched.until(lambda: watched.query(down))
+
+        def told() -> list[str]:
+            return [body for body in watched.hook.bodies if "TargetDown" in body]
+
+        watched.until(told)
+        assert "does not answer Prometheus" in told()[0]
+        assert "README.md#targetdown" in told()[0]
+
+
+def selectors(expressions: Iterable[str]) -> list[str]:
+    """The series that expressions look at."""
+    return sorted(set(re.findall(r"[a-z_:0-9]+\{[^}]*\}", " ".join(expressions))))

@@ -1,0 +1,71 @@
+"""The queue of jobs, counted when Prometheus asks."""
+
+import asyncio
+from collections.abc import Iterable
+
+from fastapi import FastAPI
+from prometheus_client import REGISTRY, Metric
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+from sqlalchemy import func, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from ..database import Database, utcnow
+from ..worker.models import Job, State
+from ..worker.outbox import TASKS
+from .events import JOBS
+from .server import serve
+
+SECONDS = 5  # that the count may take
+UNFINISHED = (State.QUEUED, State.RUNNING)
+QUEUE = {"jobs_unfinished", "job_wait_seconds"}  # counted when asked for
+
+
+def serve_jobs(app: FastAPI) -> None:
+    """As `serve`, for a worker or scheduler: with the queue, which each of them sees alike."""
+    for task in TASKS:
+        for outcome in ("done", "retry", "failed"):
+            JOBS.labels(task, outcome)
+    REGISTRY.register(Queue(app.state.database, asyncio.get_running_loop()))
+    serve(app.state.settings)
+
+
+class Queue(Collector):
+    """Jobs that have not ended, by state, and how long the one waits that waits longest.
+
+    Args:
+        loop: of the database; Prometheus is answered in another thread.
+    """
+
+    def __init__(self, database: Database, loop: asyncio.AbstractEventLoop) -> None:
+        self._database = database
+        self._loop = loop
+
+    def collect(self) -> Iterable[Metric]:
+        """Ask the table; nothing while the database is away."""
+        counting = self._count()
+        try:
+            counts, age = asyncio.run_coroutine_threadsafe(counting, self._loop).result(SECONDS)
+        except (SQLAlchemyError, OSError, RuntimeError):  # the loop may have been closed
+            counting.close()
+            return
+        jobs = GaugeMetricFamily("jobs_unfinished", "Jobs in the table.", labels=["state"])
+        for state in UNFINISHED:
+            jobs.add_metric([state], counts.get(state, 0))
+        yield jobs
+        yield GaugeMetricFamily(
+            "job_wait_seconds", "Age of the oldest job that could have begun.", value=age
+        )
+
+    async def _count(self) -> tuple[dict[State, int], float]:
+        now = utcnow()
+        begin = func.coalesce(Job.not_before, Job.created_at)
+        async with asyncio.timeout(SECONDS), self._database.session(readonly=True) as session:
+            rows = await session.execute(
+                select(Job.state, func.count()).where(Job.state.in_(UNFINISHED)).group_by(Job.state)
+            )
+            counts = dict(rows.all())
+            oldest = await session.scalar(
+                select(func.min(begin)).where(Job.state == State.QUEUED, begin <= now)
+            )
+        return counts, (now - oldest).total_seconds() if oldest else 0

@@ -1,0 +1,103 @@
+"""Who can read metrics, and what several processes add up to."""
+
+import os
+import signal
+import socket
+from pathlib import Path
+
+import httpx2
+from httpx2 import AsyncClient
+from prometheus_client.parser import text_string_to_metric_families
+
+from {{ cookiecutter.package_name }} import metrics
+from {{ cookiecutter.package_name }}.metrics.server import Processes
+
+from support import NewDatabase, accepts, serve, settings_for
+
+LIVE = 'http_request_duration_seconds_count{method="GET",route="/health/live",status="2xx"}'
+
+
+def read(port: int) -> dict[str, float]:
+    """Each series that Prometheus would read, with its value."""
+    text = httpx2.get(f"http://127.0.0.1:{port}/metrics").text
+    return {
+        f"{sample.name}{labels(sample.labels)}": sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def labels(found: dict[str, str]) -> str:
+    """Labels as they are written."""
+    written = ",".join(f'{name}="{value}"' for name, value in sorted(found.items()))
+    return "{" + written + "}" if written else ""
+
+
+def pids(found: dict[str, float]) -> set[int]:
+    """The processes that are seen."""
+    return {int(name.split('"')[1]) for name in found if name.startswith("process_cpu_seconds")}
+
+
+async def test_public_port_shows_no_metrics(client: AsyncClient) -> None:
+    assert (await client.get("/metrics")).status_code == 404
+    assert "metrics" not in (await client.get("/openapi.json")).text
+
+
+async def test_metrics_have_a_port_of_their_own(
+    new_database: NewDatabase, free_port: int, tmp_path: Path
+) -> None:
+    async with new_database() as url:
+        settings = settings_for(url, metrics_port=free_port)
+        with serve(settings, tmp_path / "log") as server:
+            assert httpx2.get(f"{server.base_url}/health/live").status_code == 200
+            assert httpx2.get(f"{server.base_url}/metrics").status_code == 404
+
+            found = read(free_port)
+
+    assert found[LIVE] == 1
+    assert found["database_pool_limit"] == 10
+    assert found["process_resident_memory_bytes"] > 0
+    assert [name for name in found if name.startswith("build_info{")]
+
+
+async def test_several_processes_are_read_as_one(
+    new_database: NewDatabase, free_port: int, tmp_path: Path
+) -> None:
+    async with new_database() as url:
+        settings = settings_for(url, metrics_port=free_port, web_concurrency=2)
+        with serve(settings, tmp_path / "log") as server:
+            server.until(lambda: read(free_port).get("database_pool_limit") == 20)
+            for _ in range(20):
+                assert httpx2.get(f"{server.base_url}/health/live").status_code == 200
+            found = read(free_port)
+            assert found[LIVE] == 20
+
+            victim = max(pids(found) - {server.process.pid})
+            os.kill(victim, signal.SIGKILL)
+            # Its gauges go, those of the process in its place come, and nothing counted is lost.
+            server.until(lambda: victim not in pids(read(free_port)))
+            server.until(lambda: read(free_port).get("database_pool_limit") == 20)
+            assert read(free_port)[LIVE] == 20
+
+
+def test_gauges_of_the_dead_are_dropped(tmp_path: Path) -> None:
+    dead = tmp_path / "gauge_livesum_99999999.db"
+    counted = tmp_path / "counter_99999999.db"
+    alive = tmp_path / f"gauge_livesum_{os.getpid()}.db"
+    for file in (dead, counted, alive):
+        file.touch()
+
+    list(Processes(tmp_path).collect())
+
+    assert (dead.exists(), counted.exists(), alive.exists()) == (False, True, True)
+
+
+def test_port_that_is_taken_stops_nothing(database_url: str) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+
+        metrics.serve(settings_for(database_url, metrics_port=port))
+
+        assert accepts(port)
