@@ -224,8 +224,8 @@ def _flaws_of_text(path: PurePosixPath, text: str) -> Iterator[str]:
         yield "has blank lines at its beginning, or three in a row"
     if re.search(r"[ \t]\n", text):
         yield "has trailing blanks"
-    # ${{ }} is an expression of a workflow, {{resolve: }} a secret to CloudFormation, {{ .x }} one of
-    # Go; in an f-string {{ }} are two braces.
+    # ${{ }} is an expression of a workflow, {{resolve: }} of CloudFormation, {{ .x }} of Go; in an
+    # f-string {{ }} are two braces.
     braces = r"" if path.suffix == ".py" else r"|(?<!\$)\{\{(?! [.$]|resolve:secretsmanager:)"
     if residue := re.search(rf"cookiecutter|\{{%|\{{#{braces}", text, re.IGNORECASE):
         yield f"has {residue[0]} left from the template"

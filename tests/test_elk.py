@@ -1,4 +1,4 @@
-"""The logging stack: its mapping against the Elastic Common Schema, its files against their tools."""
+"""The mapping of log lines against the Elastic Common Schema."""
 
 import json
 from collections.abc import Iterator
