@@ -212,6 +212,8 @@ def load(service: Service, seconds: float) -> None:
                 client.get(made.headers["Location"], headers=bearer)
                 client.get(f"{API}/items", headers=bearer)
                 client.get(f"{API}/users/me", headers=bearer)
+            other = {"email": f"{secrets.token_hex(8)}@example.com"}
+            client.post(f"{API}/users", json=account | other)
             client.get("/nowhere")
             spent = {"grant_type": "refresh_token", "refresh_token": tokens["refresh_token"]}
             for _ in range(2):
