@@ -12,12 +12,6 @@ import yaml
 from conftest import Render
 from monitoring import load, migrate, tool, watch
 from support import Answers, label
-from test_applications import (  # noqa: F401 - fixtures
-    environment,
-    postgres,
-    redis,
-    work,
-)
 from workbench import run
 
 OFF = {"use_redis": False, "use_worker": False, "use_admin": False}
