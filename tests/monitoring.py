@@ -1,12 +1,10 @@
 """A render under load, watched by a real Prometheus and Alertmanager on loopback."""
 
 import contextlib
-import os
 import re
 import secrets
 import shutil
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -17,11 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
-import pytest
 import yaml
-from filelock import FileLock
 
-from workbench import CACHE, Service, free_port, run, serve, wait_until_ready
+from workbench import Service, free_port, program, run, serve, wait_until_ready
 
 PACKAGES = {
     "amtool": "prometheus-alertmanager",
@@ -33,21 +29,8 @@ API = "/api/v1"
 
 
 def tool(name: str) -> str:
-    """A program of Prometheus; a Debian package is installed where that is allowed, or a skip."""
-    CACHE.mkdir(exist_ok=True)
-    with FileLock(CACHE / "apt.lock"):
-        found = shutil.which(name)
-        if found is None and sys.platform == "linux" and os.geteuid() == 0:
-            apt = shutil.which("apt-get")
-            if apt is not None:
-                env = os.environ | {"DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
-                install = [apt, "install", "--yes", "--no-install-recommends", PACKAGES[name]]
-                for command in ([apt, "update"], install):
-                    subprocess.run(command, env=env, check=False, capture_output=True)
-                found = shutil.which(name)
-    if found is None:
-        pytest.skip(f"there is no {name} on this machine: install {PACKAGES[name]}")
-    return found
+    """A program of Prometheus."""
+    return program(name, PACKAGES[name])
 
 
 @dataclass

@@ -17,11 +17,10 @@ from urllib.parse import parse_qs, urlsplit, urlunsplit
 import httpx2
 import pytest
 import yaml
-from filelock import FileLock
 
 from conftest import Render
 from support import Answers
-from workbench import CACHE, Application, environ, free_port, run, serve, uv
+from workbench import Application, environ, free_port, program, run, serve, uv
 
 KUBERNETES = {"database": "postgresql", "use_kubernetes": True}
 EVERYTHING = {"use_redis": True, "use_worker": True, "use_admin": True}
@@ -295,14 +294,8 @@ def test_typo_in_any_file_fails_the_tests_beside_it(
 
 @pytest.fixture(scope="module")
 def pgbouncer() -> str:
-    """The program: the machine's, or the one of its distribution where it may be installed."""
-    with FileLock(CACHE / "pgbouncer.lock"):
-        may_install = hasattr(os, "geteuid") and os.geteuid() == 0 and shutil.which("apt-get")
-        if shutil.which("pgbouncer") is None and may_install:
-            for command in ("update", "install --yes --no-install-recommends pgbouncer"):
-                apt = [may_install, "--quiet", *command.split()]
-                subprocess.run(apt, check=False, capture_output=True)
-    return shutil.which("pgbouncer") or pytest.skip("there is no PgBouncer on this machine")
+    """The program."""
+    return program("pgbouncer", "pgbouncer")
 
 
 @contextlib.contextmanager

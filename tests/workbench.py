@@ -52,6 +52,23 @@ def uv() -> str:
     return found
 
 
+def program(name: str, package: str) -> str:
+    """A program of the machine, whose Debian package is installed where that may be; or a skip."""
+    CACHE.mkdir(exist_ok=True)
+    with FileLock(CACHE / "apt.lock"):
+        apt = shutil.which("apt-get") if sys.platform == "linux" and os.geteuid() == 0 else None
+        if shutil.which(name) is None and apt:
+            env = os.environ | {"DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
+            for command in (["update"], ["install", "--yes", "--no-install-recommends", package]):
+                subprocess.run(
+                    [apt, "--quiet", *command], env=env, check=False, capture_output=True
+                )
+    found = shutil.which(name)
+    if found is None:
+        pytest.skip(f"there is no {name} on this machine: install {package}")
+    return found
+
+
 def requirements(project: Path) -> set[str]:
     """What a render's pyproject.toml asks for, to run and to be worked on."""
     content = tomllib.loads((project / "pyproject.toml").read_text("utf-8"))
