@@ -31,7 +31,14 @@ from workbench import environ, free_port, requirements, run, shared_environment,
 API = "/api/v1"
 VARIANTS: dict[str, Answers] = {
     "standard": {},
-    "everything": {"use_redis": True, "use_worker": True, "use_admin": True},
+    "everything": {
+        "use_redis": True,
+        "use_worker": True,
+        "use_admin": True,
+        "use_prometheus": True,
+        "use_opentelemetry": True,
+        "use_sentry": True,
+    },
     "sqlite": {"database": "sqlite"},
 }
 # Takes e-mail as Mailpit does, and prints it.
@@ -81,14 +88,14 @@ def engine() -> None:
 
 @pytest.mark.parametrize("answers", applications(), ids=label)
 def test_files_are_valid(answers: Answers, render: Render) -> None:
-    project = render(**answers)
+    project = render(**answers, use_elk=True)
     tools = Path(sys.executable).parent
     schema = ["--builtin-schema", "vendor.compose-spec"]
 
     run([str(tools / "hadolint"), "Dockerfile"], cwd=project)
     run([str(tools / "check-jsonschema"), *schema, "compose.yaml"], cwd=project)
     if answers_to("docker", "compose", "version"):
-        run(["docker", "compose", "config", "--quiet"], cwd=project)
+        run(["docker", "compose", "--profile", "*", "config", "--quiet"], cwd=project)
 
 
 MUTATIONS = {
