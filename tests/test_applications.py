@@ -20,7 +20,7 @@ import httpx2
 import pytest
 
 from conftest import Render
-from support import TEMPLATE, Answers, applications, extremes, label
+from support import SCHEMA, TEMPLATE, Answers, applications, extremes, label
 from workbench import (
     API,
     Application,
@@ -350,3 +350,19 @@ def test_log_has_the_request_and_none_of_its_secrets(
     assert account["password"] not in log
     assert answer.json()["access_token"] not in log
     assert answer.json()["refresh_token"] not in log
+
+
+def test_log_lines_have_fields_of_the_schema(client: httpx2.Client, service: Service) -> None:
+    account = register(client)
+    log_in(client, account | {"password": "wrong"})
+    log_in(client, account)
+    client.get(f"{API}/nowhere")
+
+    types = {"date": str, "long": int, "object": dict}
+    lines = [json.loads(line) for line in service.log.read_text("utf-8").splitlines()]
+    assert len(lines) > 3
+    for line in lines:
+        for name, value in line.items():
+            assert type(value) is types.get(SCHEMA[name], str), line
+        for value in line.get("labels", {}).values():
+            assert not isinstance(value, dict), line

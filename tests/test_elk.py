@@ -8,33 +8,7 @@ from typing import Any
 import pytest
 
 from conftest import Render
-from support import label
-
-# Types of the Elastic Common Schema 9.2, from its field reference.
-SCHEMA = {
-    "@timestamp": "date",
-    "client.ip": "ip",
-    "ecs.version": "keyword",
-    "error.message": "match_only_text",
-    "error.stack_trace": "wildcard",
-    "error.type": "keyword",
-    "event.duration": "long",
-    "http.request.id": "keyword",
-    "http.request.method": "keyword",
-    "http.response.status_code": "long",
-    "labels": "object",
-    "log.level": "keyword",
-    "log.logger": "keyword",
-    "message": "match_only_text",
-    "service.environment": "keyword",
-    "service.name": "keyword",
-    "service.version": "keyword",
-    "span.id": "keyword",
-    "trace.id": "keyword",
-    "url.path": "wildcard",
-    "user.id": "keyword",
-    "user_agent.original": "keyword",
-}
+from support import SCHEMA, label
 
 
 def mapped_fields(project: Path) -> dict[str, str]:
