@@ -79,7 +79,7 @@ TAKEN = set(
     poethepoet polyfactory prek psutil public py py_serializable py_test pygmentize pygments
     pyparsing pyrate_limiter pytest pytest_asyncio pytest_cov pytest_randomly pytest_xdist python
     python3 requirements requirements_parser rich ruff schemathesis sortedcontainers st stubgen
-    stubtest tomli tomli_w truststore uv uvx werkzeug xdist
+    stubtest tomli tomli_w truststore types_pyyaml uv uvx werkzeug xdist
     """.split()
 )
 

@@ -83,7 +83,12 @@ def complaints(folder: Path) -> Iterator[str]:
         yield complaint(*schema, "vendor.dependabot", *dependabot, cwd=folder)
     else:
         pipelines = list(folder.glob(f"*/{JOBS}"))
-        yield complaint(*schema, "vendor.gitlab-ci", *map(str, pipelines), cwd=folder)
+        # The schema does not look into jobs that others extend, so those are written out, too.
+        merged = [path.parent / "merged.yml" for path in pipelines]
+        for path in merged:
+            path.write_text(yaml.safe_dump(jobs(path.parent)), encoding="utf-8")
+        files = map(str, pipelines + merged)
+        yield complaint(*schema, "vendor.gitlab-ci", *files, cwd=folder)
         written = []
         for path in pipelines:
             for name, script in scripts(path.parent).items():

@@ -1,16 +1,33 @@
 """What the tests of traces share."""
 
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from fastapi import FastAPI
+from opentelemetry import trace
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1 import trace_pb2
+from opentelemetry.util._once import Once
+
+from {{ cookiecutter.package_name }}.tracing.context import entered
 
 NewTracedApp = Callable[..., AbstractAsyncContextManager[FastAPI]]
+
+
+@contextmanager
+def own_provider() -> Iterator[None]:
+    """Let the process, which may have one provider of traces, have another one in the block."""
+    before = trace._TRACER_PROVIDER, trace._TRACER_PROVIDER_SET_ONCE
+    trace._TRACER_PROVIDER, trace._TRACER_PROVIDER_SET_ONCE = None, Once()
+    try:
+        yield
+    finally:
+        trace._TRACER_PROVIDER, trace._TRACER_PROVIDER_SET_ONCE = before
+        # A test is one task, where a server has one for each request.
+        entered.set(trace.INVALID_SPAN_CONTEXT)
 
 
 def values(attributes: Any) -> dict[str, Any]:

@@ -15,6 +15,9 @@ from {{ cookiecutter.package_name }}.errors import Problem
 
 from reports_support import NewReportingApp, Reports
 from support import environment_of, log_in, new_account, settings_for
+{%- if cookiecutter.use_opentelemetry %}
+from tracing_support import own_provider
+{%- endif %}
 
 SECRET = "".join(("correct-horse-", "battery-staple"))  # is not found in lines of source
 REQUEST_ID = "a-request-of-ours"
@@ -111,15 +114,16 @@ async def test_what_clients_are_told_is_not_reported(
 
 
 async def test_report_names_the_trace(new_reporting_app: NewReportingApp, reports: Reports) -> None:
-    # Nothing is exported: nobody listens there.
-    async with new_reporting_app(otel_exporter_otlp_endpoint="http://127.0.0.1:1") as service:
+    nobody = "http://127.0.0.1:1"
+    with own_provider():
+        async with new_reporting_app(otel_exporter_otlp_endpoint=nobody) as service:
 
-        @service.app.get("/fail")
-        async def fail() -> None:
-            raise LookupError
+            @service.app.get("/fail")
+            async def fail() -> None:
+                raise LookupError
 
-        headers = {"traceparent": f"00-{TRACE}-b7ad6b7169203331-01"}
-        await service.client.get("/fail", headers=headers)
+            headers = {"traceparent": f"00-{TRACE}-b7ad6b7169203331-01"}
+            await service.client.get("/fail", headers=headers)
 
     assert reports.one()["contexts"]["trace"]["trace_id"] == TRACE
 {%- else %}

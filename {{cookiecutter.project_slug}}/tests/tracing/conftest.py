@@ -7,15 +7,12 @@ from threading import Thread
 
 import pytest
 from fastapi import FastAPI
-from opentelemetry import trace
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.util._once import Once
 
 from {{ cookiecutter.package_name }}.main import create_app
-from {{ cookiecutter.package_name }}.tracing.context import entered
 
 from support import NewDatabase, settings_for
-from tracing_support import Collector, NewTracedApp, Span
+from tracing_support import Collector, NewTracedApp, Span, own_provider
 
 
 @pytest.fixture
@@ -47,22 +44,16 @@ def collector() -> Iterator[Collector]:
 
 
 @pytest.fixture
-def new_traced_app(
-    new_database: NewDatabase, collector: Collector, monkeypatch: pytest.MonkeyPatch
-) -> NewTracedApp:
+def new_traced_app(new_database: NewDatabase, collector: Collector) -> NewTracedApp:
     """Runs applications whose spans have all been sent when the block ends."""
 
     @asynccontextmanager
     async def new(**changes: object) -> AsyncIterator[FastAPI]:
-        # A process has one provider, and each test another.
-        monkeypatch.setattr(trace, "_TRACER_PROVIDER", None)
-        monkeypatch.setattr(trace, "_TRACER_PROVIDER_SET_ONCE", Once())
-        async with new_database() as url:
-            changes = {"otel_exporter_otlp_endpoint": collector.url, **changes}
-            app = create_app(settings_for(url, **changes))
-            async with app.router.lifespan_context(app):
-                yield app
-        # A test is one task, where a server has one for each request.
-        entered.set(trace.INVALID_SPAN_CONTEXT)
+        with own_provider():
+            async with new_database() as url:
+                changes = {"otel_exporter_otlp_endpoint": collector.url, **changes}
+                app = create_app(settings_for(url, **changes))
+                async with app.router.lifespan_context(app):
+                    yield app
 
     return new
