@@ -33,9 +33,9 @@ from workbench import (
     environ,
     free_port,
     log_in,
+    ready,
     register,
     run,
-    wait_until_ready,
 )
 
 PLATFORMS = ("heroku", "railway", "render")
@@ -282,22 +282,10 @@ def until(happens: Callable[[], Any], log: Path) -> None:
 @contextlib.contextmanager
 def started(project: Path, processes: list[str], env: dict[str, str]) -> Iterator[Service]:
     """Run these processes of the Procfile, from the moment that the web server is ready."""
-    port, log = free_port(), project.with_name("log")
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            honcho(project, *processes, port=port),
-            cwd=project,
-            env=env,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-    service = Service(f"http://127.0.0.1:{port}", process, log)
-    try:
-        wait_until_ready(service)
+    port = free_port()
+    command = honcho(project, *processes, port=port)
+    with ready(command, project, env, port, project.with_name("log")) as service:
         yield service
-    finally:
-        process.kill()
-        process.wait(timeout=30)
 
 
 def installed(project: Path, environment: Path) -> dict[str, str]:

@@ -246,13 +246,19 @@ def serve_command(project: Path, env: Mapping[str, str]) -> list[str]:
 def serve(project: Path, env: Mapping[str, str], log: Path) -> Iterator[Service]:
     """Run the service as its own command line does, from the moment it is ready."""
     port = free_port()
+    settings = {**env, "HOST": "127.0.0.1", "PORT": str(port)}
+    with ready(serve_command(project, env), project, settings, port, log) as service:
+        yield service
+
+
+@contextlib.contextmanager
+def ready(
+    command: list[str], cwd: Path, env: Mapping[str, str], port: int, log: Path
+) -> Iterator[Service]:
+    """Run a command that serves on this port of loopback, from the moment it is ready."""
     with log.open("wb") as output:
         process = subprocess.Popen(
-            serve_command(project, env),
-            cwd=project,
-            env={**env, "HOST": "127.0.0.1", "PORT": str(port)},
-            stdout=output,
-            stderr=subprocess.STDOUT,
+            command, cwd=cwd, env=env, stdout=output, stderr=subprocess.STDOUT
         )
     service = Service(f"http://127.0.0.1:{port}", process, log)
     try:
