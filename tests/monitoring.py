@@ -130,13 +130,14 @@ def watch(
         url = f"http://127.0.0.1:{queries}"
         watched = Watched(service, url, hook)
 
-        def is_up() -> bool:
+        def answers() -> bool:
             with contextlib.suppress(httpx2.TransportError):
-                return len(watched.query("up == 1")) == len(ports)
+                return httpx2.get(f"{url}/-/ready", timeout=30).is_success
             return False
 
         wait_until_ready(service)
-        watched.until(is_up)
+        watched.until(answers)  # while it loads its data it listens and refuses
+        watched.until(lambda: len(watched.query("up == 1")) == len(ports))
         yield watched
 
 
