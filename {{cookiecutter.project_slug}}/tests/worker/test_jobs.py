@@ -2,10 +2,13 @@
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
 from uuid import uuid4
 
 import pytest
 from sqlalchemy import select, text
+from taskiq import AckableMessage
+from taskiq_redis import RedisStreamBroker
 
 from {{ cookiecutter.package_name }}.auth.dependencies import CurrentUser
 from {{ cookiecutter.package_name }}.cache.client import Client
@@ -253,6 +256,27 @@ async def test_stop_gives_back_what_takes_too_long(
         job = await service.job(job_id)
 
     assert (job.state, job.attempts) == (State.QUEUED, 0)
+
+
+async def test_worker_stops_when_a_cancellation_gets_lost(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading, lost = asyncio.Event(), asyncio.Event()
+
+    async def listen(_: RedisStreamBroker) -> AsyncIterator[AckableMessage]:
+        try:
+            reading.set()
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            lost.set()
+        await asyncio.Event().wait()
+        yield AckableMessage(data=b"", ack=lambda: None)
+
+    monkeypatch.setattr(RedisStreamBroker, "listen", listen)
+    async with service.working():
+        await reading.wait()
+
+    assert lost.is_set()
 
 
 async def test_worker_outlives_a_redis_that_loses_everything(
