@@ -75,7 +75,7 @@ class Watched:
 
     def ask(self, path: str, **parameters: str) -> Any:
         """The data that Prometheus answers with."""
-        answer = httpx2.get(f"{self.url}/api/v1/{path}", params=parameters, timeout=30)
+        answer = httpx2.get(f"{self.url}/api/v1/{path}", params=parameters, timeout=60)
         assert answer.status_code == 200, f"{parameters}: {answer.text}"
         return answer.json()["data"]
 
@@ -86,7 +86,7 @@ class Watched:
         ]
         return result
 
-    def until(self, condition: Callable[[], object], seconds: float = 60) -> None:
+    def until(self, condition: Callable[[], object], seconds: float = 180) -> None:
         """Wait for something, and fail if it does not come."""
         deadline = time.monotonic() + seconds
         while not condition():
@@ -132,7 +132,7 @@ def watch(
 
         def answers() -> bool:
             with contextlib.suppress(httpx2.TransportError):
-                return httpx2.get(f"{url}/-/ready", timeout=30).is_success
+                return httpx2.get(f"{url}/-/ready", timeout=60).is_success
             return False
 
         wait_until_ready(service)
@@ -172,11 +172,11 @@ def started(
         yield process
     finally:
         process.terminate()
-        process.wait(timeout=30)
+        process.wait(timeout=60)
 
 
-def load(service: Service, seconds: float) -> None:
-    """Do for a while what people do with the service, mistakes included."""
+def load(service: Service, seconds: float, enough: threading.Event | None = None) -> None:
+    """Do for a while, or until it is enough, what people do with the service, mistakes included."""
     end = time.monotonic() + seconds
     with service.client() as client:
         account = {
@@ -185,7 +185,7 @@ def load(service: Service, seconds: float) -> None:
         }
         assert client.post(f"{API}/users", json=account).status_code == 201
         form = {"grant_type": "password", "username": account["email"]}
-        while time.monotonic() < end:
+        while time.monotonic() < end and not (enough and enough.is_set()):
             form["password"] = account["password"]
             tokens = client.post(f"{API}/auth/token", data=form).json()
             client.post(f"{API}/auth/token", data=form | {"password": "wrong"})

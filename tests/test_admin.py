@@ -69,7 +69,7 @@ def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 def page(browser: Browser, site: Service) -> Iterator[Page]:
     """A page that must neither ask other hosts for anything nor break its own policy."""
     page = browser.new_page(viewport={"width": 1400, "height": 800}, base_url=site.url)
-    page.set_default_timeout(10_000)
+    page.set_default_timeout(60_000)
     foreign: list[str] = []
     complaints: list[str] = []
     page.on("request", lambda request: foreign.append(request.url))
@@ -89,6 +89,7 @@ def sign_in(page: Page, email: str, password: str = PASSWORD) -> None:
     page.fill("[name=username]", email)
     page.fill("[name=password]", password)
     page.click("button[type=submit]")
+    page.wait_for_load_state()
 
 
 def test_administrator_finds_and_changes_an_account(page: Page, site: Service) -> None:

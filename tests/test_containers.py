@@ -181,7 +181,7 @@ class Stack:
 
     def docker(self, *arguments: str) -> str:
         """Run a command of the engine; what it printed."""
-        return run(["docker", *arguments], cwd=self.project, env=self.env, timeout=300)
+        return run(["docker", *arguments], cwd=self.project, env=self.env, timeout=900)
 
     def attempt(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a command of the engine that may fail."""
@@ -308,7 +308,7 @@ def check_image_alone(it: Stack) -> None:
 def check_http(it: Stack) -> str:
     """An account registers, logs in, makes an item and sees it; returns its access token."""
     account = {"email": "ada@example.com", "password": secrets.token_hex(12)}
-    with httpx2.Client(base_url=f"http://127.0.0.1:{it.port}", timeout=30) as client:
+    with httpx2.Client(base_url=f"http://127.0.0.1:{it.port}", timeout=60) as client:
         assert client.get("/health/ready").json()["status"] == "ok"
         assert client.post(f"{API}/users", json=account).status_code == 201
         form = {"username": account["email"], "password": account["password"]}
@@ -341,7 +341,7 @@ def check_release(it: Stack, token: str) -> None:
 
 def shell(it: Stack, commands: str) -> str:
     """Run commands as a person would paste them."""
-    return run(["bash", "-euc", commands], cwd=it.project, env=it.env, timeout=300)
+    return run(["bash", "-euc", commands], cwd=it.project, env=it.env, timeout=900)
 
 
 def check_stop(it: Stack) -> None:
@@ -374,7 +374,7 @@ def test_build_without_a_fitting_lock_says_what_to_do(render: Render, tmp_path: 
             assert "run 'uv lock' and commit it" in done.stdout
 
 
-def wait_for(condition: Any, seconds: float = 60) -> None:
+def wait_for(condition: Any, seconds: float = 180) -> None:
     """Return when something has become true; fail the test when it takes too long."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -398,7 +398,7 @@ class Proxy:
     def __enter__(self) -> Self:
         """Serve."""
         self._thread.start()
-        self._started.wait(10)
+        self._started.wait(60)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -461,7 +461,7 @@ class Load:
         wait_for(lambda: self.done >= goal)
 
     def _ask(self) -> None:
-        with httpx2.Client(base_url=self._url, headers=self._headers, timeout=30) as client:
+        with httpx2.Client(base_url=self._url, headers=self._headers, timeout=60) as client:
             while not self._stop.wait(0.01):
                 for method, status in (("GET", 200), ("POST", 201)):
                     try:

@@ -321,7 +321,7 @@ default_pool_size = 4
         user = socket.owner() if os.geteuid() == 0 else None
         process = subprocess.Popen([program, "-q", config], user=user)
         try:
-            deadline = time.monotonic() + 10
+            deadline = time.monotonic() + 60
             while not _accepts(port):
                 assert process.poll() is None
                 assert time.monotonic() < deadline
@@ -330,7 +330,7 @@ default_pool_size = 4
             )
         finally:
             process.terminate()
-            process.wait(timeout=10)
+            process.wait(timeout=60)
 
 
 def _accepts(port: int) -> bool:
@@ -375,7 +375,7 @@ def test_service_works_behind_pgbouncer(app: Application, pgbouncer: str, tmp_pa
 
     def visit(service_url: str, number: int) -> list[int]:
         account = {"email": f"user{number}@example.com", "password": "analytical-engine-1843"}
-        with httpx2.Client(base_url=f"{service_url}/api/v1", timeout=30) as client:
+        with httpx2.Client(base_url=f"{service_url}/api/v1", timeout=60) as client:
             answers = [client.post("/users", json=account)]
             form = {"grant_type": "password", "username": account["email"]}
             answers.append(

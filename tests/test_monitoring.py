@@ -3,7 +3,10 @@
 import json
 import re
 import shutil
+import threading
+import time
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -23,8 +26,17 @@ ALONE: list[Answers] = [
 EVERYTHING: Answers = {"database": "postgresql", **ON, "use_prometheus": True}
 # What is empty as long as all goes well: answers with a 5xx.
 EMPTY = re.compile(r'status="5xx"')
-# Seconds of work, so that something of each kind has happened between any two readings.
-SECONDS = 15
+# What a machine that is busy or slow may set off beside the mistakes.
+SLOW = {
+    "CpuSaturated",
+    "DatabaseSlow",
+    "LatencyBudgetBurnsFast",
+    "LatencyBudgetBurnsSlowly",
+    "PasswordsQueue",
+    "PoolSaturated",
+    "TargetDown",
+}
+SECONDS = 300  # of work at most, until something of each kind has happened between two readings
 
 
 @pytest.mark.parametrize("answers", [*ALONE, EVERYTHING], ids=label)
@@ -82,12 +94,10 @@ def test_every_query_finds_data_and_a_stopped_service_alerts(
 ) -> None:
     app = request.getfixturevalue("work")(answers)
     settings = app.settings(LOG_FORMAT="json", BCRYPT_ROUNDS="6", LOGIN_ATTEMPTS="100000")
-    settings |= {"LOGIN_ATTEMPTS_PER_ADDRESS": "100000", "REDIS_TIMEOUT": "5"}
+    settings |= {"LOGIN_ATTEMPTS_PER_ADDRESS": "100000"}
     migrate(app.folder, settings)
     processes = ["worker", "scheduler"] if answers["use_worker"] else []
     with watch(app.folder, settings, processes, tmp_path) as watched:
-        load(watched.service, SECONDS)
-
         panels = [
             target["expr"]
             for file in (app.folder / "deploy/monitoring/grafana/dashboards").iterdir()
@@ -99,14 +109,29 @@ def test_every_query_finds_data_and_a_stopped_service_alerts(
         asked = panels + [rule["expr"] for rule in objectives]
         # An alert finds nothing as long as all is well: what it looks at must be there.
         asked += selectors(rule["expr"] for rule in alerts)
-        empty = [query for query in asked if not watched.query(query)]
-        assert [query for query in empty if not EMPTY.search(query)] == []
-        for query in empty:
-            assert watched.query(re.sub(r',?status="5xx"', "", query))
+        asked += [rule["expr"] for rule in alerts if rule["alert"] == "RefreshTokenReused"]
 
+        def missing() -> list[str]:
+            empty = [query for query in asked if not watched.query(query)]
+            return [
+                query
+                for query in empty
+                if not EMPTY.search(query)
+                or not watched.query(re.sub(r',?status="5xx"', "", query))
+            ]
+
+        enough = threading.Event()
+        with ThreadPoolExecutor() as pool:
+            try:
+                loading = pool.submit(load, watched.service, SECONDS, enough)
+                while (left := missing()) and not loading.done():
+                    time.sleep(1)
+            finally:
+                enough.set()
+            loading.result()
+        assert left == []
         firing = {rule["alert"] for rule in alerts if watched.query(rule["expr"])}
-        assert "RefreshTokenReused" in firing
-        assert firing <= {"RefreshTokenReused", "LoginFailures", "CpuSaturated", "PasswordsQueue"}
+        assert firing - SLOW <= {"RefreshTokenReused", "LoginFailures"}
         watched.service.process.terminate()
         down = 'ALERTS{alertname="TargetDown",process="web",alertstate="firing"}'
         watched.until(lambda: watched.query(down))

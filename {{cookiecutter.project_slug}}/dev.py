@@ -92,7 +92,7 @@ def embedded_redis(name: str) -> str:
     path = Path(tempfile.gettempdir()) / f"redis-{name}.sock"
     with socket.socket(socket.AF_UNIX) as probe:
         if probe.connect_ex(str(path)) != 0:
-            ValkeyServer(port=0, unix_socket_path=path).start()
+            ValkeyServer(port=0, unix_socket_path=path).start(timeout=60)
             atexit.register(path.unlink, missing_ok=True)
     return f"unix://{path}"
 {%- endif %}

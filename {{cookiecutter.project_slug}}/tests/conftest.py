@@ -30,7 +30,7 @@ from sqlalchemy import event, update
 {%- endif %}
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from {{ cookiecutter.package_name }} import auth
+from {{ cookiecutter.package_name }} import auth, health
 {%- if cookiecutter.use_redis %}
 from {{ cookiecutter.package_name }}.cache.client import Client
 {%- endif %}
@@ -64,6 +64,14 @@ def pytest_collection_finish() -> None:
     """Spare the garbage collector what stays until the end: a tenth of the time."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _patience() -> Iterator[None]:
+    """The probe waits for a machine that has much to do."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(health, "TIMEOUT_SECONDS", 60)
+        yield
 
 {% if cookiecutter.database == "postgresql" %}
 async def execute(server_url: str, statement: str) -> None:

@@ -62,8 +62,10 @@ class Server:
 
     def until(self, condition: Callable[[], object]) -> None:
         """Wait for something that the process does."""
+        end = time.monotonic() + 120
         while not condition():
-            assert self.process.poll() is None, self.log.read_text(encoding="utf-8")
+            lives = self.process.poll() is None and time.monotonic() < end
+            assert lives, self.log.read_text(encoding="utf-8")
             time.sleep(0.01)
 
 
@@ -92,6 +94,13 @@ def settings_for(database_url: str, **changes: object) -> Settings:
         "secret_key": "0123456789-abcdefghijklmnopqrstuvwxyz",
         "bcrypt_rounds": 4,
         "login_attempts_per_address": 10_000,
+        # A machine may have much to do.
+{%- if cookiecutter.database == "postgresql" %}
+        "database_pool_timeout": 60,
+{%- else %}
+        "database_busy_timeout": 60,
+        "database_pool_timeout": 60,
+{%- endif %}
 {%- if cookiecutter.use_worker %}
         "smtp_url": "smtp://nowhere:25",
 {%- endif %}
@@ -101,7 +110,7 @@ def settings_for(database_url: str, **changes: object) -> Settings:
 {%- endif %}
 {%- if cookiecutter.use_redis %}
         "redis_url": redis_url(),
-        "redis_timeout": 5,
+        "redis_timeout": 60,
         "rate_limit": 1_000_000,
 {%- endif %}
     }
@@ -195,25 +204,34 @@ def accepts(port: int) -> bool:
 
 
 @contextmanager
+def free_port() -> Iterator[int]:
+    """A port of this machine on which nobody else listens until the block ends."""
+    with socket.socket() as kept:
+        # Only Linux lets somebody listen on a port that another has, who does not.
+        kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        kept.bind(("127.0.0.1", 0))
+        port: int = kept.getsockname()[1]
+        if sys.platform != "linux":
+            kept.close()
+        yield port
+
+
+@contextmanager
 def serve(settings: Settings, log: Path) -> Iterator[Server]:
     """Run the service in a process of its own, on a free port, until the block ends.
 
     Args:
         log: the file that gets what the process prints.
     """
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        port = unused.getsockname()[1]
     module = "{{ cookiecutter.package_name }}.cli"
     command = [sys.executable, "-m", module, "run"]
-    environment = environment_of(settings.model_copy(update={"port": port}))
-    with (
-        log.open("wb") as output,
-        subprocess.Popen(command, env=environment, stdout=output, stderr=output) as process,  # noqa: S603
-    ):
+    with free_port() as port, log.open("wb") as output:
+        environment = environment_of(settings.model_copy(update={"port": port}))
+        process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)  # noqa: S603
         server = Server(port, process, log)
         try:
             server.until(lambda: accepts(port))
             yield server
         finally:
             process.terminate()
+            process.wait()

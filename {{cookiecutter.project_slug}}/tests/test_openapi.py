@@ -119,6 +119,7 @@ async def description(new_database: NewDatabase, tmp_path: Path) -> AsyncIterato
             await session.execute(update(User).values(role=Role.ADMIN))
         config = {
             "headers": dict(account.client.headers),
+            "request-timeout": 60,
             # Preparing to make other characters takes longer than all the tests.
             "generation": {"with-security-parameters": False, "codec": "ascii"},
             # Does not know OAuth 2.0; tested above.

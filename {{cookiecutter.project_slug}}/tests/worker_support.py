@@ -32,7 +32,7 @@ NewTask = Callable[..., Task[[]]]
 
 async def until(condition: Callable[[], Awaitable[object]]) -> None:
     """Wait for something to become true."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         while not await condition():  # noqa: ASYNC110 - that another process changes
             await asyncio.sleep(0.01)
 

@@ -108,7 +108,7 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
 
     def wait_and_check(password: bytes, hashed: bytes) -> bool:
         arrivals.release()
-        assert opened.wait(10)
+        assert opened.wait(60)
         return check(password, hashed)
 
     monkeypatch.setattr(bcrypt, "checkpw", wait_and_check)
@@ -126,7 +126,7 @@ async def test_logins_that_wait_hold_nobody_up(gate: Gate, new_database: NewData
             asyncio.TaskGroup() as group,
         ):
             logins = [group.create_task(log_in(client, EMAIL)) for _ in range(2)]
-            assert await asyncio.to_thread(arrivals.acquire, timeout=10)
+            assert await asyncio.to_thread(arrivals.acquire, timeout=60)
             response = await client.get("/health/ready")
             another_arrived = arrivals.acquire(blocking=False)
             opened.set()
@@ -144,7 +144,7 @@ async def test_login_proves_the_account_as_it_is_in_the_end(
     async with new_client(live_app) as client, asyncio.TaskGroup() as group:
         await client.post("/api/v1/users", json={"email": EMAIL, "password": PASSWORD})
         login = group.create_task(log_in(client, EMAIL))
-        assert await asyncio.to_thread(arrivals.acquire, timeout=10)
+        assert await asyncio.to_thread(arrivals.acquire, timeout=60)
         async with live_app.state.database.session() as session:
             await session.execute(update(User).values(**change))
         opened.set()

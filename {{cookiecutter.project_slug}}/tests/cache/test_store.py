@@ -47,8 +47,9 @@ class Source:
 
 
 @pytest.fixture
-async def replica() -> AsyncIterator[Replica]:
+async def replica(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Replica]:
     """Makes the caches of several processes."""
+    monkeypatch.setattr(store, "LOAD_SECONDS", 60)
     made = [Redis(settings_for(NOWHERE)) for _ in range(3)]
     unused = iter(made)
     yield lambda: Cache(next(unused), ttl=TTL)

@@ -1,7 +1,6 @@
 """A Sentry server, and applications that report to it."""
 
 import asyncio
-import socket
 import subprocess
 import sys
 import time
@@ -12,22 +11,23 @@ import pytest
 import uvicorn
 from httpx2 import AsyncClient, Client
 
+from {{ cookiecutter.package_name }} import errortracking
 from {{ cookiecutter.package_name }}.main import create_app
 
 from reports_support import NewReportingApp, Reporting, Reports
-from support import NewDatabase, accepts, settings_for
+from support import NewDatabase, accepts, free_port, settings_for
 
 
 @pytest.fixture(scope="session")
 def kent() -> Iterator[Client]:
     """The fake Sentry server of Mozilla, as a process."""
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        port = unused.getsockname()[1]
-    command = [sys.executable, "-m", "flask", "--app", "kent.app", "run", "--port", str(port)]
+    command = [sys.executable, "-m", "flask", "--app", "kent.app", "run", "--port"]
     with (
-        subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process,  # noqa: S603
-        Client(base_url=f"http://127.0.0.1:{port}") as client,
+        free_port() as port,
+        subprocess.Popen(  # noqa: S603
+            [*command, str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ) as process,
+        Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client,
     ):
         while not accepts(port):
             assert process.poll() is None
@@ -44,8 +44,11 @@ def reports(kent: Client) -> Reports:
 
 
 @pytest.fixture
-def new_reporting_app(new_database: NewDatabase, reports: Reports) -> NewReportingApp:
+def new_reporting_app(
+    new_database: NewDatabase, reports: Reports, monkeypatch: pytest.MonkeyPatch
+) -> NewReportingApp:
     """Serves applications, as the server logs what nobody has caught."""
+    monkeypatch.setattr(errortracking, "FLUSH_SECONDS", 60)
 
     @asynccontextmanager
     async def new(**changes: object) -> AsyncIterator[Reporting]:
@@ -56,7 +59,8 @@ def new_reporting_app(new_database: NewDatabase, reports: Reports) -> NewReporti
             while not server.started:  # noqa: ASYNC110 - of the server
                 await asyncio.sleep(0.01)
             port = server.servers[0].sockets[0].getsockname()[1]
-            async with AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+            here = f"http://127.0.0.1:{port}"
+            async with AsyncClient(base_url=here, timeout=60) as client:
                 yield Reporting(app, client)
             server.should_exit = True
             await serving

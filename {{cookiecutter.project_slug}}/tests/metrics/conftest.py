@@ -1,11 +1,12 @@
 """Looking at what Prometheus would read of this process."""
 
-import socket
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 from prometheus_client import REGISTRY
+
+from support import free_port
 
 Rises = Callable[..., AbstractContextManager[None]]
 
@@ -24,9 +25,7 @@ def rises() -> Rises:
 
 
 @pytest.fixture
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        port: int = unused.getsockname()[1]
-    return port
+def metrics_port() -> Iterator[int]:
+    """A port for a process of the test."""
+    with free_port() as port:
+        yield port

@@ -8,12 +8,14 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import httpx2
+import pytest
 from prometheus_client import Metric
 
 from {{ cookiecutter.package_name }}.database import Database
 from {{ cookiecutter.package_name }}.main import create_app
-from {{ cookiecutter.package_name }}.metrics.jobs import Queue
+from {{ cookiecutter.package_name }}.metrics import jobs as job_metrics
 from {{ cookiecutter.package_name }}.settings import Settings
+from {{ cookiecutter.package_name }}.worker import runner
 from {{ cookiecutter.package_name }}.worker.models import State
 from {{ cookiecutter.package_name }}.worker.tasks import purge, send_welcome
 
@@ -43,14 +45,16 @@ async def count(database: Database) -> dict[tuple[str, ...], float]:
     def collect() -> Iterable[Metric]:
         return list(queue.collect())
 
-    queue = Queue(database, asyncio.get_running_loop())
+    queue = job_metrics.Queue(database, asyncio.get_running_loop())
     metrics = await asyncio.to_thread(collect)
     return {(s.name, *s.labels.values()): s.value for metric in metrics for s in metric.samples}
 
 
 async def test_jobs_are_counted_by_state_and_outcome(
-    new_database: NewDatabase, rises: Rises
+    new_database: NewDatabase, rises: Rises, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(job_metrics, "SECONDS", 60)
+    monkeypatch.setattr(runner, "FIRST_DELAY", 600)
     async with new_database() as url:
         app = create_app(settings_for(url))
         async with app.router.lifespan_context(app):
@@ -85,13 +89,13 @@ async def test_queue_is_not_shown_while_the_database_is_away(new_database: NewDa
 
 
 async def test_worker_has_a_port_for_metrics(
-    new_database: NewDatabase, free_port: int, tmp_path: Path
+    new_database: NewDatabase, metrics_port: int, tmp_path: Path
 ) -> None:
     async with new_database() as url:
-        settings = settings_for(url, metrics_port=free_port)
+        settings = settings_for(url, metrics_port=metrics_port)
         with (
             worker(settings, tmp_path / "log"),
-            httpx2.Client(base_url=f"http://127.0.0.1:{free_port}") as client,
+            httpx2.Client(base_url=f"http://127.0.0.1:{metrics_port}", timeout=60) as client,
         ):
 
             async def answers() -> bool:

@@ -19,7 +19,7 @@ LIVE = 'http_request_duration_seconds_count{method="GET",route="/health/live",st
 
 def read(port: int) -> dict[str, float]:
     """Each series that Prometheus would read, with its value."""
-    text = httpx2.get(f"http://127.0.0.1:{port}/metrics").text
+    text = httpx2.get(f"http://127.0.0.1:{port}/metrics", timeout=60).text
     return {
         f"{sample.name}{labels(sample.labels)}": sample.value
         for family in text_string_to_metric_families(text)
@@ -44,15 +44,16 @@ async def test_public_port_shows_no_metrics(client: AsyncClient) -> None:
 
 
 async def test_metrics_have_a_port_of_their_own(
-    new_database: NewDatabase, free_port: int, tmp_path: Path
+    new_database: NewDatabase, metrics_port: int, tmp_path: Path
 ) -> None:
     async with new_database() as url:
-        settings = settings_for(url, metrics_port=free_port)
+        settings = settings_for(url, metrics_port=metrics_port)
         with serve(settings, tmp_path / "log") as server:
-            assert httpx2.get(f"{server.base_url}/health/live").status_code == 200
-            assert httpx2.get(f"{server.base_url}/metrics").status_code == 404
+            assert httpx2.get(f"{server.base_url}/health/live", timeout=60).status_code == 200
+            assert httpx2.get(f"{server.base_url}/metrics", timeout=60).status_code == 404
 
-            found = read(free_port)
+            server.until(lambda: LIVE in read(metrics_port))  # counted when it has been answered
+            found = read(metrics_port)
 
     assert found[LIVE] == 1
     assert found["database_pool_limit"] == 10
@@ -61,23 +62,22 @@ async def test_metrics_have_a_port_of_their_own(
 
 
 async def test_several_processes_are_read_as_one(
-    new_database: NewDatabase, free_port: int, tmp_path: Path
+    new_database: NewDatabase, metrics_port: int, tmp_path: Path
 ) -> None:
     async with new_database() as url:
-        settings = settings_for(url, metrics_port=free_port, web_concurrency=2)
+        settings = settings_for(url, metrics_port=metrics_port, web_concurrency=2)
         with serve(settings, tmp_path / "log") as server:
-            server.until(lambda: read(free_port).get("database_pool_limit") == 20)
+            server.until(lambda: read(metrics_port).get("database_pool_limit") == 20)
             for _ in range(20):
-                assert httpx2.get(f"{server.base_url}/health/live").status_code == 200
-            found = read(free_port)
-            assert found[LIVE] == 20
+                assert httpx2.get(f"{server.base_url}/health/live", timeout=60).status_code == 200
+            server.until(lambda: read(metrics_port)[LIVE] == 20)
 
-            victim = max(pids(found) - {server.process.pid})
+            victim = max(pids(read(metrics_port)) - {server.process.pid})
             os.kill(victim, signal.SIGKILL)
             # Its gauges go, those of the process in its place come, and nothing counted is lost.
-            server.until(lambda: victim not in pids(read(free_port)))
-            server.until(lambda: read(free_port).get("database_pool_limit") == 20)
-            assert read(free_port)[LIVE] == 20
+            server.until(lambda: victim not in pids(read(metrics_port)))
+            server.until(lambda: read(metrics_port).get("database_pool_limit") == 20)
+            assert read(metrics_port)[LIVE] == 20
 
 
 def test_gauges_of_the_dead_are_dropped(tmp_path: Path) -> None:

@@ -25,8 +25,7 @@ def pool() -> tuple[float | None, ...]:
 
 async def test_pool_shows_how_full_it_is(new_database: NewDatabase, rises: Rises) -> None:
     async with new_database() as url:
-        changes = {"database_max_overflow": 1, "database_pool_timeout": 0.1}
-        app = create_app(settings_for(url, database_pool_size=1, **changes))
+        app = create_app(settings_for(url, database_pool_size=1, database_max_overflow=1))
         database = app.state.database
         async with (
             app.router.lifespan_context(app),
@@ -39,6 +38,7 @@ async def test_pool_shows_how_full_it_is(new_database: NewDatabase, rises: Rises
                 assert pool() == (1, 0, 2)
                 await other.connection()
                 assert pool() == (2, 1, 2)
+                database.engine.pool._timeout = 0.1
                 with pytest.raises(PoolTimeoutError):
                     await unlucky.connection()
             await other.close()

@@ -9,6 +9,7 @@ import pytest
 from fastapi import FastAPI
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from {{ cookiecutter.package_name }} import tracing
 from {{ cookiecutter.package_name }}.main import create_app
 
 from support import NewDatabase, settings_for
@@ -44,8 +45,11 @@ def collector() -> Iterator[Collector]:
 
 
 @pytest.fixture
-def new_traced_app(new_database: NewDatabase, collector: Collector) -> NewTracedApp:
+def new_traced_app(
+    new_database: NewDatabase, collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> NewTracedApp:
     """Runs applications whose spans have all been sent when the block ends."""
+    monkeypatch.setattr(tracing, "FLUSH_SECONDS", 60)
 
     @asynccontextmanager
     async def new(**changes: object) -> AsyncIterator[FastAPI]:

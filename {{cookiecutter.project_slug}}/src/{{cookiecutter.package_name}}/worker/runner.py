@@ -64,18 +64,9 @@ class Worker:
             wait_tasks_timeout=self._settings.graceful_timeout,
         )
         log.info("worker started", concurrency=self._settings.worker_concurrency)
-        listening = asyncio.create_task(receiver.listen(stop))
-        stopping = asyncio.create_task(stop.wait())
         try:
-            await asyncio.wait([listening, stopping], return_when=asyncio.FIRST_COMPLETED)
-            # It has been seen to miss that it is told to stop, which must not keep the process.
-            await asyncio.wait([listening], timeout=self._settings.graceful_timeout + 2)
-            if listening.done():
-                listening.result()
+            await receiver.listen(stop)
         finally:
-            stopping.cancel()
-            listening.cancel()
-            await asyncio.wait([listening], timeout=1)
             for running in self._running:
                 running.cancel()
             await asyncio.gather(*self._running, return_exceptions=True)

@@ -46,6 +46,20 @@ class Stream(RedisStreamBroker):
 
     async def listen(self) -> AsyncGenerator[AckableMessage, None]:
         """Yield messages until the generator is closed."""
+        async with aclosing(self._messages()) as messages:
+            while True:
+                reading = asyncio.ensure_future(anext(messages))
+                try:
+                    await asyncio.wait([reading])
+                except asyncio.CancelledError:
+                    # Once is not enough: asyncio.wait_for, by which redis-py sends, may lose it
+                    # before Python 3.12, and the worker would read on for ever.
+                    while not reading.done():
+                        reading.cancel()
+                        await asyncio.wait([reading], timeout=0.1)
+                yield reading.result()  # which raises what ended it
+
+    async def _messages(self) -> AsyncGenerator[AckableMessage, None]:
         away = False
         while True:
             try:
