@@ -80,7 +80,7 @@ def requirements(project: Path) -> set[str]:
 
 
 def shared_environment(needed: Iterable[str]) -> Path:
-    """An environment with these requirements, kept in `.cache` from run to run."""
+    """An environment with the newest that these requirements allow, kept in `.cache`."""
     lines = sorted(needed)
     key = hashlib.sha256("\n".join([sys.version, *lines]).encode()).hexdigest()[:12]
     folder = CACHE / f"environment-{key}"
