@@ -32,6 +32,7 @@ from support import (
     without_secrets,
 )
 
+DEPLOYED = {"use_elk": True, "use_kubernetes": True, "cloud": "aws-ecs", "ci": "gitlab"}
 NAMES = {
     "apostrophe": "Bob's Bikes & Co.",
     "accents": "Café Ünïcode",
@@ -69,7 +70,7 @@ def test_applications_are_distinct(application_files: Callable[[Answers], Files]
     assert all(one not in found[:number] for number, one in enumerate(found))
 
 
-@pytest.mark.parametrize("answers", extremes(), ids=label)
+@pytest.mark.parametrize("answers", [*extremes(), DEPLOYED], ids=label)
 def test_same_answers_give_the_same_bytes(answers: Answers, render: Render, tmp_path: Path) -> None:
     given = [f"{name}={answer}" for name, answer in answers.items()]
     subprocess.run(
