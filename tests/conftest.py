@@ -1,6 +1,8 @@
 """Fixtures: renders, each made once per worker, the machine they are made on, and its servers."""
 
+import functools
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,8 @@ from support import (
     application,
     applications,
     combinations,
+    covering,
+    extremes,
     label,
 )
 from workbench import (
@@ -25,6 +29,8 @@ from workbench import (
     Application,
     Server,
     environ,
+    pythons,
+    quick_coverage,
     requirements,
     shared_environment,
 )
@@ -127,10 +133,16 @@ def application_files() -> Callable[[Answers], Files]:
 
 
 @pytest.fixture(scope="session")
-def environment(render: Render) -> Path:
-    """One environment with what all the applications ask for."""
-    needed = set[str]().union(*(requirements(render(**answers)) for answers in applications()))
-    return shared_environment(needed)
+def new_environment(render: Render) -> Callable[[str], Path]:
+    """Make an environment of this Python, with what all the applications ask for."""
+    needed = set[str]().union(*(requirements(render(**answers)) for answers in extremes()))
+    return functools.cache(lambda python: shared_environment(needed, python))
+
+
+@pytest.fixture(scope="session")
+def environment(new_environment: Callable[[str], Path]) -> Path:
+    """The environment of this Python."""
+    return new_environment(sys.executable)
 
 
 @pytest.fixture(scope="session")
@@ -153,11 +165,23 @@ def redis(environment: Path) -> Iterator[Server]:
 def work(
     request: pytest.FixtureRequest,
     render: Render,
-    environment: Path,
+    new_environment: Callable[[str], Path],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Callable[[Answers], Application]:
-    """Put the application of these answers to work, once per worker."""
+    """Put the application of these answers to work, once per worker.
+
+    The applications take turns with the Pythons of the machine. Of those that only `--all` tests,
+    coverage is taken in the quickest way.
+    """
     made: dict[str, Application] = {}
+    turns = {label(answers): number for number, answers in enumerate(applications())}
+    thorough = {label(answers) for answers in covering(applications())}
+    order = list(pythons().items())
+    shared = {
+        # The machine is busy already with as many tests at once as it has processors.
+        "PYTEST_XDIST_AUTO_NUM_WORKERS": "0",
+        "MYPY_CACHE_DIR": str(tmp_path_factory.mktemp("types")),
+    }
 
     def file() -> str:
         return f"sqlite:///{tmp_path_factory.mktemp('sqlite') / 'app.db'}"
@@ -165,7 +189,10 @@ def work(
     def work(answers: Answers) -> Application:
         if label(answers) not in made:
             folder = render(**answers)
-            env = environ(folder, environment)
+            version, python = order[turns.get(label(answers), 0) % len(order)]
+            env = environ(folder, new_environment(python), **shared)
+            if label(answers) in turns.keys() - thorough and version != "3.11":
+                env["COVERAGE_RCFILE"] = str(quick_coverage(folder))
             urls = {"DATABASE_URL": file}
             if answers["database"] == "postgresql":
                 server: Server = request.getfixturevalue("postgres")

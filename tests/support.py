@@ -120,14 +120,17 @@ def is_possible(answers: Answers) -> bool:
 
 
 def selection(questions: Iterable[str]) -> list[Answers]:
-    """Of every possible combination of the answers enough to trust a change; with `--all` each.
+    """Of every possible combination of the answers enough to trust a change; with `--all` each."""
+    every = sorted(product(questions), key=_distance_from_defaults)
+    return every if everything else covering(every)
+
+
+def covering(every: list[Answers]) -> list[Answers]:
+    """Of combinations, the one nearest to the defaults first, those that show most.
 
     Each answer with as little else as it needs and with as much else as it bears, and then any two
     answers that go together, in some combination.
     """
-    every = sorted(product(questions), key=_distance_from_defaults)
-    if everything:
-        return every
     chosen: list[Answers] = []
     for name in every[0]:
         for answer in choices(name):

@@ -11,7 +11,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from importlib.metadata import distributions
 from pathlib import Path
 from urllib.parse import urljoin
@@ -36,33 +35,19 @@ from workbench import (
 )
 
 
-@pytest.fixture(params=applications(), ids=label)
+@pytest.fixture(scope="module", params=applications(), ids=label)
 def app(request: pytest.FixtureRequest, work: Callable[[Answers], Application]) -> Application:
     """Each distinct application in turn."""
     return work(request.param)
 
 
-@pytest.fixture(scope="session")
-def services() -> Iterator[tuple[ExitStack, dict[Path, Service]]]:
-    """The services that are running, and what stops them in the end."""
-    with ExitStack() as stack:
-        yield stack, {}
-
-
-@pytest.fixture
-def service(
-    app: Application,
-    services: tuple[ExitStack, dict[Path, Service]],
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Service:
-    """The application as a running service, started once per worker."""
-    stack, running = services
-    if app.folder not in running:
-        env = app.settings()
-        app.run("alembic", "upgrade", "head", **env)
-        log = tmp_path_factory.mktemp("service") / "log"
-        running[app.folder] = stack.enter_context(serve(app.folder, env, log))
-    return running[app.folder]
+@pytest.fixture(scope="module")
+def service(app: Application, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """The application as a running service."""
+    env = app.settings(BCRYPT_ROUNDS="6")
+    app.run("alembic", "upgrade", "head", **env)
+    with serve(app.folder, env, tmp_path_factory.mktemp("service") / "log") as service:
+        yield service
 
 
 @pytest.fixture
@@ -96,11 +81,13 @@ def test_lint_is_clean(app: Application) -> None:
 
 @pytest.mark.slow
 def test_migrations_go_up_down_and_up_and_fit_the_models(app: Application) -> None:
-    env = app.settings()
-    for command in ("upgrade head", "downgrade base", "upgrade head", "check"):
-        app.run("alembic", *command.split(), **env)
+    commands = ("upgrade head", "downgrade base", "upgrade head", "check", "upgrade head --sql")
+    program = "import sys\nfrom alembic.config import main\n"
+    program += "for command in sys.argv[1:]:\n    main(command.split())"
 
-    assert "CREATE TABLE" in app.run("alembic", "upgrade", "head", "--sql", **env)
+    said = app.run("python", "-c", program, *commands, **app.settings())
+
+    assert "CREATE TABLE" in said
 
 
 @pytest.mark.slow
@@ -145,6 +132,7 @@ def normal(name: str) -> str:
 # Starting and stopping
 
 
+@pytest.mark.parametrize("app", extremes(), ids=label, indirect=True)
 def test_production_refuses_a_placeholder_secret(app: Application) -> None:
     env = app.settings(ENVIRONMENT="production", SECRET_KEY="change-me")
     done = subprocess.run(
@@ -157,6 +145,7 @@ def test_production_refuses_a_placeholder_secret(app: Application) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("app", extremes(), ids=label, indirect=True)
 @pytest.mark.parametrize("processes", [1, 2])
 def test_sigterm_finishes_the_running_request_and_exits_with_0(
     app: Application, tmp_path: Path, processes: int

@@ -3,14 +3,13 @@
 All other tests run with the newest, which the shared environment has because nothing is locked.
 """
 
-import sys
 from pathlib import Path
 
 import pytest
 
 from conftest import Render
 from support import Answers, applications, choices, label
-from workbench import Application, environ, requirements, run, shared_environment, uv
+from workbench import Application, environ, pythons, requirements, run, shared_environment, uv
 
 # Newer versions of Python need newer versions of what is compiled for them.
 OLDEST_PYTHON = "3.11"
@@ -39,16 +38,13 @@ def test_oldest_versions_of_every_application_go_together(render: Render, tmp_pa
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(
-    sys.version_info[:2] != tuple(map(int, OLDEST_PYTHON.split("."))),
-    reason=f"runs on Python {OLDEST_PYTHON}",
-)
+@pytest.mark.skipif(OLDEST_PYTHON not in pythons(), reason=f"there is no Python {OLDEST_PYTHON}")
 @pytest.mark.parametrize("answers", RICHEST, ids=label)
 def test_own_checks_pass_with_the_oldest_versions(
     answers: Answers, render: Render, tmp_path: Path
 ) -> None:
     project = render(**answers)
-    environment = shared_environment(oldest(project, tmp_path))
+    environment = shared_environment(oldest(project, tmp_path), pythons()[OLDEST_PYTHON])
     application = Application(project, {}, environ(project, environment))
 
     for task in ("lint", "types", "test"):

