@@ -1,9 +1,15 @@
-"""Rendering in the process of the tests: as the command line does it, but sooner.
+"""Rendering: by the tools, as a person does, and in the process of the tests, which is sooner.
 
-Each template is compiled once, and the hooks need no interpreter of their own. A test compares the
-bytes with those of the command line.
+In the process of the tests each template is compiled once, and looked into once for whether it is
+text; the hooks need no interpreter of their own. Tests compare the bytes with those of the command
+line and of cruft.
 """
 
+import functools
+import os
+import shutil
+import subprocess
+import sys
 import tempfile
 from contextlib import chdir
 from pathlib import Path
@@ -11,15 +17,16 @@ from types import CodeType
 from typing import Any
 from unittest import mock
 
-from cookiecutter import hooks
+from cookiecutter import generate, hooks
 from cookiecutter.environment import StrictEnvironment
 from cookiecutter.exceptions import FailedHookException
 from cookiecutter.main import cookiecutter
 
-from support import TEMPLATE, Files, read
+from support import MEMORY, QUESTIONS, TEMPLATE, Files, read
 
 _compile = StrictEnvironment.compile
 _compiled: dict[tuple[Any, ...], CodeType] = {}
+_is_binary = functools.cache(generate.is_binary)
 
 
 def render(folder: Path, **answers: Any) -> Path:
@@ -30,6 +37,7 @@ def render(folder: Path, **answers: Any) -> Path:
     """
     with (
         mock.patch.object(StrictEnvironment, "compile", _compile_once),
+        mock.patch.object(generate, "is_binary", _is_binary),
         mock.patch.object(hooks, "run_script", _run_here),
     ):
         project = cookiecutter(
@@ -40,8 +48,17 @@ def render(folder: Path, **answers: Any) -> Path:
 
 def rendered(**answers: Any) -> Files:
     """The files of a render that is not kept."""
-    with tempfile.TemporaryDirectory() as folder:
-        return read(render(Path(folder), **answers))
+    try:
+        return read(render(Path(_scratch().name), **answers))
+    finally:
+        for project in Path(_scratch().name).iterdir():
+            shutil.rmtree(project)
+
+
+@functools.cache
+def _scratch() -> tempfile.TemporaryDirectory[str]:
+    """One folder for all renders: its name is part of the templates for the names of folders."""
+    return tempfile.TemporaryDirectory(dir=MEMORY)
 
 
 def _compile_once(environment: StrictEnvironment, source: str, *names: Any) -> CodeType:
@@ -58,3 +75,27 @@ def _run_here(script: str, cwd: Path | str = ".") -> None:
         except SystemExit as end:
             if end.code:
                 raise FailedHookException(str(end.code)) from None
+
+
+def command_line(
+    *arguments: str | Path, tool: str = "cookiecutter", python: str = sys.executable, **env: Any
+) -> subprocess.CompletedProcess[str]:
+    """Run `cookiecutter`, or another tool, as a person does."""
+    return subprocess.run(
+        [python, "-m", tool, *arguments],
+        env={**os.environ, **{name: str(value) for name, value in env.items()}},
+        capture_output=True,
+        check=False,
+        text=True,
+    )
+
+
+def git(folder: Path, *arguments: str) -> str:
+    """What git answers in a folder."""
+    command = ["git", "-c", "user.name=Ada", "-c", "user.email=ada@example.com", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, check=True, text=True).stdout
+
+
+def refusals(output: str) -> list[str]:
+    """The hook's own lines among what cookiecutter logs."""
+    return [line for line in output.splitlines() if line.startswith(tuple(QUESTIONS))]

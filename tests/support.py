@@ -1,13 +1,18 @@
 """What the tests know of the template: its questions, its manifest, its files, its renders."""
 
 import ast
+import configparser
 import functools
 import itertools
 import json
+import os
 import posixpath
 import re
+import subprocess
+import sys
+import tempfile
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -30,7 +35,26 @@ APPLICATION_QUESTIONS = (
     "use_opentelemetry",
     "use_sentry",
 )
-APPLICATION_FOLDERS = ("src", "tests", "migrations")
+APPLICATION_PATHS = ("src", "tests", "migrations", ".env.example", "dev.py")
+
+# The headings of a render's README in their order, each with the features that call for it, if not
+# every render has it.
+HEADINGS: dict[str, set[str]] = {
+    "Start": set(),
+    "What is where": set(),
+    "Using the API": set(),
+    "Admin pages": {"admin"},
+    "Settings": set(),
+    "In production": set(),
+    "Redis": {"redis"},
+    "Monitoring": {"prometheus"},
+    "Traces": {"opentelemetry"},
+    "Error reports": {"sentry"},
+    "Logs": {"elk"},
+    "The pipeline": {"github", "gitlab"},
+    "Background jobs": {"worker"},
+    "Adding a resource": set(),
+}
 
 # Types of the Elastic Common Schema 9.2, from its field reference.
 SCHEMA = {
@@ -57,6 +81,10 @@ SCHEMA = {
     "user.id": "keyword",
     "user_agent.original": "keyword",
 }
+
+# Where files that nobody keeps are written, on a machine that has such a place.
+_SHARED = "/dev/shm"  # noqa: S108 - each use makes a folder that is only its own
+MEMORY = _SHARED if os.access(_SHARED, os.W_OK) else None
 
 # Whether to test every combination: `--all` on the command line, before the tests are collected.
 everything = False
@@ -164,6 +192,7 @@ def owns(pattern: str, path: PurePosixPath) -> bool:
     return len(parts) <= len(path.parts) and all(map(fnmatchcase, path.parts, parts))
 
 
+@functools.cache
 def template_paths(package: str = "orders") -> set[PurePosixPath]:
     """Every file of the template, named as a render of this package names it."""
     return {
@@ -177,23 +206,39 @@ def template_paths(package: str = "orders") -> set[PurePosixPath]:
 
 def expected_paths(answers: Answers) -> set[PurePosixPath]:
     """The files that a render of these answers has according to the manifest."""
-    pruned = [
-        pattern
-        for name, feature in FEATURES.items()
-        if not is_on(name, answers)
-        for pattern in feature["paths"]
-    ]
-    kept = {path for path in template_paths() if not any(owns(p, path) for p in pruned)}
-    return kept | {PurePosixPath(".env")}
+    pruned = [_owned(name) for name in FEATURES if not is_on(name, answers)]
+    return template_paths().difference(*pruned) | {PurePosixPath(".env")}
+
+
+@functools.cache
+def _owned(feature: str) -> set[PurePosixPath]:
+    patterns = FEATURES[feature]["paths"]
+    return {path for path in template_paths() if any(owns(one, path) for one in patterns)}
+
+
+def expected_headings(answers: Answers) -> list[str]:
+    """The headings that the README of a render of these answers has."""
+    on = {feature for feature in FEATURES if is_on(feature, answers)}
+    return [heading for heading, features in HEADINGS.items() if not features or features & on]
+
+
+def headings(document: bytes) -> list[str]:
+    """The headings of a Markdown file below its title."""
+    text = re.sub(r"^```.*?^```", "", document.decode(), flags=re.MULTILINE | re.DOTALL)
+    return re.findall(r"^##+ (.+)$", text, re.MULTILINE)
 
 
 def read(project: Path) -> Files:
-    """Every file of a render except git's own and the lock file."""
-    return {
-        PurePosixPath(path.relative_to(project).as_posix()): path.read_bytes()
-        for path in sorted(project.rglob("*"))
-        if path.is_file() and ".git" not in path.parts and path.name != "uv.lock"
-    }
+    """Every file of a render except git's own and the lock file; an empty folder is one, too."""
+    files: Files = {}
+    for place, folders, names in os.walk(project):
+        folder = PurePosixPath(Path(place).relative_to(project).as_posix())
+        if ".git" in folders:
+            folders.remove(".git")
+        if not folders and not names:
+            files[folder] = b""
+        files |= {folder / one: Path(place, one).read_bytes() for one in names if one != "uv.lock"}
+    return files
 
 
 def without_secrets(project: Path) -> Files:
@@ -202,8 +247,8 @@ def without_secrets(project: Path) -> Files:
 
 
 def application(files: Files) -> Files:
-    """The part of a render that is the application, its tests and its migrations."""
-    return {path: data for path, data in files.items() if path.parts[0] in APPLICATION_FOLDERS}
+    """The part of a render that is the application, with its tests, migrations and settings."""
+    return {path: data for path, data in files.items() if path.parts[0] in APPLICATION_PATHS}
 
 
 def found_marks(files: Files, feature: str) -> list[str]:
@@ -222,17 +267,33 @@ def _marks(feature: str, path: PurePosixPath, data: bytes) -> list[str]:
 def flaws(files: Files) -> list[str]:
     """What a careful engineer would not have left in these files."""
     found = [f"{path}: {flaw}" for path, data in files.items() for flaw in _flaws(path, data)]
-    for path, data in files.items():
-        if path.suffix == ".md":
-            found += [
-                f"{path}: links to {target}, which is not there"
-                for target in re.findall(r"\]\((?!https?:|#)([^)#\s]+)", data.decode())
-                if not any(
-                    other.is_relative_to(posixpath.normpath(path.parent / target))
-                    for other in files
-                )
-            ]
-    return found
+    found += [
+        f"{path}: links to {target}, which is not there"
+        for path, data in files.items()
+        for target in (_links(data) if path.suffix == ".md" else ())
+        if not _leads_somewhere(target, path, files)
+    ]
+    return found + _flaws_of_style(files) + _flaws_of_settings(files)
+
+
+@functools.cache
+def _links(document: bytes) -> list[str]:
+    return re.findall(r"\]\((?!https?:)([^)\s]+)", document.decode())
+
+
+def _leads_somewhere(target: str, origin: PurePosixPath, files: Files) -> bool:
+    name, _, anchor = target.partition("#")
+    path = PurePosixPath(posixpath.normpath(origin.parent / name)) if name else origin
+    if anchor:
+        return path in files and anchor in _anchors(files[path])
+    return any(other.is_relative_to(path) for other in files)
+
+
+@functools.cache
+def _anchors(document: bytes) -> set[str]:
+    return {
+        re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings(document)
+    }
 
 
 @functools.cache
@@ -259,18 +320,111 @@ def _flaws_of_text(path: PurePosixPath, text: str) -> Iterator[str]:
     if residue := re.search(rf"cookiecutter|\{{%|\{{#{braces}", text, re.IGNORECASE):
         yield f"has {residue[0]} left from the template"
     try:
-        _parse(path, text)
-    except (SyntaxError, ValueError, yaml.YAMLError) as error:
+        PARSERS.get(path.suffix or path.name, str)(text)
+    except (SyntaxError, ValueError, configparser.Error, yaml.YAMLError) as error:
         yield f"does not parse: {error}"
 
 
-def _parse(path: PurePosixPath, text: str) -> None:
-    match path.suffix:
-        case ".py":
-            ast.parse(text, feature_version=(3, 11))
-        case ".toml":
-            tomllib.loads(text)
-        case ".json":
-            json.loads(text)
-        case ".yaml" | ".yml":
-            list(yaml.safe_load_all(text))
+def _parse_python(text: str) -> None:
+    compile(ast.parse(text, feature_version=(3, 11)), "", "exec")
+
+
+def _parse_yaml(text: str) -> None:
+    list(yaml.safe_load_all(text))
+
+
+def _parse_variables(text: str) -> None:
+    for line in text.splitlines():
+        if not re.match(r"#|\w+=|$", line):
+            raise ValueError(line)
+
+
+def _parse_shell(text: str) -> None:
+    _ask(["bash", "-n"], text)
+
+
+# By a file's suffix, or by its name where that is all it has.
+PARSERS: dict[str, Callable[[str], object]] = {
+    ".editorconfig": lambda text: configparser.ConfigParser().read_string(f"[all files]\n{text}"),
+    ".env": _parse_variables,
+    ".example": _parse_variables,
+    ".json": json.loads,
+    ".ndjson": lambda text: [json.loads(line) for line in text.splitlines()],
+    ".profile": _parse_shell,
+    ".py": _parse_python,
+    ".sh": _parse_shell,
+    ".toml": tomllib.loads,
+    ".yaml": _parse_yaml,
+    ".yml": _parse_yaml,
+    "Dockerfile": lambda text: _ask([_tool("hadolint"), "-"], text),
+    "Procfile": _parse_yaml,
+}
+
+
+def _tool(name: str) -> str:
+    """A program of the environment that runs the tests."""
+    return str(Path(sys.executable).parent / name)
+
+
+def _ask(command: list[str], text: str) -> None:
+    done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ValueError(f"{done.stdout}{done.stderr}")
+
+
+# What the formatter and the linter say of each Python file that they have seen.
+_seen: dict[tuple[PurePosixPath, bytes], list[str]] = {}
+
+
+def _flaws_of_style(files: Files) -> list[str]:
+    """What the render's own formatter and linter object to, asked once for each content."""
+    python = [(path, data) for path, data in files.items() if path.suffix == ".py"]
+    if new := [path for path, data in python if (path, data) not in _seen]:
+        said = _style(files, new)
+        for path in new:
+            _seen[path, files[path]] = [line for line in said if str(path) in line]
+    return [line for one in python for line in _seen[one]]
+
+
+def _style(files: Files, paths: list[PurePosixPath]) -> list[str]:
+    with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
+        for path, data in files.items():
+            # The linter follows imports to tell the project's own packages from others.
+            if path in paths or path.parts[0] in {"src", "pyproject.toml"}:
+                target = Path(folder, path)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(data)
+        said = [
+            subprocess.run(
+                [_tool("ruff"), *command, "--no-cache", *paths],
+                cwd=folder,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            for command in (["format", "--check"], ["check", "--output-format", "concise"])
+        ]
+    return [line for done in said if done.returncode for line in done.stdout.splitlines()]
+
+
+def _flaws_of_settings(files: Files) -> list[str]:
+    """Where `.env.example` and the README's table do not name the variables of the settings."""
+    [settings] = (path for path in files if path.match("src/*/settings.py"))
+    example, readme = files[PurePosixPath(".env.example")], files[PurePosixPath("README.md")]
+    return _differences(files[settings], example, readme)
+
+
+@functools.cache
+def _differences(settings: bytes, example: bytes, readme: bytes) -> list[str]:
+    [body] = (
+        node.body
+        for node in ast.parse(settings).body
+        if isinstance(node, ast.ClassDef) and node.name == "Settings"
+    )
+    fields = [ast.unparse(node.target).upper() for node in body if isinstance(node, ast.AnnAssign)]
+    table = readme.decode().partition("\n## Settings\n")[2].partition("\n## ")[0]
+    named = {
+        ".env.example": re.findall("^(?:# )?([A-Z_]+)=", example.decode(), re.MULTILINE),
+        "README.md": re.findall(r"^\| `([A-Z_]+)` \|", table, re.MULTILINE),
+    }
+    return [f"{name}: names {found}" for name, found in named.items() if found != fields]

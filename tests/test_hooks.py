@@ -17,6 +17,7 @@ from cookiecutter.exceptions import FailedHookException
 from cookiecutter.main import cookiecutter
 
 from conftest import Render
+from rendering import command_line, git, refusals
 from support import (
     FEATURES,
     PROJECT,
@@ -93,35 +94,11 @@ REFUSED = [
 ]  # fmt: skip
 
 
-def refusals(output: str) -> list[str]:
-    """The hook's own lines among what cookiecutter logs."""
-    return [line for line in output.splitlines() if line.startswith(tuple(QUESTIONS))]
-
-
-def command_line(
-    *arguments: str | Path, tool: str = "cookiecutter", python: str = sys.executable, **env: Any
-) -> subprocess.CompletedProcess[str]:
-    """Run `cookiecutter`, or another tool, as a person does."""
-    return subprocess.run(
-        [python, "-m", tool, *arguments],
-        env={**os.environ, **{name: str(value) for name, value in env.items()}},
-        capture_output=True,
-        check=False,
-        text=True,
-    )
-
-
 def generate(folder: Path, *arguments: str | Path, **options: Any) -> str:
     """Render the template by command line into a folder; return what the hook said."""
     done = command_line(TEMPLATE, "--no-input", "--output-dir", folder, *arguments, **options)
     assert done.returncode == 0, done.stderr
     return done.stdout
-
-
-def git(folder: Path, *arguments: str) -> str:
-    """What git answers in a folder."""
-    command = ["git", "-c", "user.name=Ada", "-c", "user.email=ada@example.com", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, check=True, text=True).stdout
 
 
 # Refusals
@@ -456,76 +433,3 @@ def test_answers_can_come_from_a_config_file(render: Render, tmp_path: Path) -> 
 
     expected = without_secrets(render(database="sqlite", author_name="Zoë O'Hara"))
     assert without_secrets(tmp_path / "orders") == expected
-
-
-@pytest.fixture
-def repository(tmp_path: Path) -> Path:
-    """The template as a git repository of its own, as cruft wants it."""
-    folder = tmp_path / "template"
-    folder.mkdir()
-    shutil.copy(TEMPLATE / "cookiecutter.json", folder)
-    for source in (TEMPLATE / "hooks", PROJECT):
-        shutil.copytree(
-            source, folder / source.name, ignore=shutil.ignore_patterns("__pycache__", ".*_cache")
-        )
-    git(folder, "init", "--initial-branch=main")
-    git(folder, "add", "--all")
-    git(folder, "commit", "--message", "First")
-    return folder
-
-
-def test_cruft_creates_and_updates_a_project(
-    render: Render, repository: Path, tmp_path: Path
-) -> None:
-    def cruft(*arguments: str | Path) -> str:
-        done = command_line(*arguments, tool="cruft", TEMPLATE_SKIP="lock")
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    said = cruft("create", repository, "--no-input", "--output-dir", tmp_path)
-    project = tmp_path / "orders"
-    files = without_secrets(project)
-    assert "git add .cruft.json && git commit -m 'Add .cruft.json'" in said
-    assert {path: data for path, data in files.items() if path.name != ".cruft.json"} == (
-        without_secrets(render())
-    )
-    secret = (project / ".env").read_bytes()
-    git(project, "add", "--all")
-    git(project, "commit", "--message", "Own")
-    assert cruft("diff", "--project-dir", project) == ""
-
-    (repository / PROJECT.name / ".editorconfig").open("a").write("# newer\n")
-    git(repository, "commit", "--all", "--message", "Second")
-    cruft("update", "--skip-apply-ask", "--project-dir", project)
-
-    changed = [line.split()[-1] for line in git(project, "status", "--porcelain").splitlines()]
-    assert changed == [".cruft.json", ".editorconfig"]
-    assert (project / ".env").read_bytes() == secret
-
-
-def test_cruft_gets_a_sentence_for_an_answer_that_is_no_text(
-    repository: Path, tmp_path: Path
-) -> None:
-    extra = '{"description": null}'
-
-    done = command_line(
-        *("create", repository, "--no-input", "--extra-context", extra, "--output-dir", tmp_path),
-        tool="cruft",
-    )
-
-    assert refusals(done.stderr) == ["description is None: answer with text."]
-    assert not (tmp_path / "orders").exists()
-
-
-def test_cruft_in_a_temporary_folder_says_what_it_left_out(
-    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    folder = tmp_path / "tmp12345678"
-    folder.mkdir()
-
-    done = command_line("create", repository, "--no-input", "--output-dir", folder, tool="cruft")
-
-    assert done.returncode == 0, done.stderr
-    assert "In a temporary folder, only pruned, as cruft compares it.\n" in done.stderr
-    assert not (folder / "orders" / ".env").exists()

@@ -1,0 +1,214 @@
+"""Projects that live on: later versions of the template, and later answers, by cruft."""
+
+import json
+import shutil
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pytest
+
+from conftest import Render
+from rendering import command_line, git, refusals
+from support import (
+    PROJECT,
+    QUESTIONS,
+    TEMPLATE,
+    Answers,
+    Files,
+    choices,
+    label,
+    without_secrets,
+)
+from workbench import Application, environ
+
+RECORD = PurePosixPath(".cruft.json")
+EVERYTHING = {name: True for name, answer in QUESTIONS.items() if answer is False}
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """The template as a git repository of its own, as cruft wants it."""
+    folder = tmp_path / "template"
+    folder.mkdir()
+    shutil.copy(TEMPLATE / "cookiecutter.json", folder)
+    for source in (TEMPLATE / "hooks", PROJECT):
+        shutil.copytree(
+            source, folder / source.name, ignore=shutil.ignore_patterns("__pycache__", ".*_cache")
+        )
+    git(folder, "init", "--initial-branch=main")
+    git(folder, "add", "--all")
+    git(folder, "commit", "--message", "Present")
+    return folder
+
+
+@pytest.fixture
+def older(repository: Path) -> Path:
+    """The same with an earlier version, under the tag v1: much has come and gone since."""
+    project = repository / PROJECT.name
+    package = project / "src" / "{{cookiecutter.package_name}}"
+    context = json.loads((repository / "cookiecutter.json").read_text("utf-8"))
+    context["use_graphql"] = True
+    context["cloud"].remove("railway")
+    del context["_features"]["railway"]
+    (repository / "cookiecutter.json").write_text(json.dumps(context))
+    shutil.rmtree(project / "deploy" / "railway")
+    (project / "railway.json").unlink()
+    (package / "health.py").unlink()
+    (package / "docs.py").write_text("# older\n")
+    (package / "graphql.py").write_text("# gone\n")
+    readme = (project / "README.md").read_text("utf-8")
+    (project / "README.md").write_text(readme.replace("## Start", "## Begin"), "utf-8")
+    git(repository, "add", "--all")
+    git(repository, "commit", "--message", "Older")
+    git(repository, "tag", "v1")
+    git(repository, "revert", "--no-edit", "HEAD")
+    return repository
+
+
+def cruft(*arguments: str | Path) -> str:
+    """What cruft says when it succeeds, with hooks that leave out the lock only."""
+    done = command_line(*arguments, tool="cruft", TEMPLATE_SKIP="lock")
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def create(template: Path, folder: Path, *options: str, **answers: Any) -> Path:
+    """Create a project with its record committed, as the next steps say."""
+    given = ("--no-input", "--extra-context", json.dumps(answers), "--output-dir", folder)
+    cruft("create", template, *given, *options)
+    commit(folder / "orders")
+    return folder / "orders"
+
+
+def update(project: Path, **answers: Any) -> None:
+    """Bring the template's present version, and other answers, into a project."""
+    given = ("--variables-to-update", json.dumps(answers)) if answers else ()
+    cruft("update", "--skip-apply-ask", "--project-dir", project, *given)
+
+
+def commit(project: Path) -> None:
+    """Commit everything."""
+    git(project, "add", "--all")
+    git(project, "commit", "--message", "Own")
+
+
+def contents(project: Path) -> Files:
+    """The files of a project but for what cruft has recorded."""
+    return {path: data for path, data in without_secrets(project).items() if path != RECORD}
+
+
+def test_cruft_creates_and_updates_a_project(
+    render: Render, repository: Path, tmp_path: Path
+) -> None:
+    said = cruft("create", repository, "--no-input", "--output-dir", tmp_path)
+    project = tmp_path / "orders"
+    assert "git add .cruft.json && git commit -m 'Add .cruft.json'" in said
+    assert contents(project) == without_secrets(render())
+    secret = (project / ".env").read_bytes()
+    commit(project)
+    assert cruft("diff", "--project-dir", project) == ""
+
+    (repository / PROJECT.name / ".editorconfig").open("a").write("# newer\n")
+    git(repository, "commit", "--all", "--message", "Second")
+    update(project)
+
+    changed = [line.split()[-1] for line in git(project, "status", "--porcelain").splitlines()]
+    assert changed == [".cruft.json", ".editorconfig"]
+    assert (project / ".env").read_bytes() == secret
+
+
+def scripts(project: Path) -> list[Path]:
+    """Which files can be executed."""
+    files = (project / path for path in contents(project))
+    return sorted(path.relative_to(project) for path in files if path.stat().st_mode & 0o111)
+
+
+@pytest.mark.slow
+def test_update_brings_what_is_new_and_keeps_what_is_ones_own(
+    render: Render, older: Path, environment: Path, tmp_path: Path
+) -> None:
+    project = create(older, tmp_path, "--checkout", "v1", database="sqlite")
+    assert not (project / "src" / "orders" / "health.py").exists()
+    secret = (project / ".env").read_bytes()
+    with (project / "README.md").open("a", encoding="utf-8") as readme:
+        readme.write("\n## Ours\n\nA word to each other.\n")
+    (project / "src" / "orders" / "invoices.py").write_text('"""Invoices."""\n', "utf-8")
+    (project / "AGENTS.md").unlink()
+    commit(project)
+
+    update(project)
+
+    expected = without_secrets(render(database="sqlite"))
+    expected[PurePosixPath("README.md")] += b"\n## Ours\n\nA word to each other.\n"
+    expected[PurePosixPath("src/orders/invoices.py")] = b'"""Invoices."""\n'
+    del expected[PurePosixPath("AGENTS.md")]
+    assert contents(project) == expected
+    assert (project / ".env").read_bytes() == secret
+    application = Application(project, {}, environ(project, environment))
+    for task in ("lint", "test"):
+        application.run("poe", "--executor", "simple", task)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "answers",
+    [
+        {**EVERYTHING, "cloud": "aws-ecs", "ci": "gitlab"},
+        {"database": "sqlite", "use_admin": True, "ci": "none"},
+    ],
+    ids=label,
+)
+def test_feature_that_is_asked_for_later_comes_and_goes(
+    answers: Answers, render: Render, repository: Path, tmp_path: Path
+) -> None:
+    project = create(repository, tmp_path)
+
+    for later in (answers, {name: choices(name)[0] for name in answers}):
+        update(project, **later)
+
+        fresh = render(**later)
+        assert contents(project) == contents(fresh)
+        assert scripts(project) == scripts(fresh)
+        commit(project)
+
+
+def test_cruft_gets_a_sentence_for_an_answer_that_is_no_text(
+    repository: Path, tmp_path: Path
+) -> None:
+    extra = '{"description": null}'
+
+    done = command_line(
+        *("create", repository, "--no-input", "--extra-context", extra, "--output-dir", tmp_path),
+        tool="cruft",
+    )
+
+    assert refusals(done.stderr) == ["description is None: answer with text."]
+    assert not (tmp_path / "orders").exists()
+
+
+def test_cruft_in_a_temporary_folder_says_what_it_left_out(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    folder = tmp_path / "tmp12345678"
+    folder.mkdir()
+
+    done = command_line("create", repository, "--no-input", "--output-dir", folder, tool="cruft")
+
+    assert done.returncode == 0, done.stderr
+    assert "In a temporary folder, only pruned, as cruft compares it.\n" in done.stderr
+    assert not (folder / "orders" / ".env").exists()
+
+
+def test_later_answer_that_does_not_fit_changes_nothing(repository: Path, tmp_path: Path) -> None:
+    project = create(repository, tmp_path)
+
+    given = ("--variables-to-update", '{"use_worker": true}')
+    done = command_line(
+        "update", "--project-dir", project, "--skip-apply-ask", *given, tool="cruft"
+    )
+
+    assert done.returncode == 1
+    [sentence] = refusals(done.stderr)
+    assert sentence.startswith("use_worker is on without use_redis")
+    assert git(project, "status", "--porcelain") == ""

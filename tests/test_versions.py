@@ -1,0 +1,51 @@
+"""Versions of the dependencies: a project works with the oldest that it allows.
+
+All other tests run with the newest, which the shared environment has because nothing is locked.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from conftest import Render
+from support import Answers, applications, choices, label
+from workbench import Application, environ, pythons, requirements, run, shared_environment, uv
+
+# Newer versions of Python need newer versions of what is compiled for them.
+OLDEST_PYTHON = "3.11"
+RICHEST = [
+    max(
+        (one for one in applications() if one["database"] == database),
+        key=lambda answers: sum(map(bool, answers.values())),
+    )
+    for database in choices("database")
+]
+
+
+def oldest(project: Path, folder: Path) -> list[str]:
+    """The requirements of a project with the oldest versions that it names and can be installed."""
+    lines = folder / "requirements.in"
+    lines.write_text("\n".join(sorted(requirements(project))), "utf-8")
+    options = ("--resolution", "lowest-direct", "--python-version", OLDEST_PYTHON)
+    plain = ("--quiet", "--no-header", "--no-annotate")
+    return run([uv(), "pip", "compile", *options, *plain, str(lines)], cwd=folder).splitlines()
+
+
+@pytest.mark.slow
+def test_oldest_versions_of_every_application_go_together(render: Render, tmp_path: Path) -> None:
+    for answers in applications():
+        assert oldest(render(**answers), tmp_path), label(answers)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(OLDEST_PYTHON not in pythons(), reason=f"there is no Python {OLDEST_PYTHON}")
+@pytest.mark.parametrize("answers", RICHEST, ids=label)
+def test_own_checks_pass_with_the_oldest_versions(
+    answers: Answers, render: Render, tmp_path: Path
+) -> None:
+    project = render(**answers)
+    environment = shared_environment(oldest(project, tmp_path), pythons()[OLDEST_PYTHON])
+    application = Application(project, {}, environ(project, environment))
+
+    for task in ("lint", "types", "test"):
+        application.run("poe", "--executor", "simple", task)
