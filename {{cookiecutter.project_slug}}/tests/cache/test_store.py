@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 import pytest
 from pydantic import TypeAdapter
@@ -99,13 +100,26 @@ async def test_value_loaded_before_a_change_is_not_taken_for_fresh(cache: Cache)
     assert await source.get(cache) == "new"
 
 
-async def test_one_loads_while_the_others_wait(replica: Replica) -> None:
+async def test_one_loads_while_the_others_wait(
+    replica: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
     source, here, there = Source("one", "two"), replica(), replica()
+    read, asked = Cache._read, []
+
+    async def note(*arguments: Any) -> Any:
+        kept = await read(*arguments)
+        asked.append(asyncio.current_task())
+        return kept
+
+    monkeypatch.setattr(Cache, "_read", note)
     source.open.clear()
     readers = [asyncio.ensure_future(source.get(here))]
     await source.begun.wait()
     readers += [asyncio.ensure_future(source.get(cache)) for cache in (here, there, here, there)]
-    asyncio.get_running_loop().call_later(0.05, source.open.set)
+    # Until all have seen that there is none, and one that waits for the other process looks again.
+    while set(asked) != set(readers) or len(asked) == len(readers):  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    source.open.set()
 
     assert set(await asyncio.gather(*readers)) == {"one"}
     assert source.loads == 1
