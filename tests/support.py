@@ -396,13 +396,13 @@ def _style(files: Files, paths: list[PurePosixPath]) -> list[str]:
                 target.write_bytes(data)
         said = [
             subprocess.run(
-                [_tool("ruff"), *command, "--no-cache", *paths],
+                [_tool("ruff"), *command, "--no-cache", "--output-format", "concise", *paths],
                 cwd=folder,
                 capture_output=True,
                 text=True,
                 check=False,
             )
-            for command in (["format", "--check"], ["check", "--output-format", "concise"])
+            for command in (["format", "--check"], ["check"])
         ]
     return [line for done in said if done.returncode for line in done.stdout.splitlines()]
 
