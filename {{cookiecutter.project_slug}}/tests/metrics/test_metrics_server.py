@@ -10,7 +10,7 @@ from httpx2 import AsyncClient
 from prometheus_client.parser import text_string_to_metric_families
 
 from {{ cookiecutter.package_name }} import metrics
-from {{ cookiecutter.package_name }}.metrics.server import Processes
+from {{ cookiecutter.package_name }}.metrics.server import Counted, Processes
 
 from support import NewDatabase, accepts, serve, settings_for
 
@@ -90,6 +90,12 @@ def test_gauges_of_the_dead_are_dropped(tmp_path: Path) -> None:
     list(Processes(tmp_path).collect())
 
     assert (dead.exists(), counted.exists(), alive.exists()) == (False, True, True)
+
+
+def test_file_that_is_being_made_is_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "counter_99999999.db").touch()
+
+    assert list(Counted(tmp_path).collect()) == []
 
 
 def test_port_that_is_taken_stops_nothing(database_url: str) -> None:
