@@ -23,10 +23,11 @@ from typing import Any, Self
 import httpx2
 import pytest
 import yaml
+from filelock import FileLock
 
 from conftest import Render
 from support import Answers, applications, label
-from workbench import environ, free_port, requirements, run, shared_environment, uv
+from workbench import CACHE, environ, free_port, requirements, run, shared_environment, uv
 
 API = "/api/v1"
 VARIANTS: dict[str, Answers] = {
@@ -74,13 +75,19 @@ def answers_to(*command: str) -> bool:
     )
 
 
-@pytest.fixture(scope="session")
-def engine() -> None:
-    """A container engine with compose."""
+@pytest.fixture
+def engine() -> Iterator[None]:
+    """A container engine with compose, one test at a time.
+
+    What one test removes may be a layer that the image of another is just being built on.
+    """
     if not answers_to("docker", "info"):
         pytest.skip("no container engine: `docker info` fails")
     if not answers_to("docker", "compose", "version"):
         pytest.skip("no `docker compose`")
+    CACHE.mkdir(exist_ok=True)
+    with FileLock(CACHE / "engine.lock"):
+        yield
 
 
 # What validators and the render's own tests say
