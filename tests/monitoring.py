@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,7 +17,7 @@ from typing import Any
 import httpx2
 import yaml
 
-from workbench import Service, free_port, program, run, serve, wait_until_ready
+from workbench import Service, free_port, program, run, serve, wait_for, wait_until_ready
 
 PACKAGES = {
     "amtool": "prometheus-alertmanager",
@@ -86,13 +86,6 @@ class Watched:
         ]
         return result
 
-    def until(self, condition: Callable[[], object], seconds: float = 180) -> None:
-        """Wait for something, and fail if it does not come."""
-        deadline = time.monotonic() + seconds
-        while not condition():
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
-
 
 @contextlib.contextmanager
 def watch(
@@ -136,8 +129,8 @@ def watch(
             return False
 
         wait_until_ready(service)
-        watched.until(answers)  # while it loads its data it listens and refuses
-        watched.until(lambda: len(watched.query("up == 1")) == len(ports))
+        wait_for(answers)  # while it loads its data it listens and refuses
+        wait_for(lambda: len(watched.query("up == 1")) == len(ports))
         yield watched
 
 

@@ -32,6 +32,7 @@ from workbench import (
     serve,
     serve_command,
     uv,
+    wait_for,
 )
 
 
@@ -334,11 +335,9 @@ def test_log_has_the_request_and_none_of_its_secrets(
     account = register(client)
     answer = log_in(client, account)
 
-    deadline = time.monotonic() + 60
-    log = ""
-    while answer.headers["X-Request-ID"] not in log:  # the line is written after the answer
-        assert time.monotonic() < deadline
-        log = service.log.read_text("utf-8")
+    # The line is written after the answer.
+    wait_for(lambda: answer.headers["X-Request-ID"] in service.log.read_text("utf-8"), 60)
+    log = service.log.read_text("utf-8")
     assert account["password"] not in log
     assert answer.json()["access_token"] not in log
     assert answer.json()["refresh_token"] not in log

@@ -27,7 +27,7 @@ from filelock import FileLock
 
 from conftest import Render
 from support import Answers, applications, label
-from workbench import CACHE, environ, free_port, requirements, run, shared_environment, uv
+from workbench import CACHE, environ, free_port, requirements, run, shared_environment, uv, wait_for
 
 API = "/api/v1"
 VARIANTS: dict[str, Answers] = {
@@ -79,7 +79,7 @@ def answers_to(*command: str) -> bool:
 def engine() -> Iterator[None]:
     """A container engine with compose, one test at a time.
 
-    What one test removes may be a layer that the image of another is just being built on.
+    A step of a build has been seen to be killed while another test removed its containers.
     """
     if not answers_to("docker", "info"):
         pytest.skip("no container engine: `docker info` fails")
@@ -379,14 +379,6 @@ def test_build_without_a_fitting_lock_says_what_to_do(render: Render, tmp_path: 
         for done in (stale, missing):
             assert done.returncode != 0
             assert "run 'uv lock' and commit it" in done.stdout
-
-
-def wait_for(condition: Any, seconds: float = 180) -> None:
-    """Return when something has become true; fail the test when it takes too long."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
 
 
 class Proxy:

@@ -15,7 +15,7 @@ import yaml
 from conftest import Render
 from monitoring import load, migrate, tool, watch
 from support import Answers, label
-from workbench import run
+from workbench import run, wait_for
 
 OFF = {"use_redis": False, "use_worker": False, "use_admin": False}
 ON = {"use_redis": True, "use_worker": True, "use_admin": True}
@@ -134,12 +134,12 @@ def test_every_query_finds_data_and_a_stopped_service_alerts(
         assert firing - SLOW <= {"RefreshTokenReused", "LoginFailures"}
         watched.service.process.terminate()
         down = 'ALERTS{alertname="TargetDown",process="web",alertstate="firing"}'
-        watched.until(lambda: watched.query(down))
+        wait_for(lambda: watched.query(down))
 
         def told() -> list[str]:
             return [body for body in watched.hook.bodies if "TargetDown" in body]
 
-        watched.until(told)
+        wait_for(told)
         assert "does not answer Prometheus" in told()[0]
         assert "README.md#targetdown" in told()[0]
 

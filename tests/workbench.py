@@ -323,6 +323,14 @@ def wait_until_ready(service: Service, processes: int = 1) -> None:
     pytest.fail(f"the service did not become ready:\n{service.log.read_text('utf-8')}")
 
 
+def wait_for(condition: Callable[[], object], seconds: float = 180) -> None:
+    """Return when something has become true; fail the test when it takes too long."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
 def free_port() -> int:
     """A TCP port of 127.0.0.1 that is given to nobody else as long as this process lives."""
     with socket.socket() as kept:

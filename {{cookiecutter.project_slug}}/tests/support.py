@@ -95,11 +95,9 @@ def settings_for(database_url: str, **changes: object) -> Settings:
         "bcrypt_rounds": 4,
         "login_attempts_per_address": 10_000,
         # A machine may have much to do.
-{%- if cookiecutter.database == "postgresql" %}
         "database_pool_timeout": 60,
-{%- else %}
+{%- if cookiecutter.database == "sqlite" %}
         "database_busy_timeout": 60,
-        "database_pool_timeout": 60,
 {%- endif %}
 {%- if cookiecutter.use_worker %}
         "smtp_url": "smtp://nowhere:25",
