@@ -1,0 +1,295 @@
+"""How fast the service is, beside bare FastAPI with SQLAlchemy's ORM on the same rows.
+
+    python benchmarks/service.py [--rounds 3] [--seconds 6] [--clients 32] [--only user,list]
+
+Renders the PostgreSQL service with nothing and with everything, starts both with their production
+command (one process, access log, all middleware, bcrypt 12) and `reference/bare.py` beside them,
+all on one server and with pools of the same size, and loads them in turn with wrk (Linux; Debian's
+package is installed where that may be). The service has a processor of its own; load, database and
+all else share the other. Ratios to the reference in the same round are what counts.
+"""
+
+import argparse
+import contextlib
+import json
+import logging
+import os
+import secrets
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import httpx2
+from cache import render, tell
+from observability import cpu_seconds, sink
+
+from workbench import (
+    API,
+    POSTGRES,
+    REDIS,
+    STARTUP,
+    Server,
+    environ,
+    free_port,
+    program,
+    requirements,
+    run,
+    serve_command,
+    shared_environment,
+)
+
+HERE = Path(__file__).parent
+CORES = sorted(os.sched_getaffinity(0))
+EVERYTHING = (
+    "use_redis",
+    "use_worker",
+    "use_admin",
+    "use_prometheus",
+    "use_opentelemetry",
+    "use_sentry",
+)
+ACCOUNT = {"email": "ada@example.com", "password": "analytical-engine-1843"}
+SETTINGS = {
+    "DATABASE_POOL_SIZE": "10",
+    "LOG_FORMAT": "json",
+    # What is measured is not whether one client may do all this.
+    "LOGIN_ATTEMPTS": "1000000",
+    "LOGIN_ATTEMPTS_PER_ADDRESS": "1000000",
+    "RATE_LIMIT": "1000000000",
+    "ACCESS_TOKEN_TTL": "86400",
+}
+EXECUTE = """
+import asyncio, asyncpg, bcrypt, sys
+async def main():
+    connection = await asyncpg.connect(sys.argv[1])
+    password_hash = bcrypt.hashpw(sys.argv[2].encode(), bcrypt.gensalt(12)).decode()
+    await connection.execute(sys.stdin.read().replace("HASH", password_hash))
+    await connection.execute("VACUUM ANALYZE")
+asyncio.run(main())
+"""
+# 100 accounts with 100 items each; each item has two of three tags.
+ROWS = """
+INSERT INTO users (id, email, password_hash, role, is_active, created_at, updated_at)
+SELECT gen_random_uuid(), CASE n WHEN 1 THEN 'ada' ELSE 'user' || n END || '@example.com', 'HASH',
+       'user', true, now(), now()
+FROM generate_series(1, 100) n;
+INSERT INTO tags (id, name, created_at, updated_at)
+SELECT gen_random_uuid(), name, now(), now() FROM unnest(ARRAY['home', 'someday', 'work']) name;
+INSERT INTO items (id, owner_id, title, description, version, created_at, updated_at)
+SELECT gen_random_uuid(), users.id, 'Item ' || n, repeat('About eighty characters. ', 3), 1,
+       now() - n * interval '1 minute', now()
+FROM users, generate_series(1, 100) n;
+INSERT INTO item_tags (item_id, tag_id)
+SELECT items.id, tags.id FROM items JOIN tags ON tags.name <> 'home' OR length(items.title) > 6;
+"""
+
+
+@dataclass
+class Request:
+    """What is asked for, again and again."""
+
+    path: str
+    method: str = "GET"
+    body: str = ""
+    content_type: str = ""
+
+
+@dataclass
+class Target:
+    """A running service."""
+
+    url: str
+    process: int
+    token: str
+    requests: Mapping[str, Request]
+    database: str
+    cold: float
+
+
+BODY = json.dumps({"title": "Item", "description": "About eighty characters. " * 3})
+FORM = f"grant_type=password&username={ACCOUNT['email']}&password={ACCOUNT['password']}"
+FORM_TYPE = "application/x-www-form-urlencoded"
+
+
+def requests(health: str, token: str, prefix: str) -> dict[str, Request]:
+    """The same five requests by the paths of a service."""
+    return {
+        "health": Request(health),
+        "user": Request(f"{prefix}/users/me"),
+        "list": Request(f"{prefix}/items?limit=20"),
+        "create": Request(f"{prefix}/items", "POST", BODY, "application/json"),
+        "login": Request(token, "POST", FORM, FORM_TYPE),
+    }
+
+
+RENDERED = requests("/health/live", f"{API}/auth/token", API)
+BARE = requests("/health", "/token", "")
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
+    parser.add_argument("--rounds", type=int, default=3, help="rounds for each request")
+    parser.add_argument("--seconds", type=int, default=6, help="length of a round")
+    parser.add_argument("--clients", type=int, default=32, help="connections at the same time")
+    parser.add_argument("--only", default=",".join(RENDERED), help="requests, comma separated")
+    parser.add_argument("--json", type=Path, help="a file for the numbers of every round")
+    options = parser.parse_args()
+    logging.disable()
+    with ExitStack() as stack:
+        targets = started(stack)
+        results: dict[str, dict[str, list[dict[str, float]]]] = {}
+        for name in options.only.split(","):
+            measured: dict[str, list[dict[str, float]]] = {target: [] for target in targets}
+            for target in targets.values():
+                load(target, name, 2, options.clients)
+            for _ in range(options.rounds):
+                for key, target in targets.items():
+                    measured[key].append(load(target, name, options.seconds, options.clients))
+            results[name] = measured
+            show(name, measured)
+        print(f"\n{'':12}{'RSS MiB':>10}{'cold start s':>14}")
+        for key, target in targets.items():
+            print(f"{key:12}{memory(target.process):10.0f}{target.cold:14.2f}")
+    if options.json:
+        options.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+
+
+def started(stack: ExitStack) -> dict[str, Target]:
+    """The services, with their rows, each on a database of its own."""
+    os.sched_setaffinity(0, CORES[1:] or CORES)
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+    everything = dict.fromkeys(EVERYTHING, True)
+    renders = {
+        "default": render(folder / "default"),
+        "everything": render(folder / "everything", **everything),
+    }
+    environment = shared_environment(set().union(*map(requirements, renders.values())))
+    postgres, redis = Server(environment, POSTGRES), Server(environment, REDIS)
+    stack.callback(postgres.close)
+    stack.callback(redis.close)
+    collector = stack.enter_context(sink())
+    redis_url = redis.database()
+    # The denylist has been complete for long.
+    tell(redis_url, "ZADD orders:denied -1 complete-since")
+    settings = {
+        "REDIS_URL": redis_url,
+        "SMTP_URL": "smtp://127.0.0.1:25",
+        "METRICS_PORT": str(free_port()),
+        "OTEL_EXPORTER_OTLP_ENDPOINT": collector,
+        "OTEL_TRACES_SAMPLER_ARG": "0.01",
+        "SENTRY_DSN": collector.replace("://", "://public@") + "/1",
+    }
+    targets = {}
+    for name in ("bare", *renders):
+        project = renders.get(name, renders["default"])
+        database = postgres.database()
+        env = environ(project, environment, DATABASE_URL=database, **SETTINGS, **settings)
+        env["SECRET_KEY"] = secrets.token_urlsafe(48)
+        run([str(environment / "bin" / "alembic"), "upgrade", "head"], cwd=project, env=env)
+        execute(environment, database, ROWS)
+        port = free_port()
+        if name == "bare":
+            command = [str(environment / "bin" / "uvicorn"), "bare:app", "--no-access-log"]
+            command += ["--port", str(port), "--app-dir", str(HERE / "reference")]
+            asked = BARE
+        else:
+            command, asked = serve_command(project, env), RENDERED
+            env |= {"HOST": "127.0.0.1", "PORT": str(port)}
+        log = stack.enter_context((folder / f"{name}.log").open("wb"))
+        url = f"http://127.0.0.1:{port}"
+        cold = []
+        for last in (False, False, True):
+            process, seconds = start(command, project, env, log, url + asked["health"].path)
+            cold.append(seconds)
+            if not last:
+                stop(process)
+        stack.callback(stop, process)
+        login = httpx2.post(url + asked["login"].path, content=FORM, headers={"Content-Type": FORM_TYPE})
+        token = login.raise_for_status().json()["access_token"]
+        targets[name] = Target(url, process.pid, token, asked, database, statistics.median(cold))
+    return targets
+
+
+def execute(environment: Path, database: str, sql: str) -> None:
+    """Run SQL on a database."""
+    command = [str(environment / "bin" / "python"), "-c", EXECUTE, database, ACCOUNT["password"]]
+    subprocess.run(command, input=sql, text=True, check=True)
+
+
+def start(
+    command: list[str], cwd: Path, env: Mapping[str, str], log: IO[bytes], url: str
+) -> tuple[subprocess.Popen[bytes], float]:
+    """A process on the first processor, and the seconds until it answered this URL."""
+    began = time.perf_counter()
+    mine = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, CORES[:1])
+    process = subprocess.Popen(command, cwd=cwd, env=env, stdout=log, stderr=log)
+    os.sched_setaffinity(0, mine)
+    while True:
+        with contextlib.suppress(OSError):
+            urllib.request.urlopen(url).close()
+            return process, time.perf_counter() - began
+        if process.poll() is not None or time.perf_counter() - began > STARTUP:
+            raise RuntimeError(f"{command} does not answer; see {log.name}")
+        time.sleep(0.005)
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """End a process."""
+    process.kill()
+    process.wait()
+
+
+def load(target: Target, name: str, seconds: int, clients: int) -> dict[str, float]:
+    """What wrk and the kernel say of some seconds of a request."""
+    request = target.requests[name]
+    headers = f"Authorization: Bearer {target.token}\n"
+    if request.content_type:
+        headers += f"Content-Type: {request.content_type}\n"
+    env = os.environ | {"METHOD": request.method, "HEADERS": headers}
+    if request.body:
+        env["BODY"] = request.body
+    command = [program("wrk", "wrk"), "-t1", f"-c{clients}", f"-d{seconds}s", "--timeout", "60s"]
+    command += ["--script", str(HERE / "wrk.lua"), target.url + request.path]
+    before = cpu_seconds(target.process)
+    done = subprocess.run(command, env=env, check=True, capture_output=True, text=True)
+    result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    used = cpu_seconds(target.process) - before
+    result["rate"] = result["requests"] / result["seconds"]
+    result["cpu"] = used / max(result["requests"], 1) * 1e6
+    if result["refused"] or result["broken"]:
+        print(f"  {name}: {result}", file=sys.stderr)
+    return result
+
+
+def show(name: str, measured: Mapping[str, list[dict[str, float]]]) -> None:
+    """Print a table of medians over the rounds."""
+    columns = ("req/s", "ratio", "p50 ms", "p99 ms", "max ms", "CPU us")
+    print(f"\n{name:12}" + "".join(f"{column:>10}" for column in columns), flush=True)
+    for key, rounds in measured.items():
+        pairs = zip(rounds, measured["bare"], strict=True)
+        ratio = statistics.median(one["rate"] / bare["rate"] for one, bare in pairs)
+        p50, p99, cpu, rate = (
+            statistics.median(one[value] for one in rounds) for value in ("p50", "p99", "cpu", "rate")
+        )
+        slowest = max(one["max"] for one in rounds)
+        print(f"{key:12}{rate:10.0f}{ratio:10.2f}{p50:10.1f}{p99:10.1f}{slowest:10.0f}{cpu:10.0f}")
+
+
+def memory(process: int) -> float:
+    """MiB of memory that a process has now."""
+    status = Path(f"/proc/{process}/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0]) / 1024
+
+
+if __name__ == "__main__":
+    main()
