@@ -1,23 +1,22 @@
 """What every HTTP exchange gets: a request id, security headers, bounds, and one access line."""
 
 import re
+import secrets
 import time
+from collections.abc import Callable
 from typing import Final
-from uuid import uuid4
 
 import structlog
 from asgi_correlation_id import CorrelationIdMiddleware
 from fastapi import FastAPI
-from starlette.datastructures import Headers
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from . import errors
+from .logging import access_log
 from .settings import Settings
-
-log = structlog.stdlib.get_logger("access")
 
 REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{8,128}")
 SECURITY_HEADERS: Final = {
@@ -58,12 +57,19 @@ def setup(app: FastAPI, settings: Settings) -> None:
     headers = dict(SECURITY_HEADERS)
     if settings.environment == "production":
         headers["strict-transport-security"] = "max-age=63072000; includeSubDomains"
-    app.add_middleware(ResponseMiddleware, headers=headers)
-    app.add_middleware(CorrelationIdMiddleware, validator=None, transformer=_request_id)
+    app.add_middleware(ResponseMiddleware, headers=headers, log=access_log(settings))
+    app.add_middleware(
+        CorrelationIdMiddleware,
+        generator=_new_request_id,
+        validator=None,
+        transformer=lambda presented: (
+            presented if REQUEST_ID.fullmatch(presented) else _new_request_id()
+        ),
+    )
 
 
-def _request_id(presented: str) -> str:
-    return presented if REQUEST_ID.fullmatch(presented) else uuid4().hex
+def _new_request_id() -> str:
+    return secrets.token_hex(16)
 
 
 class HostMiddleware(TrustedHostMiddleware):
@@ -78,8 +84,9 @@ class HostMiddleware(TrustedHostMiddleware):
 class ResponseMiddleware:
     """Add the headers a response lacks, and log one access line when it ends."""
 
-    def __init__(self, app: ASGIApp, headers: dict[str, str]) -> None:
+    def __init__(self, app: ASGIApp, headers: dict[str, str], log: Callable[..., None]) -> None:
         self.app = app
+        self.log = log
         self.headers = [(name.encode(), value.encode()) for name, value in headers.items()]
         # Answers of the API are for the one who asked (RFC 9111 section 5.2.2.5).
         self.private = [*self.headers, (b"cache-control", b"no-store")]
@@ -114,15 +121,15 @@ class ResponseMiddleware:
             await self.app(scope, receive, send_with_headers)
         finally:
             client = scope.get("client")
-            log.info(
-                "request",
+            agents = (value for name, value in scope["headers"] if name == b"user-agent")
+            self.log(
                 method=method,
                 path=scope["path"],
                 route=route_template(scope),
                 status=status,
                 duration=time.perf_counter_ns() - started,
                 address=client[0] if client else None,
-                user_agent=Headers(scope=scope).get("user-agent"),
+                user_agent=next(agents, b"").decode("latin-1") or None,
             )
 
 

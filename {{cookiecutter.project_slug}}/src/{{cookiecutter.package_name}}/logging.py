@@ -4,9 +4,12 @@ Everything logged with structlog or the standard library ends in the same line f
 are not fields of the schema are put under `labels`.
 """
 
+import json
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -45,9 +48,6 @@ FIELDS: Final[Mapping[str, str]] = {
 
 def configure_logging(settings: Settings) -> None:
     """Send every log line of the process to stdout, in the format that the settings ask for."""
-    console = settings.log_format == "console" or (
-        settings.log_format == "auto" and sys.stdout.isatty()
-    )
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -59,7 +59,7 @@ def configure_logging(settings: Settings) -> None:
 {%- endif %}
     ]
     final: list[Processor] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]
-    if console:
+    if _is_for_people(settings):
         # Tracebacks that print local variables would print secrets.
         final += [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
     else:
@@ -96,6 +96,36 @@ def configure_logging(settings: Settings) -> None:
     # Its lines hold the parameters of statements.
     logging.getLogger("aiosqlite").setLevel("WARNING")
 {%- endif %}
+
+
+def _is_for_people(settings: Settings) -> bool:
+    return settings.log_format == "console" or (
+        settings.log_format == "auto" and sys.stdout.isatty()
+    )
+
+
+def access_log(settings: Settings) -> Callable[..., None]:
+    """What logs a request, given its fields.
+
+    The line is as the logger "access" would write it, which takes longer than a short request.
+    """
+    if settings.log_level not in {"DEBUG", "INFO"} or _is_for_people(settings):
+        return partial(structlog.stdlib.get_logger("access").info, "request")
+    encode = json.JSONEncoder(ensure_ascii=False).encode
+    constant = {"level": "info", "logger": "access", "event": "request"}
+    fields = _EcsFields(settings)
+
+    def write(**request: Any) -> None:
+        event = structlog.contextvars.get_contextvars() | constant | request
+        event["timestamp"] = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
+        _add_request_id(None, "", event)
+{%- if cookiecutter.use_opentelemetry %}
+        add_trace(None, "", event)
+{%- endif %}
+        sys.stdout.write(encode(fields(None, "", event)) + "\n")
+        sys.stdout.flush()
+
+    return write
 
 
 def _add_request_id(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

@@ -122,7 +122,7 @@ async def test_access_ends_at_once(
 ) -> None:
     user = await session.get_one(User, admin.id)
     if change == "revoked":
-        await revoke_all(session, user)
+        await revoke_all(session, user.id)
     user.is_active = change != "deactivated"
     user.role = Role.USER if change == "demoted" else Role.ADMIN
     await session.commit()

@@ -64,9 +64,9 @@ class Login(AuthenticationBackend):
             return False
         async with self.app.state.database.session(readonly=True) as session:
             principal = await principal_of_cookie(session, token)
-        if principal is None or principal.user.role is not Role.ADMIN:
+        if principal is None or principal.role is not Role.ADMIN:
             return False
-        structlog.contextvars.bind_contextvars(user_id=str(principal.user.id))
+        structlog.contextvars.bind_contextvars(user_id=str(principal.id))
         request.state.principal = principal
         return True
 
@@ -104,8 +104,8 @@ class Login(AuthenticationBackend):
         """Log out."""
         principal = request.state.principal
         async with self.app.state.database.session() as session:
-            await revoke_session(session, principal.user, principal.session_id)
-        log.info("admin action", action="logout", user_id=str(principal.user.id))
+            await revoke_session(session, principal.id, principal.session_id)
+        log.info("admin action", action="logout", user_id=str(principal.id))
 
     def set_cookie(self, request: Request, response: Response, token: str = "") -> None:
         """Hand the login to the browser, for these pages only; without a token take it back."""

@@ -134,7 +134,7 @@ class Pages(Admin):
         if request.method in SAFE_METHODS or not await self.logins.authenticate(request):
             return await endpoint(request)
         try:
-            async with unit_of_work(self.service, request, request.state.principal.user):
+            async with unit_of_work(self.service, request, request.state.principal):
                 response = await endpoint(request)
         except RefusedError:
             pass  # the response says why

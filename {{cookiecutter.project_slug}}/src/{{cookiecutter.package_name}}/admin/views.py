@@ -165,7 +165,7 @@ class View(ModelView):
         self, request: Request, name: str, change: Callable[[Work, UUID], Awaitable[bool]]
     ) -> Response:
         """Change the selected rows in one transaction; `change` says whether it did."""
-        admin = request.state.principal.user
+        admin = request.state.principal
         async with unit_of_work(self.pages.service, request, admin) as work:
             for key in _keys(request):
                 if await change(work, key):
@@ -235,7 +235,9 @@ class UserView(View, model=models.User):
         )
         user = await users.register(work.session, work.auth.passwords, create, Role(data["role"]))
         if not data["is_active"]:
-            await users.update_user(work.session, work.admin, user.id, UserUpdate(is_active=False))
+            await users.update_user(
+                work.session, work.admin.id, user.id, UserUpdate(is_active=False)
+            )
         return user
 
     async def change(self, work: Work, key: UUID, data: dict[str, Any]) -> User:
@@ -252,10 +254,10 @@ class UserView(View, model=models.User):
         user = await users.get_user(work.session, key)
         changes = _changes(user, {**data, "full_name": data["full_name"] or None})
         if changes:
-            await users.update_user(work.session, work.admin, key, UserUpdate(**changes))
+            await users.update_user(work.session, work.admin.id, key, UserUpdate(**changes))
         if password_hash is not None:
             user.password_hash = password_hash
-            await revoke_all(work.session, user)
+            await revoke_all(work.session, user.id)
             changes["password"] = password_hash
         work.record("change", self.identity, key, changes)
         return user
@@ -266,7 +268,7 @@ class UserView(View, model=models.User):
             raise Problem(409, "Administrators cannot delete themselves.")
         user = await users.get_user(work.session, key)
 {%- if cookiecutter.use_redis %}
-        await revoke_all(work.session, user)
+        await revoke_all(work.session, user.id)
 {%- endif %}
         await work.session.delete(user)
         await work.session.flush()
@@ -300,8 +302,7 @@ class LoginView(View, model=models.LoginSession):
         login = await work.session.get(LoginSession, key)
         if login is None or login.revoked_at is not None:
             return False
-        user = await users.get_user(work.session, login.user_id)
-        await revoke_session(work.session, user, key)
+        await revoke_session(work.session, login.user_id, key)
         return True
 
 

@@ -10,9 +10,8 @@ from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.requests import Request
 
-from ..auth.service import AuthTools
+from ..auth.service import AuthTools, Principal
 from ..errors import Problem
-from ..users.models import User
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -32,7 +31,7 @@ class Work:
 
     session: AsyncSession
     auth: AuthTools
-    admin: User
+    admin: Principal
     error: Exception | None = None
     _done: list[dict[str, object]] = field(default_factory=list)
 
@@ -60,7 +59,7 @@ class Work:
 
 
 @asynccontextmanager
-async def unit_of_work(app: FastAPI, request: Request, admin: User) -> AsyncIterator[Work]:
+async def unit_of_work(app: FastAPI, request: Request, admin: Principal) -> AsyncIterator[Work]:
     """Commit what the block does, then write the audit log; nothing of both if it fails.
 
     Raises:

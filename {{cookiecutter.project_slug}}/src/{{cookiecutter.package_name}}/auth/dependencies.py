@@ -22,7 +22,7 @@ from ..cache.denylist import Denylist
 from ..database import Session
 from ..database.engine import SAFE_METHODS
 from ..errors import Problem
-from ..users.models import Role, User
+from ..users.models import Role
 from .cookies import check_csrf{% if cookiecutter.use_redis %}, csrf_cookie, csrf_token{% endif %}, session_cookie
 from .service import (
     AuthTools,
@@ -81,7 +81,7 @@ async def current_principal(
         principal = await _by_token(session, auth, token)
     else:
         principal = await _by_cookie(request, session, auth)
-    structlog.contextvars.bind_contextvars(user_id=str(principal.user.id))
+    structlog.contextvars.bind_contextvars(user_id=str(principal.id))
     return principal
 
 
@@ -106,22 +106,14 @@ async def _by_cookie(request: Request, session: Session, auth: AuthTools) -> Pri
     if token is None or principal is None:
         raise Problem(401, "Not authenticated.", headers={"WWW-Authenticate": "Bearer"})
     if request.method not in SAFE_METHODS:
-        check_csrf(request, auth.settings, token, principal.user.id)
+        check_csrf(request, auth.settings, token, principal.id)
     return principal
 
 
-CurrentPrincipal = Annotated[Principal, Depends(current_principal)]
+CurrentUser = Annotated[Principal, Depends(current_principal)]
 
 
-async def current_user(principal: CurrentPrincipal) -> User:
-    """The caller's account."""
-    return principal.user
-
-
-CurrentUser = Annotated[User, Depends(current_user)]
-
-
-async def admin_user(user: CurrentUser) -> User:
+async def admin_user(user: CurrentUser) -> Principal:
     """The caller, who is an administrator.
 
     Raises:
@@ -132,7 +124,7 @@ async def admin_user(user: CurrentUser) -> User:
     return user
 
 
-AdminUser = Annotated[User, Depends(admin_user)]
+AdminUser = Annotated[Principal, Depends(admin_user)]
 {%- if cookiecutter.use_redis %}
 
 
@@ -159,7 +151,7 @@ async def current_reader(
                 return claims.user_id
     principal = await current_principal(request, session, auth, token, cookie_token)
     await session.commit()  # those who wait for another to load hold no connection
-    return principal.user.id
+    return principal.id
 
 
 CurrentReader = Annotated[UUID, Depends(current_reader)]

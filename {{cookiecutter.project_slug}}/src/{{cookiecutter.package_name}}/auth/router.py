@@ -11,7 +11,7 @@ from ..users.models import User
 from ..users.schemas import UserRead
 from . import service
 from .cookies import check_origin, clear_cookies, session_cookie, set_cookies, set_csrf
-from .dependencies import Auth, Client, CurrentPrincipal, CurrentUser
+from .dependencies import Auth, Client, CurrentUser
 from .oauth import NO_STORE, OAuthError, OAuthRoute
 from .schemas import (
     LoginSessionRead,
@@ -21,6 +21,7 @@ from .schemas import (
     TokenRequest,
     TokenResponse,
 )
+from .service import Principal
 
 oauth = APIRouter(route_class=OAuthRoute)
 browser = APIRouter()
@@ -97,7 +98,9 @@ async def create_session(
 
 
 @browser.get("/session", response_model=UserRead, responses=problems(401))
-async def read_session(request: Request, response: Response, user: CurrentUser, auth: Auth) -> User:
+async def read_session(
+    request: Request, response: Response, user: CurrentUser, auth: Auth
+) -> Principal:
     """Who is logged in. A browser gets its CSRF token anew."""
     token = request.cookies.get(session_cookie(auth.settings))
     if token is not None:
@@ -107,28 +110,28 @@ async def read_session(request: Request, response: Response, user: CurrentUser, 
 
 @browser.delete("/session", status_code=204, responses=problems(401, 403, 404))
 async def delete_session(
-    response: Response, principal: CurrentPrincipal, session: Session, auth: Auth
+    response: Response, user: CurrentUser, session: Session, auth: Auth
 ) -> None:
     """Log out: ends the login of this request, by cookie or by token."""
-    await service.revoke_session(session, principal.user, principal.session_id)
+    await service.revoke_session(session, user.id, user.session_id)
     clear_cookies(response, auth.settings)
 
 
 @browser.get("/sessions", responses=problems(401))
-async def list_sessions(principal: CurrentPrincipal, session: Session) -> list[LoginSessionRead]:
+async def list_sessions(user: CurrentUser, session: Session) -> list[LoginSessionRead]:
     """The caller's logins that are alive."""
     return [
         LoginSessionRead(
             id=login.id,
             kind="token" if login.cookie_hash is None else "cookie",
-            current=login.id == principal.session_id,
+            current=login.id == user.session_id,
             address=login.address,
             user_agent=login.user_agent,
             created_at=login.created_at,
             refreshed_at=login.updated_at if login.cookie_hash is None else None,
             expires_at=login.expires_at,
         )
-        for login in await service.list_sessions(session, principal.user)
+        for login in await service.list_sessions(session, user.id)
     ]
 
 
@@ -137,14 +140,14 @@ async def delete_sessions(
     response: Response, user: CurrentUser, session: Session, auth: Auth
 ) -> None:
     """Log out everywhere: ends every login of the caller."""
-    await service.revoke_all(session, user)
+    await service.revoke_all(session, user.id)
     clear_cookies(response, auth.settings)
 
 
 @browser.delete("/sessions/{session_id}", status_code=204, responses=problems(401, 403, 404))
 async def delete_session_by_id(session_id: UUID, user: CurrentUser, session: Session) -> None:
     """End one login of the caller."""
-    await service.revoke_session(session, user, session_id)
+    await service.revoke_session(session, user.id, session_id)
 
 
 @well_known.get("/jwks.json")

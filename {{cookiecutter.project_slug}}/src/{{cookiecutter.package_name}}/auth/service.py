@@ -4,12 +4,13 @@ import hashlib
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import structlog
 from pydantic import SecretStr
-from sqlalchemy import ColumnElement, delete, or_, select, update
+from sqlalchemy import ColumnElement, Select, bindparam, delete, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 {% if cookiecutter.use_redis -%}
@@ -19,7 +20,7 @@ from ..database import utcnow
 from ..errors import FieldError, Problem
 from ..settings import Settings
 from ..throttle import Limit, Throttle, address_key, refuse_excess
-from ..users.models import User
+from ..users.models import Role, User
 from .models import LoginSession, RefreshToken
 from .oauth import OAuthError
 from .passwords import Passwords
@@ -56,10 +57,36 @@ class IssuedTokens:
 
 @dataclass(frozen=True)
 class Principal:
-    """Who makes a request, and by which login."""
+    """Who makes a request, as the account is at this moment, and by which login."""
 
-    user: User
+    id: UUID
+    email: str
+    full_name: str | None
+    role: Role
+    is_active: bool
+    created_at: datetime
+    updated_at: datetime
     session_id: UUID
+
+
+_user, _login = User.__table__.c, LoginSession.__table__.c
+# Every request asks this: columns instead of objects, and built once, take half the time.
+_PRINCIPAL = (
+    select(
+        _user.id,
+        _user.email,
+        _user.full_name,
+        _user.role,
+        _user.is_active,
+        _user.created_at,
+        _user.updated_at,
+        _login.id.label("session_id"),
+    )
+    .join(LoginSession.__table__, _login.user_id == _user.id)
+    .where(_user.is_active, _login.revoked_at.is_(None), _login.expires_at > bindparam("now"))
+)
+_BY_TOKEN = _PRINCIPAL.where(_login.id == bindparam("session_id"), _user.id == bindparam("user_id"))
+_BY_COOKIE = _PRINCIPAL.where(_login.cookie_hash == bindparam("cookie_hash"))
 
 
 def fingerprint(token: str) -> str:
@@ -109,7 +136,7 @@ async def authenticate(
 
 
 async def prove_password(
-    session: AsyncSession, auth: AuthTools, user: User, password: SecretStr, *, pointer: str
+    session: AsyncSession, auth: AuthTools, user: Principal, password: SecretStr, *, pointer: str
 ) -> str:
     """Check the password of a user who is logged in, before something that cannot be undone.
 
@@ -123,22 +150,24 @@ async def prove_password(
         Problem: 403, it is wrong; 429, too many failures.
     """
     await _count_attempt(auth, user.email)
+    password_hash = await session.scalar(select(User.password_hash).where(User.id == user.id))
     await session.commit()  # as in `authenticate`
-    if not await auth.passwords.verify(password.get_secret_value(), user.password_hash):
+    proven = await auth.passwords.verify(password.get_secret_value(), password_hash)
+    if not proven or password_hash is None:
         raise _wrong_password(pointer)
     await _forgive_attempts(auth, user.email)
-    return user.password_hash
+    return password_hash
 
 
 async def lock_account(
-    session: AsyncSession, user: User, proven_hash: str, *, pointer: str
+    session: AsyncSession, user_id: UUID, proven_hash: str, *, pointer: str
 ) -> User:
     """The account, locked until the transaction ends, if the proven password is still its own.
 
     Raises:
         Problem: 403, the password was changed or the account deactivated in the meantime.
     """
-    locked = await _lock(session, User.id == user.id, proven_hash)
+    locked = await _lock(session, User.id == user_id, proven_hash)
     if locked is None:
         raise _wrong_password(pointer)
     return locked
@@ -244,26 +273,26 @@ async def revoke_token(session: AsyncSession, auth: AuthTools, token: str) -> No
         await _revoke(session, LoginSession.id == session_id)
 
 
-async def revoke_session(session: AsyncSession, user: User, session_id: UUID) -> None:
+async def revoke_session(session: AsyncSession, user_id: UUID, session_id: UUID) -> None:
     """End one login of the user.
 
     Raises:
         Problem: 404, the user has no such login.
     """
-    if not await _revoke(session, LoginSession.id == session_id, LoginSession.user_id == user.id):
+    if not await _revoke(session, LoginSession.id == session_id, LoginSession.user_id == user_id):
         raise Problem(404, "No such session.")
 
 
-async def revoke_all(session: AsyncSession, user: User) -> None:
+async def revoke_all(session: AsyncSession, user_id: UUID) -> None:
     """End every login of the user."""
-    await _revoke(session, LoginSession.user_id == user.id)
+    await _revoke(session, LoginSession.user_id == user_id)
 
 
-async def list_sessions(session: AsyncSession, user: User) -> Sequence[LoginSession]:
+async def list_sessions(session: AsyncSession, user_id: UUID) -> Sequence[LoginSession]:
     """The user's living logins, newest first."""
     statement = (
         select(LoginSession)
-        .where(LoginSession.user_id == user.id, *_is_alive())
+        .where(LoginSession.user_id == user_id, *_is_alive())
         .order_by(LoginSession.id.desc())
     )
     return (await session.scalars(statement)).all()
@@ -272,23 +301,20 @@ async def list_sessions(session: AsyncSession, user: User) -> Sequence[LoginSess
 async def principal_of_token(session: AsyncSession, claims: Claims) -> Principal | None:
     """Whom an access token stands for, as long as the login lives that it was issued in."""
     return await _principal(
-        session, LoginSession.id == claims.session_id, User.id == claims.user_id
+        session, _BY_TOKEN, session_id=claims.session_id, user_id=claims.user_id
     )
 
 
 async def principal_of_cookie(session: AsyncSession, token: str) -> Principal | None:
     """Whose browser session this is, as long as it lives."""
-    return await _principal(session, LoginSession.cookie_hash == fingerprint(token))
+    return await _principal(session, _BY_COOKIE, cookie_hash=fingerprint(token))
 
 
-async def _principal(session: AsyncSession, *login: ColumnElement[bool]) -> Principal | None:
-    statement = (
-        select(User, LoginSession.id)
-        .join(LoginSession, LoginSession.user_id == User.id)
-        .where(*login, User.is_active, *_is_alive())
-    )
-    row = (await session.execute(statement)).one_or_none()
-    return None if row is None else Principal(user=row[0], session_id=row[1])
+async def _principal(
+    session: AsyncSession, statement: Select[*tuple[Any, ...]], **login: object
+) -> Principal | None:
+    row = (await session.execute(statement, {"now": utcnow(), **login})).one_or_none()
+    return None if row is None else Principal(*row)
 
 
 def _is_alive() -> tuple[ColumnElement[bool], ...]:

@@ -5,6 +5,7 @@ import hmac
 import json
 import time
 from base64 import urlsafe_b64encode
+from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID, uuid4
@@ -15,6 +16,7 @@ from ..settings import Settings
 
 TYPE: Final = "at+jwt"
 LEEWAY: Final = 10  # seconds that the clocks of replicas may differ
+MAX_VERIFIED: Final = 10_000  # tokens whose check is remembered
 PUBLIC_MEMBERS: Final = ("kty", "use", "alg", "kid", "n", "e", "crv", "x", "y")
 
 # What reading a key set raises when it is not what it should be.
@@ -46,6 +48,7 @@ class AccessTokens:
     def __init__(self, settings: Settings) -> None:
         self._issuer = settings.jwt_issuer
         self._audience = settings.jwt_audience
+        self._verified: OrderedDict[str, tuple[Claims, int]] = OrderedDict()
         self.ttl = min(settings.access_token_ttl, settings.session_ttl)
         try:
             self._jwks = _read_keys(settings)
@@ -81,9 +84,19 @@ class AccessTokens:
     def verify(self, token: str) -> Claims:
         """Check signature, type, issuer, audience and life of a token.
 
+        All but its life stays as it was found; the tokens that came last are remembered.
+
         Raises:
             InvalidTokenError: any of them is wrong.
         """
+        claims, expiry = self._verified.get(token, (None, 0))
+        if claims is None or time.time() >= expiry + LEEWAY:
+            claims, expiry = self._verified[token] = self._check(token)
+            if len(self._verified) > MAX_VERIFIED:
+                self._verified.popitem(last=False)
+        return claims
+
+    def _check(self, token: str) -> tuple[Claims, int]:
         try:
             header = jwt.get_unverified_header(token)
             key = self._keys[header["kid"]]
@@ -99,7 +112,8 @@ class AccessTokens:
                 leeway=LEEWAY,
                 options={"require": ["iss", "aud", "sub", "iat", "exp", "jti"]},
             )
-            return Claims(user_id=UUID(claims["sub"]), session_id=UUID(claims["sid"]))
+            who = Claims(user_id=UUID(claims["sub"]), session_id=UUID(claims["sid"]))
+            return who, int(claims["exp"])
         except (jwt.PyJWTError, KeyError, ValueError, TypeError, AttributeError):
             raise InvalidTokenError from None
 

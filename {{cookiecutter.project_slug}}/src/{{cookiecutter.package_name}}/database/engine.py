@@ -2,13 +2,15 @@
 """The engine and the two kinds of session.
 
 A unit of work is a request: it commits before the response is sent, so that a failed commit is an
-error that the client sees. Requests with a safe method (RFC 9110 section 9.2.1) read only.
+error that the client sees. Requests with a safe method (RFC 9110 section 9.2.1) read only, each
+statement by itself: a transaction around it would be two round trips more.
 """
 
 from collections.abc import AsyncIterator{% if cookiecutter.use_redis %}, Awaitable, Callable{% endif %}
 from contextlib import asynccontextmanager
 from typing import Annotated, Any, Self
 
+import asyncpg
 {% if cookiecutter.use_redis -%}
 import structlog
 {% endif -%}
@@ -50,19 +52,33 @@ def asyncpg_url(url: str) -> URL:
     return parsed.set(drivername="postgresql+asyncpg", query=query)
 
 
+class ReadingConnection(asyncpg.Connection):  # type: ignore[misc]
+    """A connection that reads only, except in a transaction that is begun as one that writes."""
+
+    async def execute(self, query: str, *args: Any, **options: Any) -> Any:
+        """Execute a statement, such as those that begin and end transactions."""
+        if query.startswith("BEGIN"):
+            query = query.removesuffix(";") + " READ WRITE;"
+        return await super().execute(query, *args, **options)
+
+
 def create_engine(settings: Settings, *, patient: bool = False) -> AsyncEngine:
     """Make the engine; nothing is connected before the first statement.
 
     Args:
-        patient: a statement may take its time, as migrations do.
+        patient: a statement may take its time and write outside of a transaction, as in migrations.
     """
     statement_timeout = f"{settings.database_statement_timeout * 1000:.0f}"
     session = {
         "application_name": "{{ cookiecutter.project_slug }}",
         "timezone": "UTC",
     }
+    connection_class = asyncpg.Connection
     if settings.database_prepared_statements:
         session["statement_timeout"] = statement_timeout
+        if not patient:
+            session["default_transaction_read_only"] = "on"
+            connection_class = ReadingConnection
     engine = create_async_engine(
         asyncpg_url(settings.database_url),
         pool_size=settings.database_pool_size,
@@ -71,6 +87,7 @@ def create_engine(settings: Settings, *, patient: bool = False) -> AsyncEngine:
         pool_recycle=settings.database_pool_recycle,
         hide_parameters=not settings.debug,
         connect_args={
+            "connection_class": connection_class,
             "timeout": settings.database_pool_timeout,
             # The server ends slow statements; this is for a server that has gone silent.
             "command_timeout": None if patient else settings.database_statement_timeout + 5,
@@ -200,7 +217,10 @@ class Database:
     def __init__(self, settings: Settings) -> None:
         self.engine = create_engine(settings)
 {%- if cookiecutter.database == "postgresql" %}
-        readonly = self.engine.execution_options(postgresql_readonly=True)
+        if settings.database_prepared_statements:
+            readonly = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+        else:  # where only a transaction can be made to read only
+            readonly = self.engine.execution_options(postgresql_readonly=True)
 {%- else %}
         readonly = self.engine.execution_options(sqlite_readonly=True)
 {%- endif %}

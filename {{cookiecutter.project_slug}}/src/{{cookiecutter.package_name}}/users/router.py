@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 
 from ..auth.dependencies import AdminUser, Auth, Client, CurrentUser
-from ..auth.service import limit_address
+from ..auth.service import Principal, limit_address
 from ..database import Session
 from ..errors import problems
 from ..pagination import Page
@@ -33,7 +33,7 @@ async def register_user(data: UserCreate, session: Session, auth: Auth, client: 
 
 
 @router.get("/me", response_model=UserRead, responses=problems(401))
-async def read_me(user: CurrentUser) -> User:
+async def read_me(user: CurrentUser) -> Principal:
     """The caller's own account."""
     return user
 
@@ -41,7 +41,7 @@ async def read_me(user: CurrentUser) -> User:
 @router.patch("/me", response_model=UserRead, responses=problems(401, 403))
 async def update_me(data: ProfileUpdate, user: CurrentUser, session: Session) -> User:
     """Change the caller's own profile."""
-    return await service.update_profile(session, user, data)
+    return await service.update_profile(session, user.id, data)
 
 
 @router.put("/me/password", status_code=204, responses=problems(401, 403, 429))
@@ -76,4 +76,4 @@ async def read_user(user_id: UUID, _: AdminUser, session: Session) -> User:
 @router.patch("/{user_id}", response_model=UserRead, responses=problems(401, 403, 404, 409))
 async def update_user(user_id: UUID, data: UserUpdate, admin: AdminUser, session: Session) -> User:
     """Change role, state, e-mail or name of an account; administrators only."""
-    return await service.update_user(session, admin, user_id, data)
+    return await service.update_user(session, admin.id, user_id, data)

@@ -9,7 +9,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ..auth.passwords import Passwords, check_new_password
-from ..auth.service import AuthTools, lock_account, prove_password, revoke_all
+from ..auth.service import AuthTools, Principal, lock_account, prove_password, revoke_all
 from ..errors import Problem
 from ..pagination import paginate
 {%- if cookiecutter.use_worker %}
@@ -78,15 +78,18 @@ async def get_user(session: AsyncSession, user_id: UUID) -> User:
     return user
 
 
-async def update_profile(session: AsyncSession, user: User, data: ProfileUpdate) -> User:
+async def update_profile(session: AsyncSession, user_id: UUID, data: ProfileUpdate) -> User:
     """Change one's own profile."""
+    user = await get_user(session, user_id)
     for name, value in data.model_dump(exclude_unset=True).items():
         setattr(user, name, value)
     await session.flush()
     return user
 
 
-async def update_user(session: AsyncSession, admin: User, user_id: UUID, data: UserUpdate) -> User:
+async def update_user(
+    session: AsyncSession, admin_id: UUID, user_id: UUID, data: UserUpdate
+) -> User:
     """Change an account as an administrator; a deactivated account loses all its sessions.
 
     Raises:
@@ -95,19 +98,19 @@ async def update_user(session: AsyncSession, admin: User, user_id: UUID, data: U
     """
     user = await get_user(session, user_id)
     changes = data.model_dump(exclude_unset=True)
-    if user.id == admin.id and {"role", "is_active"} & changes.keys():
+    if user.id == admin_id and {"role", "is_active"} & changes.keys():
         raise Problem(409, "Administrators cannot change their own role or deactivate themselves.")
     for name, value in changes.items():
         setattr(user, name, value)
     await _flush(session)
     if not user.is_active:
-        await revoke_all(session, user)
+        await revoke_all(session, user.id)
     log.info("user changed", changed_user_id=str(user.id), changed=sorted(changes))
     return user
 
 
 async def change_password(
-    session: AsyncSession, auth: AuthTools, user: User, data: PasswordChange
+    session: AsyncSession, auth: AuthTools, user: Principal, data: PasswordChange
 ) -> None:
     """Replace the password and end every session of the user.
 
@@ -120,14 +123,14 @@ async def change_password(
     password = data.new_password.get_secret_value()
     await check_new_password(password, user.email, pointer="/body/new_password")
     password_hash = await auth.passwords.hash(password)
-    user = await lock_account(session, user, proven, pointer=pointer)
-    user.password_hash = password_hash
-    await revoke_all(session, user)
+    account = await lock_account(session, user.id, proven, pointer=pointer)
+    account.password_hash = password_hash
+    await revoke_all(session, user.id)
     log.info("password changed")
 
 
 async def delete_account(
-    session: AsyncSession, auth: AuthTools, user: User, data: AccountDelete
+    session: AsyncSession, auth: AuthTools, user: Principal, data: AccountDelete
 ) -> None:
     """Delete the account with all that belongs to it.
 
@@ -136,11 +139,11 @@ async def delete_account(
     """
     pointer = "/body/password"
     proven = await prove_password(session, auth, user, data.password, pointer=pointer)
-    user = await lock_account(session, user, proven, pointer=pointer)
+    account = await lock_account(session, user.id, proven, pointer=pointer)
 {%- if cookiecutter.use_redis %}
-    await revoke_all(session, user)
+    await revoke_all(session, user.id)
 {%- endif %}
-    await session.delete(user)
+    await session.delete(account)
     await session.flush()
     log.info("user deleted")
 
