@@ -77,7 +77,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     docs.setup(app, settings)
     app.include_router(health.router)
     app.include_router(well_known)
-    app.include_router(api.router)
+    api.setup(app)
 {%- if cookiecutter.use_worker %}
     worker.setup(app, settings)
 {%- endif %}

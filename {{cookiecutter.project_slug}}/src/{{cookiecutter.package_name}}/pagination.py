@@ -5,30 +5,35 @@ one is refused, and it can reveal nothing but values that the client was shown.
 """
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, lru_cache
 from typing import Annotated, Any, Final, Generic, TypeVar
 from uuid import UUID
 
 from pydantic import AwareDatetime, Field, TypeAdapter
-from sqlalchemy import Select, literal, tuple_
+from sqlalchemy import ColumnElement, Integer, Row, Select, bindparam, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import InstrumentedAttribute
 
-from .database import Timestamped
+from .database import Base
 from .errors import FieldError, Problem
 from .schemas import Input, Output, Text
 
-Model = TypeVar("Model", bound=Timestamped)
 Read = TypeVar("Read", bound=Output)
 
+# What a statement that selects columns finds.
+Record = Row[*tuple[Any, ...]]
 # The order that the page was read in, the value it sorts by, the key.
 CURSOR: Final = TypeAdapter(tuple[str, Any, UUID])
 
 
 class PageQuery(Input):
-    """The query parameters of every list; a list adds its filters and its orders."""
+    """The query parameters of every list; a list adds its filters and names its orders.
+
+    An order is the name of a column, with a leading minus for descending.
+    """
+
+    sort: str
 
     limit: Annotated[int, Field(ge=1, le=100, description="Rows in a page.")] = 20
     cursor: Annotated[
@@ -43,20 +48,21 @@ class Page(Output, Generic[Read]):
     next_cursor: str | None
 
 
+def shown(model: type[Base], read: type[Output]) -> list[ColumnElement[Any]]:
+    """The columns of a model that a response shows: to read them alone is faster than objects."""
+    columns = model.__table__.c
+    return [columns[name] for name in read.model_fields if name in columns]
+
+
 async def paginate(
-    session: AsyncSession,
-    statement: Select[Model],
-    columns: Mapping[str, InstrumentedAttribute[Any]],
-    *,
-    sort: str,
-    page: PageQuery,
-) -> tuple[Sequence[Model], str | None]:
+    session: AsyncSession, statement: Select[*tuple[Any, ...]], page: PageQuery, **values: object
+) -> tuple[Sequence[Record], str | None]:
     """Run the statement for one page, in one SQL statement.
 
     Args:
-        statement: selects the model, filtered, without order.
-        columns: what may be sorted by; columns that are never null.
-        sort: a key of `columns`, with a leading minus for descending.
+        statement: selects columns, the key and those that may be sorted by among them, which are
+            never null; filtered, without order. One that is kept is made ready only once.
+        values: of the parameters that the statement has.
 
     Returns:
         The rows and the cursor of the next page.
@@ -64,21 +70,33 @@ async def paginate(
     Raises:
         Problem: 422, the cursor is not one that this list gave out.
     """
-    descending = sort.startswith("-")
+    sort = page.sort
     name = sort.removeprefix("-")
-    column = columns[name]
-    key: InstrumentedAttribute[UUID] = column.class_.id
     if page.cursor is not None:
-        value, last = _decode(page.cursor, sort, column.type.python_type)
-        here = tuple_(literal(value, column.type), literal(last, key.type))
-        row = tuple_(column, key)
-        statement = statement.where(row < here if descending else row > here)
-    order = (column.desc(), key.desc()) if descending else (column, key)
-    rows = (await session.scalars(statement.order_by(*order).limit(page.limit + 1))).all()
+        kind = statement.selected_columns[name].type.python_type
+        values["last_value"], values["last_key"] = _decode(page.cursor, sort, kind)
+    paged = _paged(statement, sort, page.cursor is not None)
+    rows = (await session.execute(paged, {**values, "rows": page.limit + 1})).all()
     if len(rows) <= page.limit:
         return rows, None
     last_row = rows[page.limit - 1]
     return rows[: page.limit], _encode(sort, getattr(last_row, name), last_row.id)
+
+
+@lru_cache(maxsize=100)
+def _paged(statement: Select[*tuple[Any, ...]], sort: str, later: bool) -> Select[*tuple[Any, ...]]:
+    """The statement in this order, for the first page or a later one."""
+    descending = sort.startswith("-")
+    columns = statement.selected_columns
+    column, key = columns[sort.removeprefix("-")], columns["id"]
+    if later:
+        here = tuple_(
+            bindparam("last_value", type_=column.type), bindparam("last_key", type_=key.type)
+        )
+        row = tuple_(column, key)
+        statement = statement.where(row < here if descending else row > here)
+    order = (column.desc(), key.desc()) if descending else (column, key)
+    return statement.order_by(*order).limit(bindparam("rows", type_=Integer))
 
 
 def _encode(sort: str, value: object, key: UUID) -> str:

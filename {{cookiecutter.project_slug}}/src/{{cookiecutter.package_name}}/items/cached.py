@@ -25,7 +25,7 @@ async def get_item(
 ) -> tuple[str, ItemRead] | None:
     """One item of the owner with its ETag, or None if there is none."""
     try:
-        item = await service.get_item(session, owner_id, item_id)
+        item = await service.read_item(session, owner_id, item_id)
     except Problem:
         return None
     return service.etag(item), ItemRead.model_validate(item)

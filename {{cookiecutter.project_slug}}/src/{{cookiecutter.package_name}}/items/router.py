@@ -11,7 +11,7 @@ from ..cache.store import RequestCache
 {%- endif %}
 from ..database import Session
 from ..errors import {% if cookiecutter.use_redis %}Problem, {% endif %}problems
-from ..pagination import Page
+from ..pagination import Page{% if not cookiecutter.use_redis %}, Record{% endif %}
 from . import {% if cookiecutter.use_redis %}cached, {% endif %}service
 from .models import Item
 from .schemas import ItemCreate, ItemQuery, ItemRead, ItemUpdate
@@ -86,9 +86,9 @@ async def read_item(
     session: Session,
     response: Response,
     if_none_match: IfNoneMatch = None,
-) -> Item | Response:
+) -> Record | Response:
     """One item of the caller, with its ETag."""
-    item = await service.get_item(session, user.id, item_id)
+    item = await service.read_item(session, user.id, item_id)
     return _unless_known(item, service.etag(item), response, if_none_match)
 {% endif %}
 

@@ -1,5 +1,6 @@
 """Request and response bodies of the item routes."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
@@ -60,5 +61,7 @@ class ItemRead(Output):
 
     @field_validator("tags", mode="before")
     @classmethod
-    def _names(cls, tags: list[object]) -> list[object]:
+    def _names(cls, tags: str | list[object] | None) -> Sequence[object]:
+        if tags is None or isinstance(tags, str):  # read as a text, without objects
+            return sorted((tags or "").split())
         return [getattr(tag, "name", tag) for tag in tags]

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy import delete, select
+from sqlalchemy import bindparam, delete, func, select
 {%- if cookiecutter.database == "postgresql" %}
 from sqlalchemy.dialects.postgresql import insert
 {%- else %}
@@ -18,11 +18,22 @@ from ..cache.store import forget
 {% endif -%}
 from ..database import utcnow
 from ..errors import Problem
-from ..pagination import paginate
-from .models import Item, Tag
-from .schemas import ItemCreate, ItemQuery, ItemUpdate
+from ..pagination import Record, paginate, shown
+from .models import Item, Tag, item_tags
+from .schemas import ItemCreate, ItemQuery, ItemRead, ItemUpdate
 
-SORT_COLUMNS = {"created_at": Item.created_at, "title": Item.title}
+_items = Item.__table__.c
+# The tags of an item as one text: what is only shown is read as columns, in one statement.
+_tags_text = (
+    select(func.aggregate_strings(Tag.__table__.c.name, " "))
+    .join(item_tags, item_tags.c.tag_id == Tag.__table__.c.id)
+    .where(item_tags.c.item_id == _items.id)
+    .scalar_subquery()
+)
+_READ = select(*shown(Item, ItemRead), _items.version, _tags_text.label("tags")).where(
+    _items.owner_id == bindparam("owner_id")
+)
+_READ_ONE = _READ.where(_items.id == bindparam("item_id"))
 
 {% if cookiecutter.use_redis %}
 def namespace(owner_id: UUID) -> str:
@@ -30,7 +41,7 @@ def namespace(owner_id: UUID) -> str:
     return f"items:{owner_id}"
 
 {% endif %}
-def etag(item: Item) -> str:
+def etag(item: Item | Record) -> str:
     """The strong validator of an item (RFC 9110 section 8.8.3)."""
     return f'"{item.version}"'
 
@@ -53,18 +64,31 @@ async def create_item(session: AsyncSession, owner_id: UUID, data: ItemCreate) -
 
 async def list_items(
     session: AsyncSession, owner_id: UUID, page: ItemQuery
-) -> tuple[Sequence[Item], str | None]:
+) -> tuple[Sequence[Record], str | None]:
     """The owner's items that match, and the cursor of the next page."""
-    statement = select(Item).where(Item.owner_id == owner_id).options(selectinload(Item.tags))
+    statement = _READ
     if page.q:
         statement = statement.where(Item.title.icontains(page.q, autoescape=True))
     if page.tag:
         statement = statement.where(Item.tags.any(Tag.name == page.tag))
-    return await paginate(session, statement, SORT_COLUMNS, sort=page.sort, page=page)
+    return await paginate(session, statement, page, owner_id=owner_id)
+
+
+async def read_item(session: AsyncSession, owner_id: UUID, item_id: UUID) -> Record:
+    """One item of the owner, to be shown.
+
+    Raises:
+        Problem: as `get_item`.
+    """
+    values = {"owner_id": owner_id, "item_id": item_id}
+    item = (await session.execute(_READ_ONE, values)).one_or_none()
+    if item is None:
+        raise Problem(404, "No such item.")
+    return item
 
 
 async def get_item(session: AsyncSession, owner_id: UUID, item_id: UUID) -> Item:
-    """One item of the owner.
+    """One item of the owner, to be changed.
 
     Raises:
         Problem: 404, there is none, or it is somebody else's, which is not told apart.

@@ -11,17 +11,25 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from ..auth.passwords import Passwords, check_new_password
 from ..auth.service import AuthTools, Principal, lock_account, prove_password, revoke_all
 from ..errors import Problem
-from ..pagination import paginate
+from ..pagination import Record, paginate, shown
 {%- if cookiecutter.use_worker %}
 from ..worker.outbox import enqueue
 from ..worker.tasks import send_welcome
 {%- endif %}
 from .models import Role, User
-from .schemas import AccountDelete, PasswordChange, ProfileUpdate, UserCreate, UserQuery, UserUpdate
+from .schemas import (
+    AccountDelete,
+    PasswordChange,
+    ProfileUpdate,
+    UserCreate,
+    UserQuery,
+    UserRead,
+    UserUpdate,
+)
 
 log = structlog.stdlib.get_logger(__name__)
 
-SORT_COLUMNS = {"created_at": User.created_at, "email": User.email}
+LIST = select(*shown(User, UserRead))
 
 
 async def register(
@@ -49,9 +57,9 @@ async def register(
     return user
 
 
-async def list_users(session: AsyncSession, page: UserQuery) -> tuple[Sequence[User], str | None]:
+async def list_users(session: AsyncSession, page: UserQuery) -> tuple[Sequence[Record], str | None]:
     """The accounts that match, and the cursor of the next page."""
-    statement = select(User)
+    statement = LIST
     if page.q:
         statement = statement.where(
             or_(
@@ -63,7 +71,7 @@ async def list_users(session: AsyncSession, page: UserQuery) -> tuple[Sequence[U
         statement = statement.where(User.role == page.role)
     if page.is_active is not None:
         statement = statement.where(User.is_active == page.is_active)
-    return await paginate(session, statement, SORT_COLUMNS, sort=page.sort, page=page)
+    return await paginate(session, statement, page)
 
 
 async def get_user(session: AsyncSession, user_id: UUID) -> User:

@@ -8,24 +8,24 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ..errors import Problem
-from ..pagination import paginate
+from ..pagination import Record, paginate, shown
 from .models import Job, State
 from .outbox import add
-from .schemas import JobQuery
+from .schemas import JobQuery, JobRead
 
 log = structlog.stdlib.get_logger(__name__)
 
-SORT_COLUMNS = {"created_at": Job.created_at}
+LIST = select(*shown(Job, JobRead))
 
 
-async def list_jobs(session: AsyncSession, page: JobQuery) -> tuple[Sequence[Job], str | None]:
+async def list_jobs(session: AsyncSession, page: JobQuery) -> tuple[Sequence[Record], str | None]:
     """The jobs that match, and the cursor of the next page."""
-    statement = select(Job)
+    statement = LIST
     if page.state is not None:
         statement = statement.where(Job.state == page.state)
     if page.task is not None:
         statement = statement.where(Job.task == page.task)
-    return await paginate(session, statement, SORT_COLUMNS, sort=page.sort, page=page)
+    return await paginate(session, statement, page)
 
 
 async def get_job(session: AsyncSession, job_id: UUID) -> Job:
