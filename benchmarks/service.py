@@ -1,15 +1,17 @@
 """How fast the service is, beside bare FastAPI with SQLAlchemy's ORM on the same rows.
 
-    python benchmarks/service.py [--rounds 3] [--seconds 6] [--clients 32] [--only user,list]
+    python benchmarks/service.py [--rounds 3] [--seconds 6] [--only user,list] [--more]
 
 Renders the PostgreSQL service with nothing and with everything, starts both with their production
 command (one process, access log, all middleware, bcrypt 12) and `reference/bare.py` beside them,
 all on one server and with pools of the same size, and loads them in turn with wrk (Linux; Debian's
 package is installed where that may be). The service has a processor of its own; load, database and
-all else share the other. Ratios to the reference in the same round are what counts.
+all else share the other. Ratios to the reference in the same round are what counts. `--more` goes
+on with the default service alone: 200 clients, a locked table, 200,000 requests, a million items.
 """
 
 import argparse
+import base64
 import contextlib
 import json
 import logging
@@ -19,11 +21,12 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-import urllib.request
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO
 
@@ -92,6 +95,16 @@ SELECT items.id, tags.id FROM items JOIN tags ON tags.name <> 'home' OR length(i
 """
 
 
+ITEMS = """
+INSERT INTO items (id, owner_id, title, description, version, created_at, updated_at)
+SELECT gen_random_uuid(), users.id, 'Item ' || n, repeat('About eighty characters. ', 3), 1,
+       now() - n * interval '1 minute', now()
+FROM users, generate_series({}, {}) n WHERE email = 'ada@example.com'
+"""
+SOAK = 200_000
+LOCK = "BEGIN; LOCK TABLE users; SELECT pg_sleep(8); COMMIT"
+
+
 @dataclass
 class Request:
     """What is asked for, again and again."""
@@ -141,11 +154,12 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=6, help="length of a round")
     parser.add_argument("--clients", type=int, default=32, help="connections at the same time")
     parser.add_argument("--only", default=",".join(RENDERED), help="requests, comma separated")
+    parser.add_argument("--more", action="store_true", help="overload, memory, growth")
     parser.add_argument("--json", type=Path, help="a file for the numbers of every round")
     options = parser.parse_args()
     logging.disable()
     with ExitStack() as stack:
-        targets = started(stack)
+        environment, targets = started(stack)
         results: dict[str, dict[str, list[dict[str, float]]]] = {}
         for name in options.only.split(","):
             measured: dict[str, list[dict[str, float]]] = {target: [] for target in targets}
@@ -159,12 +173,14 @@ def main() -> None:
         print(f"\n{'':12}{'RSS MiB':>10}{'cold start s':>14}")
         for key, target in targets.items():
             print(f"{key:12}{memory(target.process):10.0f}{target.cold:14.2f}")
+        if options.more:
+            more(environment, targets["default"])
     if options.json:
         options.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
 
-def started(stack: ExitStack) -> dict[str, Target]:
-    """The services, with their rows, each on a database of its own."""
+def started(stack: ExitStack) -> tuple[Path, dict[str, Target]]:
+    """The environment, and the services with their rows, each on a database of its own."""
     os.sched_setaffinity(0, CORES[1:] or CORES)
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
     everything = dict.fromkeys(EVERYTHING, True)
@@ -213,10 +229,12 @@ def started(stack: ExitStack) -> dict[str, Target]:
             if not last:
                 stop(process)
         stack.callback(stop, process)
-        login = httpx2.post(url + asked["login"].path, content=FORM, headers={"Content-Type": FORM_TYPE})
+        login = httpx2.post(
+            url + asked["login"].path, content=FORM, headers={"Content-Type": FORM_TYPE}
+        )
         token = login.raise_for_status().json()["access_token"]
         targets[name] = Target(url, process.pid, token, asked, database, statistics.median(cold))
-    return targets
+    return environment, targets
 
 
 def execute(environment: Path, database: str, sql: str) -> None:
@@ -235,8 +253,8 @@ def start(
     process = subprocess.Popen(command, cwd=cwd, env=env, stdout=log, stderr=log)
     os.sched_setaffinity(0, mine)
     while True:
-        with contextlib.suppress(OSError):
-            urllib.request.urlopen(url).close()
+        with contextlib.suppress(httpx2.TransportError):
+            httpx2.get(url).raise_for_status()
             return process, time.perf_counter() - began
         if process.poll() is not None or time.perf_counter() - began > STARTUP:
             raise RuntimeError(f"{command} does not answer; see {log.name}")
@@ -271,6 +289,47 @@ def load(target: Target, name: str, seconds: int, clients: int) -> dict[str, flo
     return result
 
 
+def more(environment: Path, target: Target) -> None:
+    """How the service takes more clients than it has connections, more requests, more rows."""
+    print("\n200 clients on 10 connections:", brief(load(target, "user", 10, 200)))
+    lock = threading.Thread(target=execute, args=(environment, target.database, LOCK))
+    lock.start()
+    time.sleep(1)
+    print("the same, users locked for 8 s:", brief(load(target, "user", 15, 200)))
+    lock.join()
+    print("after that:", brief(load(target, "user", 5, 200)))
+    path = target.requests["list"].path
+    size = 100
+    for wanted in (1_000, 10_000, 100_000, 1_000_000):
+        execute(environment, target.database, ITEMS.format(size + 1, wanted))
+        size = wanted
+        last = datetime.now(UTC) - timedelta(minutes=size - 25)
+        place = json.dumps(["-created_at", last.isoformat(), "f" * 32]).encode()
+        pages = {
+            "first": Request(path),
+            "last": Request(f"{path}&cursor={base64.urlsafe_b64encode(place).decode()}"),
+        }
+        for name, request in pages.items():
+            page = replace(target, requests={name: request})
+            load(page, name, 1, 1)
+            print(f"{size} items, {name} page:", brief(load(page, name, 3, 1)), flush=True)
+    done = 0
+    while done < SOAK:
+        print(f"after {done} requests {memory(target.process):.0f} MiB", flush=True)
+        before = done
+        while done < before + 50_000:
+            done += int(load(target, "user", 10, 32)["requests"])
+    print(f"after {done} requests {memory(target.process):.0f} MiB", flush=True)
+
+
+def brief(result: Mapping[str, float]) -> str:
+    """A result in a line."""
+    return (
+        f"{result['rate']:.0f} req/s, p50 {result['p50']:.1f} ms, p99 {result['p99']:.1f} ms, "
+        f"max {result['max']:.0f} ms, not 2xx {result['refused']:.0f} of {result['requests']:.0f}"
+    )
+
+
 def show(name: str, measured: Mapping[str, list[dict[str, float]]]) -> None:
     """Print a table of medians over the rounds."""
     columns = ("req/s", "ratio", "p50 ms", "p99 ms", "max ms", "CPU us")
@@ -279,7 +338,8 @@ def show(name: str, measured: Mapping[str, list[dict[str, float]]]) -> None:
         pairs = zip(rounds, measured["bare"], strict=True)
         ratio = statistics.median(one["rate"] / bare["rate"] for one, bare in pairs)
         p50, p99, cpu, rate = (
-            statistics.median(one[value] for one in rounds) for value in ("p50", "p99", "cpu", "rate")
+            statistics.median(one[value] for one in rounds)
+            for value in ("p50", "p99", "cpu", "rate")
         )
         slowest = max(one["max"] for one in rounds)
         print(f"{key:12}{rate:10.0f}{ratio:10.2f}{p50:10.1f}{p99:10.1f}{slowest:10.0f}{cpu:10.0f}")

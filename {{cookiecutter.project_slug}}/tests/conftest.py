@@ -163,9 +163,9 @@ async def shared_database(database_url: str) -> AsyncIterator[Database]:
 @pytest.fixture
 async def database(shared_database: Database) -> AsyncIterator[Database]:
     """A database whose commits are savepoints of a transaction that is rolled back in the end."""
-    async with shared_database.engine.connect() as connection, connection.begin() as transaction:
+    async with shared_database.writer.connect() as connection, connection.begin() as transaction:
         database = Database.__new__(Database)
-        database.engine = shared_database.engine
+        database.engine, database.writer = shared_database.engine, shared_database.writer
 {%- if cookiecutter.use_redis %}
         database.info = {}
         database.reading = database.writing = async_sessionmaker(

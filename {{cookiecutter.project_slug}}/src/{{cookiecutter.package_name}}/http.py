@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 import structlog
-from asgi_correlation_id import CorrelationIdMiddleware
+from asgi_correlation_id import correlation_id
 from fastapi import FastAPI
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.middleware.cors import CORSMiddleware
@@ -58,18 +58,6 @@ def setup(app: FastAPI, settings: Settings) -> None:
     if settings.environment == "production":
         headers["strict-transport-security"] = "max-age=63072000; includeSubDomains"
     app.add_middleware(ResponseMiddleware, headers=headers, log=access_log(settings))
-    app.add_middleware(
-        CorrelationIdMiddleware,
-        generator=_new_request_id,
-        validator=None,
-        transformer=lambda presented: (
-            presented if REQUEST_ID.fullmatch(presented) else _new_request_id()
-        ),
-    )
-
-
-def _new_request_id() -> str:
-    return secrets.token_hex(16)
 
 
 class HostMiddleware(TrustedHostMiddleware):
@@ -82,7 +70,7 @@ class HostMiddleware(TrustedHostMiddleware):
 
 
 class ResponseMiddleware:
-    """Add the headers a response lacks, and log one access line when it ends."""
+    """Name the request, add the headers its response lacks, and log one access line in the end."""
 
     def __init__(self, app: ASGIApp, headers: dict[str, str], log: Callable[..., None]) -> None:
         self.app = app
@@ -102,6 +90,11 @@ class ResponseMiddleware:
         if method == "HEAD":
             # As GET, without the content (RFC 9110 section 9.3.2), which the routes do not offer.
             scope = {**scope, "method": "GET"}
+        asked = dict(scope["headers"])
+        request_id = asked.get(b"x-request-id", b"").decode("latin-1")
+        if not REQUEST_ID.fullmatch(request_id):
+            request_id = secrets.token_hex(16)
+        correlation_id.set(request_id)
         headers = self.private if scope["path"].startswith("/api/") else self.headers
 
         async def send_with_headers(message: Message) -> None:
@@ -112,6 +105,7 @@ class ResponseMiddleware:
                 message["headers"] = [
                     *message["headers"],
                     *(header for header in headers if header[0] not in present),
+                    (b"x-request-id", request_id.encode()),
                 ]
             elif method == "HEAD":
                 message = {**message, "body": b""}
@@ -121,7 +115,6 @@ class ResponseMiddleware:
             await self.app(scope, receive, send_with_headers)
         finally:
             client = scope.get("client")
-            agents = (value for name, value in scope["headers"] if name == b"user-agent")
             self.log(
                 method=method,
                 path=scope["path"],
@@ -129,7 +122,7 @@ class ResponseMiddleware:
                 status=status,
                 duration=time.perf_counter_ns() - started,
                 address=client[0] if client else None,
-                user_agent=next(agents, b"").decode("latin-1") or None,
+                user_agent=asked.get(b"user-agent", b"").decode("latin-1") or None,
             )
 
 

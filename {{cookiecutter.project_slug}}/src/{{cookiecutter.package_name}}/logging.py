@@ -117,7 +117,7 @@ def access_log(settings: Settings) -> Callable[..., None]:
 
     def write(**request: Any) -> None:
         event = structlog.contextvars.get_contextvars() | constant | request
-        event["timestamp"] = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
+        event["timestamp"] = datetime.now(UTC).isoformat(timespec="microseconds")[:-6] + "Z"
         _add_request_id(None, "", event)
 {%- if cookiecutter.use_opentelemetry %}
         add_trace(None, "", event)

@@ -111,6 +111,31 @@ def test_what_is_no_token_is_refused(header: str) -> None:
         access_tokens().verify(f"{header}.e30.e30")
 
 
+def test_check_is_remembered_while_the_token_lives(monkeypatch: pytest.MonkeyPatch) -> None:
+    tokens, token = access_tokens(), forge()
+    tokens.verify(token)
+    with monkeypatch.context() as nothing_verifies:
+        nothing_verifies.setattr(jwt, "decode", lambda *_, **__: {})
+        assert tokens.verify(token) == Claims(*WHO)
+
+        nothing_verifies.setattr(time, "time", lambda: 2.0**40)
+        with pytest.raises(InvalidTokenError):
+            tokens.verify(token)
+
+
+def test_check_is_remembered_of_so_many_tokens_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("{{ cookiecutter.package_name }}.auth.tokens.MAX_VERIFIED", 2)
+    tokens = access_tokens()
+    first, *others = (forge(jti=str(number)) for number in range(3))
+    for token in (first, *others):
+        tokens.verify(token)
+    monkeypatch.setattr(jwt, "decode", lambda *_, **__: {})
+
+    assert [tokens.verify(token) for token in others] == [Claims(*WHO)] * 2
+    with pytest.raises(InvalidTokenError):
+        tokens.verify(first)
+
+
 async def test_challenge_names_an_error_only_if_there_was_a_token(app: FastAPI) -> None:
     challenges, of_nobody = [], app.state.auth.tokens.issue(*WHO)
     async with new_client(app) as client:

@@ -16,7 +16,12 @@ import asyncpg
 import pytest
 from fastapi import FastAPI
 from httpx2 import Response
+{% if cookiecutter.database == "postgresql" -%}
+from sqlalchemy import Executable, delete, insert, select, text
+from sqlalchemy.exc import DBAPIError
+{%- else -%}
 from sqlalchemy import Executable, insert, select, text
+{%- endif %}
 
 from {{ cookiecutter.package_name }}.database import Database, Session
 {%- if cookiecutter.database == "postgresql" %}
@@ -136,6 +141,24 @@ async def test_exhausted_pool_is_unavailable_until_a_connection_is_free(
         assert await tags_of(app) == ["work"]
 
 {% if cookiecutter.database == "postgresql" %}
+@pytest.mark.parametrize("prepared", [True, False])
+async def test_reading_session_cannot_write_where_another_has_written(
+    prepared: bool, new_database: NewDatabase
+) -> None:
+    settings = {"database_pool_size": 1, "database_prepared_statements": prepared}
+    async with new_database() as url, Database(settings_for(url, **settings)) as database:
+        for _ in range(2):  # the same connection, in turn
+            async with database.session() as session:
+                await session.execute(delete(Tag))
+                await session.execute(ADD_TAG)
+            with pytest.raises(DBAPIError, match="read-only transaction"):
+                async with database.session(readonly=True) as session:
+                    await session.execute(delete(Tag))
+
+        async with database.session(readonly=True) as session:
+            assert (await session.scalars(select(Tag.name))).all() == ["work"]
+
+
 async def test_lost_connection_is_unavailable_once(new_database: NewDatabase) -> None:
     async with new_database() as url, running(url) as app:
         async with app.state.database.session(readonly=True) as session:

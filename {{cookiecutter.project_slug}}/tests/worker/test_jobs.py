@@ -296,7 +296,7 @@ async def test_worker_outlives_a_database_that_goes_away(
     service: Service, new_task: NewTask, capsys: pytest.CaptureFixture[str]
 ) -> None:
     configure_logging(service.app.state.settings)
-    engine = service.app.state.database.engine
+    engine = service.app.state.database.writer
     said = ""
 
     async def put_off() -> bool:

@@ -67,7 +67,6 @@ Client = Annotated[ClientInfo, Depends(_client)]
 async def current_principal(
     request: Request,
     session: Session,
-    auth: Auth,
     token: Annotated[str | None, Security(bearer)],
     _: Annotated[str | None, Security(cookie)],
 ) -> Principal:
@@ -77,6 +76,7 @@ async def current_principal(
         Problem: 401 with a challenge (RFC 6750 section 3), nobody or a wrong token; 403, a cookie
             without CSRF proof on an unsafe request.
     """
+    auth: AuthTools = request.app.state.auth
     if token is not None:
         principal = await _by_token(session, auth, token)
     else:
@@ -149,7 +149,7 @@ async def current_reader(
             if await denylist.allows(claims.session_id):
                 structlog.contextvars.bind_contextvars(user_id=str(claims.user_id))
                 return claims.user_id
-    principal = await current_principal(request, session, auth, token, cookie_token)
+    principal = await current_principal(request, session, token, cookie_token)
     await session.commit()  # those who wait for another to load hold no connection
     return principal.id
 

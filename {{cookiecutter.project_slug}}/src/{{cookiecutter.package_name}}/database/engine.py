@@ -73,12 +73,11 @@ def create_engine(settings: Settings, *, patient: bool = False) -> AsyncEngine:
         "application_name": "{{ cookiecutter.project_slug }}",
         "timezone": "UTC",
     }
-    connection_class = asyncpg.Connection
     if settings.database_prepared_statements:
         session["statement_timeout"] = statement_timeout
-        if not patient:
-            session["default_transaction_read_only"] = "on"
-            connection_class = ReadingConnection
+    reading = settings.database_prepared_statements and not patient
+    if reading:
+        session["default_transaction_read_only"] = "on"
     engine = create_async_engine(
         asyncpg_url(settings.database_url),
         pool_size=settings.database_pool_size,
@@ -86,8 +85,9 @@ def create_engine(settings: Settings, *, patient: bool = False) -> AsyncEngine:
         pool_timeout=settings.database_pool_timeout,
         pool_recycle=settings.database_pool_recycle,
         hide_parameters=not settings.debug,
+        isolation_level="AUTOCOMMIT" if reading else None,
         connect_args={
-            "connection_class": connection_class,
+            "connection_class": ReadingConnection if reading else asyncpg.Connection,
             "timeout": settings.database_pool_timeout,
             # The server ends slow statements; this is for a server that has gone silent.
             "command_timeout": None if patient else settings.database_statement_timeout + 5,
@@ -212,29 +212,37 @@ def after_commit(session: AsyncSession, action: Callable[[], Awaitable[None]]) -
 
 
 class Database:
-    """The connection pool of one process; an asynchronous context manager that closes it."""
+    """The connection pool of one process; an asynchronous context manager that closes it.
+
+    Attributes:
+        engine: of all sessions.
+        writer: the same, for transactions that write.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self.engine = create_engine(settings)
 {%- if cookiecutter.database == "postgresql" %}
         if settings.database_prepared_statements:
-            readonly = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+            readonly = self.engine
+            self.writer = self.engine.execution_options(isolation_level="READ COMMITTED")
         else:  # where only a transaction can be made to read only
             readonly = self.engine.execution_options(postgresql_readonly=True)
+            self.writer = self.engine
 {%- else %}
         readonly = self.engine.execution_options(sqlite_readonly=True)
+        self.writer = self.engine
 {%- endif %}
 {%- if cookiecutter.use_redis %}
         # What each session carries along in `Session.info`.
         self.info: dict[str, Any] = {}
         self.writing = async_sessionmaker(
-            self.engine, class_=CommittingSession, expire_on_commit=False, info=self.info
+            self.writer, class_=CommittingSession, expire_on_commit=False, info=self.info
         )
         self.reading = async_sessionmaker(
             readonly, class_=CommittingSession, expire_on_commit=False, info=self.info
         )
 {%- else %}
-        self.writing = async_sessionmaker(self.engine, expire_on_commit=False)
+        self.writing = async_sessionmaker(self.writer, expire_on_commit=False)
         self.reading = async_sessionmaker(readonly, expire_on_commit=False)
 {%- endif %}
 
