@@ -113,8 +113,10 @@ def sink() -> Iterator[str]:
     """The URL of a process that takes whatever it is sent."""
     port = free_port()
     with subprocess.Popen([sys.executable, "-c", SINK, str(port)]) as process:
-        yield f"http://127.0.0.1:{port}"
-        process.terminate()
+        try:
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
 
 
 if __name__ == "__main__":

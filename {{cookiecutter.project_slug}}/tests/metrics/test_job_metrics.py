@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from prometheus_client import Metric
+from prometheus_client import CollectorRegistry, Metric
 
 from {{ cookiecutter.package_name }}.database import Database
 from {{ cookiecutter.package_name }}.main import create_app
@@ -78,6 +78,16 @@ async def test_jobs_are_counted_by_state_and_outcome(
             # One waits, but not for a worker.
             found = await count(app.state.database)
             assert (found["jobs_unfinished", "queued"], found["job_wait_seconds",]) == (1, 0)
+
+
+async def test_nothing_is_counted_before_somebody_asks(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A starting worker would wait in vain: the loop that it holds up is the one that counts.
+    monkeypatch.setattr(job_metrics.Queue, "collect", lambda _: pytest.fail("it was counted"))
+    queue = job_metrics.Queue(database, asyncio.get_running_loop())
+
+    CollectorRegistry(auto_describe=True).register(queue)
 
 
 async def test_queue_is_not_shown_while_the_database_is_away(new_database: NewDatabase) -> None:

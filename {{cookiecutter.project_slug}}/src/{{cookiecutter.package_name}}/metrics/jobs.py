@@ -41,6 +41,11 @@ class Queue(Collector):
         self._database = database
         self._loop = loop
 
+    def describe(self) -> Iterable[GaugeMetricFamily]:
+        """What there may be. A registry that finds no answer here asks for the numbers at once."""
+        yield GaugeMetricFamily("jobs_unfinished", "Jobs in the table.", labels=["state"])
+        yield GaugeMetricFamily("job_wait_seconds", "Age of the oldest job that could have begun.")
+
     def collect(self) -> Iterable[Metric]:
         """Ask the table; nothing while the database is away."""
         counting = self._count()
@@ -49,13 +54,11 @@ class Queue(Collector):
         except (SQLAlchemyError, OSError, RuntimeError):  # the loop may have been closed
             counting.close()
             return
-        jobs = GaugeMetricFamily("jobs_unfinished", "Jobs in the table.", labels=["state"])
+        jobs, wait = self.describe()
         for state in UNFINISHED:
             jobs.add_metric([state], counts.get(state, 0))
-        yield jobs
-        yield GaugeMetricFamily(
-            "job_wait_seconds", "Age of the oldest job that could have begun.", value=age
-        )
+        wait.add_metric([], age)
+        yield from (jobs, wait)
 
     async def _count(self) -> tuple[dict[State, int], float]:
         now = utcnow()
