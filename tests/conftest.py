@@ -170,13 +170,14 @@ def work(
 ) -> Callable[[Answers], Application]:
     """Put the application of these answers to work, once per worker.
 
-    The applications take turns with the Pythons of the machine. Of those that only `--all` tests,
-    coverage is taken in the quickest way.
+    The applications take turns with the Pythons of the machine. Those that only `--all` tests have
+    one that takes coverage in the quickest way, where there is one.
     """
     made: dict[str, Application] = {}
     turns = {label(answers): number for number, answers in enumerate(applications())}
     thorough = {label(answers) for answers in covering(applications())}
     order = list(pythons().items())
+    quick = [(version, python) for version, python in order if version != "3.11"]
     shared = {
         # The machine is busy already with as many tests at once as it has processors.
         "PYTEST_XDIST_AUTO_NUM_WORKERS": "0",
@@ -189,9 +190,11 @@ def work(
     def work(answers: Answers) -> Application:
         if label(answers) not in made:
             folder = render(**answers)
-            version, python = order[turns.get(label(answers), 0) % len(order)]
+            hurried = quick and label(answers) in turns.keys() - thorough
+            choice = quick if hurried else order
+            _, python = choice[turns.get(label(answers), 0) % len(choice)]
             env = environ(folder, new_environment(python), **shared)
-            if label(answers) in turns.keys() - thorough and version != "3.11":
+            if hurried:
                 env["COVERAGE_RCFILE"] = str(quick_coverage(folder))
             urls = {"DATABASE_URL": file}
             if answers["database"] == "postgresql":
