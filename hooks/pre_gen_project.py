@@ -56,7 +56,7 @@ TAKEN = set(
     aiohappyeyeballs aiohttp aiosignal aiosmtplib aiosqlite alembic annotated_types anyio
     asgi_correlation_id asyncpg bcrypt certifi cffi charset_normalizer click cryptography deprecated
     dns dnspython dotenv email_validator fastapi fastapi_offline frozenlist google
-    googleapis_common_protos greenlet h11 hiredis httptools idna jinja2 jwt limits mako markupsafe
+    googleapis_common_protos greenlet h11 hiredis httptools idna jinja2 jwt mako markupsafe
     multidict multipart opentelemetry opentelemetry_api opentelemetry_bootstrap
     opentelemetry_exporter_http_transport opentelemetry_exporter_otlp_common
     opentelemetry_exporter_otlp_proto_common opentelemetry_exporter_otlp_proto_http

@@ -74,10 +74,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     errortracking.setup(app, settings)
 {%- endif %}
     auth.setup(app, settings)
-    docs.setup(app, settings)
+    # A request tries them in this order.
     app.include_router(health.router)
-    app.include_router(well_known)
     api.setup(app)
+    app.include_router(well_known)
+    docs.setup(app, settings)
 {%- if cookiecutter.use_worker %}
     worker.setup(app, settings)
 {%- endif %}

@@ -1,11 +1,13 @@
 """Rate limits: who is counted together, and what clients are told."""
 
 from collections.abc import Iterator
+from uuid import uuid4
 
 import pytest
 from fastapi import Depends, FastAPI
 from httpx2 import ASGITransport, AsyncClient, Response
 
+from {{ cookiecutter.package_name }}.cache.client import PREFIX
 from {{ cookiecutter.package_name }}.cache.limits import RateLimit
 from {{ cookiecutter.package_name }}.throttle import Limit
 
@@ -95,6 +97,40 @@ async def test_route_may_have_a_limit_besides(new_app: NewApp, member: Account) 
     assert limited.status_code == 429
     assert 1 <= int(limited.headers["retry-after"]) <= 3600
     assert (await client.get(ME)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("minutes", "allowed", "wait"),
+    [
+        (0, 0, 60),  # all of the window is still to come
+        (58, 0, 2),
+        (70, 1, 10),  # 5/6 of the hour before count: 2 of 3; after 20 minutes of this one, 1
+        (110, 3, 10),
+        (130, 3, 60),  # nothing of what was before
+    ],
+)
+async def test_window_slides(app: FastAPI, minutes: int, allowed: int, wait: int) -> None:
+    throttle, key, limit = app.state.throttle, f"rate:test:{uuid4()}", Limit(3, 3600)
+    for _ in range(3):
+        await throttle.hit(key, limit)
+    await app.state.redis.client.hincrbyfloat(f"{PREFIX}:{key}", "since", -60 * minutes)
+
+    answers = [await throttle.hit(key, limit) for _ in range(allowed + 1)]
+
+    assert [answer.wait > 0 for answer in answers] == [False] * allowed + [True]
+    assert [answer.remaining for answer in answers[:-1]] == list(range(allowed))[::-1]
+    assert wait - 2 < answers[-1].wait / 60 <= wait
+
+
+async def test_attempt_is_allowed_when_the_oldest_is_a_window_ago(app: FastAPI) -> None:
+    throttle, key, limit = app.state.throttle, f"login:{uuid4()}", Limit(2, 60)
+    assert [await throttle.attempt(key, limit) for _ in range(2)] == [0, 0]
+    assert 30 < await throttle.attempt(key, limit) <= 60
+
+    await app.state.redis.client.lset(f"{PREFIX}:{key}", 1, 0)
+
+    assert await throttle.attempt(key, limit) == 0
+    assert await throttle.attempt(key, limit) > 30
 
 
 async def test_guesses_on_all_replicas_count_together(new_app: NewApp, member: Account) -> None:

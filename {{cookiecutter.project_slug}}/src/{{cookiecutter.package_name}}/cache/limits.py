@@ -1,15 +1,11 @@
 """Rate limits that all replicas share: a sliding window, counted in Redis."""
 
 import math
-import time
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Final
 
 from fastapi import Request, Response
-from limits import RateLimitItemPerSecond
-from limits.aio.storage import RedisStorage
-from limits.aio.strategies import MovingWindowRateLimiter, SlidingWindowCounterRateLimiter
 from starlette.datastructures import MutableHeaders
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -18,7 +14,44 @@ from ..errors import Problem, problem_response
 from ..throttle import Limit, Throttle, address_key
 from .client import PREFIX, Redis, UnavailableError
 
-TOO_MANY = "Too many requests; try again later."
+TOO_MANY: Final = "Too many requests; try again later."
+# Each is one round trip, by the clock of Redis. KEYS: the counter. ARGV: amount, window in seconds.
+# Returns whether the request is allowed, how many were in this window and in the one before, and
+# the seconds that this one has lasted.
+HIT: Final = """
+local amount, window = tonumber(ARGV[1]), tonumber(ARGV[2])
+local clock = redis.call('TIME')
+local now = clock[1] + clock[2] / 1000000
+local kept = redis.call('HMGET', KEYS[1], 'since', 'count', 'before')
+local since, count, before = tonumber(kept[1]), tonumber(kept[2]), tonumber(kept[3])
+if not since or now >= since + 2 * window then
+    since, count, before = now, 0, 0
+elseif now >= since + window then
+    since, count, before = since + window, 0, count
+end
+local passed = now - since
+local allowed = count + math.floor(before * (1 - passed / window)) < amount
+if allowed then
+    count = count + 1
+    redis.call('HSET', KEYS[1], 'since', since, 'count', count, 'before', before)
+    redis.call('EXPIRE', KEYS[1], 2 * window)
+end
+return {allowed and 1 or 0, count, before, tostring(passed)}
+"""
+# Returns the seconds until the attempt would be allowed; 0 when it is.
+ATTEMPT: Final = """
+local amount, window = tonumber(ARGV[1]), tonumber(ARGV[2])
+local clock = redis.call('TIME')
+local now = clock[1] + clock[2] / 1000000
+local oldest = redis.call('LINDEX', KEYS[1], amount - 1)
+if oldest and now < oldest + window then
+    return tostring(oldest + window - now)
+end
+redis.call('LPUSH', KEYS[1], now)
+redis.call('LTRIM', KEYS[1], 0, amount - 1)
+redis.call('EXPIRE', KEYS[1], window)
+return '0'
+"""
 
 
 @dataclass(frozen=True)
@@ -57,47 +90,42 @@ class SharedThrottle:
     def __init__(self, redis: Redis, *, fallback: Throttle) -> None:
         self._redis = redis
         self._fallback = fallback
-        options: dict[str, Any] = {"connection_pool": redis.client.connection_pool}
-        storage = RedisStorage(
-            "redis://", implementation="redispy", key_prefix=f"{PREFIX}:limits", **options
-        )
-        self._counting = SlidingWindowCounterRateLimiter(storage)
-        self._exact = MovingWindowRateLimiter(storage)
+        self._hit = redis.client.register_script(HIT)
+        self._attempt = redis.client.register_script(ATTEMPT)
 
     async def hit(self, key: str, limit: Limit) -> Allowance:
         """Count a request unless the limit is reached, in two counters for each key.
 
         Requests of the window before count in proportion to its part in the sliding one.
         """
-        item = RateLimitItemPerSecond(*limit)
         try:
-            allowed = await self._redis.call(lambda _: self._counting.hit(item, key))
-            stats = await self._redis.call(lambda _: self._counting.get_window_stats(item, key))
+            allowed, count, before, passed = await self._redis.call(
+                lambda _: self._hit([f"{PREFIX}:{key}"], limit)
+            )
         except UnavailableError:
             wait = await self._fallback.attempt(key, limit)
             return Allowance(limit, None, wait, wait)
-        reset = stats.reset_time - time.time()
-        if reset <= 0:  # the window has just begun
-            reset = limit.window
-        return Allowance(limit, stats.remaining, 0 if allowed else reset, reset)
+        left = limit.window - float(passed)
+        if allowed:
+            remaining = limit.amount - count - int(before * left / limit.window)
+            return Allowance(limit, max(remaining, 0), 0, left)
+        # Until so much of the window before has passed, or all of this one.
+        wait = left - (limit.amount - count) * limit.window / before if before else left
+        return Allowance(limit, 0, wait, wait)
 
     async def attempt(self, key: str, limit: Limit) -> float:
         """See `Throttle.attempt`; each attempt is kept with its time."""
-        item = RateLimitItemPerSecond(*limit)
         try:
-            if await self._redis.call(lambda _: self._exact.hit(item, key)):
-                return 0
-            stats = await self._redis.call(lambda _: self._exact.get_window_stats(item, key))
+            return float(
+                await self._redis.call(lambda _: self._attempt([f"{PREFIX}:{key}"], limit))
+            )
         except UnavailableError:
             return await self._fallback.attempt(key, limit)
-        wait: float = max(stats.reset_time - time.time(), 1)
-        return wait
 
     async def forget(self, key: str, limit: Limit) -> None:
         """See `Throttle.forget`."""
-        item = RateLimitItemPerSecond(*limit)
         with suppress(UnavailableError):
-            await self._redis.call(lambda _: self._exact.clear(item, key))
+            await self._redis.call(lambda client: client.delete(f"{PREFIX}:{key}"))
         await self._fallback.forget(key, limit)
 
 
