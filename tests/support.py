@@ -35,7 +35,7 @@ APPLICATION_QUESTIONS = (
     "use_opentelemetry",
     "use_sentry",
 )
-APPLICATION_PATHS = ("src", "tests", "migrations", ".env.example", "dev.py")
+APPLICATION_PATHS = ("src", "tests", "migrations", ".env.example", "dev.py", "locustfile.py")
 
 # The headings of a render's README in their order, each with the features that call for it, if not
 # every render has it.

@@ -358,3 +358,23 @@ def test_log_lines_have_fields_of_the_schema(client: httpx2.Client, service: Ser
             assert type(value) is types.get(SCHEMA[name], str), line
         for value in line.get("labels", {}).values():
             assert not isinstance(value, dict), line
+
+
+# Under load
+
+
+@pytest.mark.parametrize("app", extremes(), ids=label, indirect=True)
+def test_load_scenario_has_every_request_answered(app: Application, service: Service) -> None:
+    people = ["--headless", "--users", "20", "--spawn-rate", "20", "--run-time", "10s"]
+    said = app.run("locust", "--host", service.url, *people, "--json")
+
+    requests = {one["name"].removeprefix(API): one for one in json.loads(said)}
+    assert requests.keys() == {
+        "/users",
+        "/auth/token",
+        "/users/me",
+        "/items",
+        "/items/[id]",
+        "/items?limit=20",
+    }
+    assert all(one["num_requests"] and not one["num_failures"] for one in requests.values())
