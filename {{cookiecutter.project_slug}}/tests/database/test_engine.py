@@ -140,6 +140,27 @@ async def test_exhausted_pool_is_unavailable_until_a_connection_is_free(
         assert_unavailable(during)
         assert await tags_of(app) == ["work"]
 
+
+async def test_connections_are_given_in_the_order_of_asking(new_database: NewDatabase) -> None:
+    served: list[str] = []
+    changes = {"database_pool_size": 1, "database_max_overflow": 0}
+    async with new_database() as url, Database(settings_for(url, **changes)) as database:
+
+        async def ask(name: str) -> None:
+            async with database.session(readonly=True) as session:
+                await session.execute(text("SELECT 1"))
+                served.append(name)
+
+        async with asyncio.TaskGroup() as group, database.session(readonly=True) as session:
+            await session.execute(text("SELECT 1"))
+            for name in ("first", "second"):
+                group.create_task(ask(name))
+            await asyncio.sleep(0)  # they ask, and wait
+            await session.close()
+            await ask("last")  # at once, when the connection has just become free
+
+    assert served == ["first", "second", "last"]
+
 {% if cookiecutter.database == "postgresql" %}
 @pytest.mark.parametrize("prepared", [True, False])
 async def test_reading_session_cannot_write_where_another_has_written(

@@ -25,6 +25,7 @@ from sqlalchemy.ext.asyncio import (
 )
 
 from ..settings import Settings
+from .pool import FairPool
 
 {% if cookiecutter.use_redis -%}
 log = structlog.stdlib.get_logger(__name__)
@@ -80,6 +81,7 @@ def create_engine(settings: Settings, *, patient: bool = False) -> AsyncEngine:
         session["default_transaction_read_only"] = "on"
     engine = create_async_engine(
         asyncpg_url(settings.database_url),
+        poolclass=FairPool,
         pool_size=settings.database_pool_size,
         max_overflow=settings.database_max_overflow,
         pool_timeout=settings.database_pool_timeout,
@@ -139,6 +141,7 @@ from sqlalchemy.ext.asyncio import (
 )
 
 from ..settings import Settings
+from .pool import FairPool
 
 {% if cookiecutter.use_redis -%}
 log = structlog.stdlib.get_logger(__name__)
@@ -153,6 +156,7 @@ def create_engine(settings: Settings) -> AsyncEngine:
     Path(url.database or "").parent.mkdir(parents=True, exist_ok=True)
     engine = create_async_engine(
         url,
+        poolclass=FairPool,
         pool_size=settings.database_pool_size,
         max_overflow=settings.database_max_overflow,
         pool_timeout=settings.database_pool_timeout,
