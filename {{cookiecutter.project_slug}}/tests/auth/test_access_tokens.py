@@ -12,6 +12,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from fastapi import FastAPI
 
+from {{ cookiecutter.package_name }}.auth import tokens as module
 from {{ cookiecutter.package_name }}.auth.tokens import (
     AccessTokens,
     Claims,
@@ -124,7 +125,7 @@ def test_check_is_remembered_while_the_token_lives(monkeypatch: pytest.MonkeyPat
 
 
 def test_check_is_remembered_of_so_many_tokens_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("{{ cookiecutter.package_name }}.auth.tokens.MAX_VERIFIED", 2)
+    monkeypatch.setattr(module, "MAX_VERIFIED", 2)
     tokens = access_tokens()
     first, *others = (forge(jti=str(number)) for number in range(3))
     for token in (first, *others):
