@@ -34,6 +34,7 @@ import httpx2
 from cache import render, tell
 from observability import cpu_seconds, sink
 
+from support import APPLICATION_QUESTIONS, QUESTIONS
 from workbench import (
     API,
     POSTGRES,
@@ -51,14 +52,6 @@ from workbench import (
 
 HERE = Path(__file__).parent
 CORES = sorted(os.sched_getaffinity(0))
-EVERYTHING = (
-    "use_redis",
-    "use_worker",
-    "use_admin",
-    "use_prometheus",
-    "use_opentelemetry",
-    "use_sentry",
-)
 ACCOUNT = {"email": "ada@example.com", "password": "analytical-engine-1843"}
 SETTINGS = {
     "DATABASE_POOL_SIZE": "10",
@@ -186,7 +179,7 @@ def started(stack: ExitStack) -> tuple[Path, dict[str, Target]]:
     """The environment, and the services with their rows, each on a database of its own."""
     os.sched_setaffinity(0, CORES[1:] or CORES)
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-    everything = dict.fromkeys(EVERYTHING, True)
+    everything = {name: True for name in APPLICATION_QUESTIONS if QUESTIONS[name] is False}
     renders = {
         "default": render(folder / "default"),
         "everything": render(folder / "everything", **everything),

@@ -176,8 +176,8 @@ def work(
     made: dict[str, Application] = {}
     turns = {label(answers): number for number, answers in enumerate(applications())}
     thorough = {label(answers) for answers in covering(applications())}
-    order = list(pythons().items())
-    quick = [(version, python) for version, python in order if version != "3.11"]
+    order = list(pythons().values())
+    quick = [python for version, python in pythons().items() if version != "3.11"]
     shared = {
         # The machine is busy already with as many tests at once as it has processors.
         "PYTEST_XDIST_AUTO_NUM_WORKERS": "0",
@@ -192,7 +192,7 @@ def work(
             folder = render(**answers)
             hurried = quick and label(answers) in turns.keys() - thorough
             choice = quick if hurried else order
-            _, python = choice[turns.get(label(answers), 0) % len(choice)]
+            python = choice[turns.get(label(answers), 0) % len(choice)]
             env = environ(folder, new_environment(python), **shared)
             if hurried:
                 env["COVERAGE_RCFILE"] = str(quick_coverage(folder))
