@@ -64,6 +64,10 @@ def client_options(settings: Settings) -> dict[str, Any]:
     """How the SDK is set up: it collects nothing by itself."""
     assert settings.sentry_dsn is not None
     version = f"{{ cookiecutter.project_slug }}@{__version__}"
+{%- if not cookiecutter.use_opentelemetry %}
+    timed = settings.sentry_traces_sample_rate or None  # with 0 spans would be made, and not sent
+    sources = [DedupeIntegration(), SqlalchemyIntegration()] if timed else [DedupeIntegration()]
+{%- endif %}
     return {
         "dsn": settings.sentry_dsn.get_secret_value(),
         "environment": settings.sentry_environment or settings.environment,
@@ -79,8 +83,8 @@ def client_options(settings: Settings) -> dict[str, Any]:
 {%- if cookiecutter.use_opentelemetry %}
         "integrations": [DedupeIntegration()],
 {%- else %}
-        "integrations": [DedupeIntegration(), SqlalchemyIntegration()],
-        "traces_sample_rate": settings.sentry_traces_sample_rate,
+        "integrations": sources,
+        "traces_sample_rate": timed,
         "before_send_transaction": _known,
 {%- endif %}
     }
