@@ -4,6 +4,7 @@
 import asyncio
 import gc
 import os
+import shutil
 import tempfile
 {%- else -%}
 import gc
@@ -91,9 +92,13 @@ def server_url() -> str:
     """A server on which databases may be made: TEST_DATABASE_URL, or else an embedded one."""
     if url := os.environ.get("TEST_DATABASE_URL"):
         return url
+    # In memory, if the system has a folder there: databases are made in a tenth of the time.
+    folder = Path("/dev/shm")  # noqa: S108 - below it, the name is a random one
+    if not folder.is_dir() or shutil.disk_usage(folder).free < 2**30:
+        folder = Path(tempfile.gettempdir())
     # One for all workers; not in a folder of pytest's, which other users cannot enter.
     run = os.environ.get("PYTEST_XDIST_TESTRUNUID", uuid4().hex)
-    url = embedded_postgres(Path(tempfile.gettempdir()) / f"postgres-{run}", keep=False)
+    url = embedded_postgres(folder / f"postgres-{run}", keep=False)
     for statement in ("ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()"):
         asyncio.run(execute(url, statement))
     return url

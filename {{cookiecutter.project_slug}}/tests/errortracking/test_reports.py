@@ -5,6 +5,9 @@ import logging
 import subprocess
 import sys
 
+{% if cookiecutter.use_opentelemetry -%}
+import pytest
+{% endif -%}
 from fastapi import Request
 from sqlalchemy import text
 
@@ -113,7 +116,10 @@ async def test_what_clients_are_told_is_not_reported(
 {%- if cookiecutter.use_opentelemetry %}
 
 
-async def test_report_names_the_trace(new_reporting_app: NewReportingApp, reports: Reports) -> None:
+async def test_report_names_the_trace(
+    new_reporting_app: NewReportingApp, reports: Reports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "0.2")
     nobody = "http://127.0.0.1:1"
     with own_provider():
         async with new_reporting_app(otel_exporter_otlp_endpoint=nobody) as service:

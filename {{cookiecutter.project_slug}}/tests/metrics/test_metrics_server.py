@@ -14,12 +14,14 @@ from {{ cookiecutter.package_name }}.metrics.server import Counted, Processes
 
 from support import NewDatabase, accepts, serve, settings_for
 
+# Made once, as that takes time; it keeps no connection, so each request may reach another process.
+CLIENT = httpx2.Client(timeout=60, limits=httpx2.Limits(max_keepalive_connections=0))
 LIVE = 'http_request_duration_seconds_count{method="GET",route="/health/live",status="2xx"}'
 
 
 def read(port: int) -> dict[str, float]:
     """Each series that Prometheus would read, with its value."""
-    text = httpx2.get(f"http://127.0.0.1:{port}/metrics", timeout=60).text
+    text = CLIENT.get(f"http://127.0.0.1:{port}/metrics").text
     return {
         f"{sample.name}{labels(sample.labels)}": sample.value
         for family in text_string_to_metric_families(text)
@@ -49,8 +51,8 @@ async def test_metrics_have_a_port_of_their_own(
     async with new_database() as url:
         settings = settings_for(url, metrics_port=metrics_port)
         with serve(settings, tmp_path / "log") as server:
-            assert httpx2.get(f"{server.base_url}/health/live", timeout=60).status_code == 200
-            assert httpx2.get(f"{server.base_url}/metrics", timeout=60).status_code == 404
+            assert CLIENT.get(f"{server.base_url}/health/live").status_code == 200
+            assert CLIENT.get(f"{server.base_url}/metrics").status_code == 404
 
             server.until(lambda: LIVE in read(metrics_port))  # counted when it has been answered
             found = read(metrics_port)
@@ -69,7 +71,7 @@ async def test_several_processes_are_read_as_one(
         with serve(settings, tmp_path / "log") as server:
             server.until(lambda: read(metrics_port).get("database_pool_limit") == 20)
             for _ in range(20):
-                assert httpx2.get(f"{server.base_url}/health/live", timeout=60).status_code == 200
+                assert CLIENT.get(f"{server.base_url}/health/live").status_code == 200
             server.until(lambda: read(metrics_port)[LIVE] == 20)
 
             victim = max(pids(read(metrics_port)) - {server.process.pid})

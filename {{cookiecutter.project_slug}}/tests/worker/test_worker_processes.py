@@ -10,12 +10,14 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
+from click.testing import CliRunner
 
+from {{ cookiecutter.package_name }}.cli import main
 from {{ cookiecutter.package_name }}.settings import Settings
 from {{ cookiecutter.package_name }}.worker.models import State
 from {{ cookiecutter.package_name }}.worker.tasks import send_welcome
 
-from support import environment_of, new_account
+from support import environment_of, new_account, settings_for
 from worker_support import MailServer, Service, until
 
 
@@ -78,30 +80,25 @@ async def test_job_of_a_killed_worker_is_done_by_another(
         worker.kill()
     assert (await service.job(job_id)).state is State.RUNNING
 
-    with (
-        process(settings, "worker", tmp_path / "log"),
-        process(settings, "scheduler", tmp_path / "log") as scheduler,
-    ):
-        mail_server.opened.set()
-        await service.pass_time()
-        await service.becomes(job_id, State.DONE, attempts=2)
-        scheduler.terminate()
-        assert await asyncio.to_thread(scheduler.wait) == 0
+    mail_server.opened.set()
+    async with service.working():
+        with process(settings, "scheduler", tmp_path / "log") as scheduler:
+            await service.pass_time()
+            await service.becomes(job_id, State.DONE, attempts=2)
+            scheduler.terminate()
+            assert await asyncio.to_thread(scheduler.wait) == 0
 
     # The first one was offered, but not taken before its sender had died.
     assert {mail["Message-ID"].partition("@")[0] for mail in mail_server.taken} == {f"<{job_id}"}
 
 
 @pytest.mark.parametrize("command", ["worker", "scheduler"])
-async def test_bad_settings_are_one_sentence_each(
-    service: Service, tmp_path: Path, command: str
-) -> None:
+def test_bad_settings_are_one_sentence_each(database_url: str, command: str) -> None:
     changes = {"environment": "production", "smtp_url": None, "bcrypt_rounds": 12}
-    settings = service.app.state.settings.model_copy(update=changes)
+    environment = environment_of(settings_for(database_url).model_copy(update=changes))
 
-    with process(settings, command, tmp_path / "log") as stopped:
-        code = await asyncio.to_thread(stopped.wait)
+    stopped = CliRunner().invoke(main, [command], env=environment)
 
-    [sentence] = (tmp_path / "log").read_text("utf-8").splitlines()
-    assert code == 1
+    [sentence] = stopped.output.splitlines()
+    assert stopped.exit_code == 1
     assert sentence.startswith("SMTP_URL is missing; production")
