@@ -1,7 +1,7 @@
 """What every HTTP exchange gets: a request id, security headers, bounds, and one access line."""
 
+import os
 import re
-import secrets
 import time
 from collections.abc import Callable
 from typing import Final
@@ -93,7 +93,7 @@ class ResponseMiddleware:
         asked = dict(scope["headers"])
         request_id = asked.get(b"x-request-id", b"").decode("latin-1")
         if not REQUEST_ID.fullmatch(request_id):
-            request_id = secrets.token_hex(16)
+            request_id = os.urandom(16).hex()
         correlation_id.set(request_id)
         headers = self.private if scope["path"].startswith("/api/") else self.headers
 

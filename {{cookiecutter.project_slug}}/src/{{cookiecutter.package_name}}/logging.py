@@ -4,7 +4,6 @@ Everything logged with structlog or the standard library ends in the same line f
 are not fields of the schema are put under `labels`.
 """
 
-import json
 import logging
 import sys
 from collections.abc import Callable, Mapping
@@ -14,6 +13,7 @@ from typing import Any, Final
 
 import structlog
 from asgi_correlation_id import correlation_id
+from pydantic import TypeAdapter
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from . import __version__
@@ -111,7 +111,7 @@ def access_log(settings: Settings) -> Callable[..., None]:
     """
     if settings.log_level not in {"DEBUG", "INFO"} or _is_for_people(settings):
         return partial(structlog.stdlib.get_logger("access").info, "request")
-    encode = json.JSONEncoder(ensure_ascii=False).encode
+    encode = TypeAdapter[Any](dict[str, Any]).dump_json  # takes half of what json takes
     constant = {"level": "info", "logger": "access", "event": "request"}
     fields = _EcsFields(settings)
 
@@ -122,7 +122,7 @@ def access_log(settings: Settings) -> Callable[..., None]:
 {%- if cookiecutter.use_opentelemetry %}
         add_trace(None, "", event)
 {%- endif %}
-        sys.stdout.write(encode(fields(None, "", event)) + "\n")
+        sys.stdout.write(encode(fields(None, "", event)).decode() + "\n")
         sys.stdout.flush()
 
     return write

@@ -127,6 +127,9 @@ class Statements:
     def _begin(
         self, _: object, __: object, statement: str, ___: object, context: Any, ____: bool
     ) -> None:
+        if not trace.get_current_span().is_recording():
+            context.span = trace.INVALID_SPAN
+            return
         operation = statement.split(maxsplit=1)[0].upper()
         attributes = {
             "db.system.name": self._engine.dialect.name,
