@@ -1,13 +1,14 @@
 """How fast the service is, beside bare FastAPI with SQLAlchemy's ORM on the same rows.
 
-    python benchmarks/service.py [--rounds 3] [--seconds 6] [--only user,list] [--more]
+    python benchmarks/service.py [--rounds 3] [--seconds 6] [--only user,list] [--peers] [--more]
 
 Renders the PostgreSQL service with nothing and with everything, starts both with their production
 command (one process, access log, all middleware, bcrypt 12) and `reference/bare.py` beside them,
 all on one server and with pools of the same size, and loads them in turn with wrk (Linux; Debian's
 package is installed where that may be). The service has a processor of its own; load, database and
-all else share the other. Ratios to the reference in the same round are what counts. `--more` goes
-on with the default service alone: 200 clients, a locked table, 200,000 requests, a million items.
+all else share the other. Ratios to the reference in the same round are what counts. `--peers` adds
+what Flask, Django, fastify (npm) and Go (Debian's packages) do. `--more` goes on with the default
+service alone: 200 clients, a locked table, 200,000 requests, a million items.
 """
 
 import argparse
@@ -17,13 +18,15 @@ import json
 import logging
 import os
 import secrets
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -37,6 +40,7 @@ from observability import cpu_seconds, sink
 from support import APPLICATION_QUESTIONS, QUESTIONS
 from workbench import (
     API,
+    CACHE,
     POSTGRES,
     REDIS,
     STARTUP,
@@ -136,6 +140,8 @@ def requests(health: str, token: str, prefix: str) -> dict[str, Request]:
     }
 
 
+PEERS = ("flask", "django", "fastify", "go")
+PEER_REQUIREMENTS = ("django", "flask", "gunicorn", "psycopg[binary,pool]", "pyjwt", "sqlalchemy")
 RENDERED = requests("/health/live", f"{API}/auth/token", API)
 BARE = requests("/health", "/token", "")
 
@@ -147,22 +153,24 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=6, help="length of a round")
     parser.add_argument("--clients", type=int, default=32, help="connections at the same time")
     parser.add_argument("--only", default=",".join(RENDERED), help="requests, comma separated")
+    parser.add_argument("--peers", action="store_true", help="other frameworks, too")
     parser.add_argument("--more", action="store_true", help="overload, memory, growth")
     parser.add_argument("--json", type=Path, help="a file for the numbers of every round")
     options = parser.parse_args()
     logging.disable()
     with ExitStack() as stack:
-        environment, targets = started(stack)
+        environment, targets = started(stack, PEERS if options.peers else ())
         results: dict[str, dict[str, list[dict[str, float]]]] = {}
         for name in options.only.split(","):
-            measured: dict[str, list[dict[str, float]]] = {target: [] for target in targets}
+            measured: dict[str, list[dict[str, float]]] = defaultdict(list)
             seconds, clients = options.seconds, options.clients
             if name == "login":  # a quarter of a second each, by design
                 seconds, clients = max(seconds, 6), min(clients, 4)
-            for target in targets.values():
+            asked = {key: target for key, target in targets.items() if name in target.requests}
+            for target in asked.values():
                 load(target, name, 2, clients)
             for _ in range(options.rounds):
-                for key, target in targets.items():
+                for key, target in asked.items():
                     measured[key].append(load(target, name, seconds, clients))
             results[name] = measured
             show(name, measured)
@@ -175,7 +183,7 @@ def main() -> None:
         options.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
 
-def started(stack: ExitStack) -> tuple[Path, dict[str, Target]]:
+def started(stack: ExitStack, peers: Iterable[str]) -> tuple[Path, dict[str, Target]]:
     """The environment, and the services with their rows, each on a database of its own."""
     os.sched_setaffinity(0, CORES[1:] or CORES)
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -200,22 +208,25 @@ def started(stack: ExitStack) -> tuple[Path, dict[str, Target]]:
         "OTEL_TRACES_SAMPLER_ARG": "0.01",
         "SENTRY_DSN": collector.replace("://", "://public@") + "/1",
     }
-    targets = {}
-    for name in ("bare", *renders):
+    targets: dict[str, Target] = {}
+    for name in ("bare", *peers, *renders):
         project = renders.get(name, renders["default"])
-        database = postgres.database()
-        env = environ(project, environment, DATABASE_URL=database, **SETTINGS, **settings)
-        env["SECRET_KEY"] = secrets.token_urlsafe(48)
-        run([str(environment / "bin" / "alembic"), "upgrade", "head"], cwd=project, env=env)
-        execute(environment, database, ROWS)
+        if name not in peers:  # those use what the reference before them does
+            database = postgres.database()
+            env = environ(project, environment, DATABASE_URL=database, **SETTINGS, **settings)
+            env["SECRET_KEY"] = secrets.token_urlsafe(48)
+            run([str(environment / "bin" / "alembic"), "upgrade", "head"], cwd=project, env=env)
+            execute(environment, database, ROWS)
         port = free_port()
-        if name == "bare":
+        env |= {"HOST": "127.0.0.1", "PORT": str(port)}
+        if name in peers:
+            command, asked = peer(name, port), {key: BARE[key] for key in BARE if key != "login"}
+        elif name == "bare":
             command = [str(environment / "bin" / "uvicorn"), "bare:app", "--no-access-log"]
             command += ["--port", str(port), "--app-dir", str(HERE / "reference")]
             asked = BARE
         else:
             command, asked = serve_command(project, env), RENDERED
-            env |= {"HOST": "127.0.0.1", "PORT": str(port)}
         log = stack.enter_context((folder / f"{name}.log").open("wb"))
         url = f"http://127.0.0.1:{port}"
         cold = []
@@ -225,12 +236,42 @@ def started(stack: ExitStack) -> tuple[Path, dict[str, Target]]:
             if not last:
                 stop(process)
         stack.callback(stop, process)
-        login = httpx2.post(
-            url + asked["login"].path, content=FORM, headers={"Content-Type": FORM_TYPE}
-        )
-        token = login.raise_for_status().json()["access_token"]
-        targets[name] = Target(url, process.pid, token, asked, database, statistics.median(cold))
+        if name not in peers:
+            login = httpx2.post(
+                url + asked["login"].path, content=FORM, headers={"Content-Type": FORM_TYPE}
+            )
+            token = login.raise_for_status().json()["access_token"]
+        own = worker(process.pid)
+        targets[name] = Target(url, own, token, asked, database, statistics.median(cold))
     return environment, targets
+
+
+def peer(name: str, port: int) -> list[str]:
+    """The command of a reference in another framework, with what it needs installed."""
+    source = HERE / "reference"
+    if name in {"flask", "django"}:
+        gunicorn = shared_environment(PEER_REQUIREMENTS) / "bin" / "gunicorn"
+        options = ["--workers=1", "--worker-class=gthread", "--threads=10", "--keep-alive=5"]
+        options += [f"--bind=127.0.0.1:{port}", f"--chdir={source}"]
+        return [str(gunicorn), *options, f"{name}_app:app"]
+    folder = CACHE / name
+    folder.mkdir(exist_ok=True)
+    if name == "fastify":
+        install = ["npm", "install", "--silent", "fastify@5", "pg@8", "fast-jwt@6"]
+        run(install, cwd=folder)
+        module = shutil.copy(source / "fastify_app.mjs", folder)
+        return [program("node", "nodejs"), str(module)]
+    libraries = ("golang-github-jackc-pgx-v4-dev", "golang-github-golang-jwt-jwt-dev")
+    go = program("go", "golang-go", *libraries)
+    env = os.environ | {"GO111MODULE": "off", "GOPATH": "/usr/share/gocode"}
+    run([go, "build", "-o", str(folder / "app"), str(source / "go_app.go")], cwd=folder, env=env)
+    return [str(folder / "app")]
+
+
+def worker(process: int) -> int:
+    """The process that answers: its only child where it has one, as gunicorn's does."""
+    children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    return int(children[0]) if children else process
 
 
 def execute(environment: Path, database: str, sql: str) -> None:
@@ -259,7 +300,7 @@ def start(
 
 def stop(process: subprocess.Popen[bytes]) -> None:
     """End a process."""
-    process.kill()
+    process.terminate()
     process.wait()
 
 

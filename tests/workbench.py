@@ -56,20 +56,20 @@ def uv() -> str:
     return found
 
 
-def program(name: str, package: str) -> str:
-    """A program of the machine, whose Debian package is installed where that may be; or a skip."""
+def program(name: str, *packages: str) -> str:
+    """A program of the machine; its Debian packages are installed where that may be; or a skip."""
     CACHE.mkdir(exist_ok=True)
     with FileLock(CACHE / "apt.lock"):
         apt = shutil.which("apt-get") if sys.platform == "linux" and os.geteuid() == 0 else None
         if shutil.which(name) is None and apt:
             env = os.environ | {"DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
-            for command in (["update"], ["install", "--yes", "--no-install-recommends", package]):
+            for command in (["update"], ["install", "--yes", "--no-install-recommends", *packages]):
                 subprocess.run(
                     [apt, "--quiet", *command], env=env, check=False, capture_output=True
                 )
     found = shutil.which(name)
     if found is None:
-        pytest.skip(f"there is no {name} on this machine: install {package}")
+        pytest.skip(f"there is no {name} on this machine: install {' '.join(packages)}")
     return found
 
 
