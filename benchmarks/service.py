@@ -1,6 +1,7 @@
 """How fast the service is, beside bare FastAPI with SQLAlchemy's ORM on the same rows.
 
     python benchmarks/service.py [--rounds 3] [--seconds 6] [--only user,list] [--peers] [--more]
+                                 [--python python3.13]
 
 Renders the PostgreSQL service with nothing and with everything, starts both with their production
 command (one process, access log, all middleware, bcrypt 12) and `reference/bare.py` beside them,
@@ -8,7 +9,7 @@ all on one server and with pools of the same size, and loads them in turn with w
 package is installed where that may be). The service has a processor of its own; load, database and
 all else share the other. Ratios to the reference in the same round are what counts. `--peers` adds
 what Flask, Django, fastify (npm) and Go (Debian's packages) do. `--more` goes on with the default
-service alone: 200 clients, a locked table, 200,000 requests, a million items.
+service alone: two processes, 200 clients, a locked table, 200,000 requests, a million items.
 """
 
 import argparse
@@ -122,6 +123,9 @@ class Target:
     requests: Mapping[str, Request]
     database: str
     cold: float
+    command: list[str]
+    project: Path
+    env: Mapping[str, str]
 
 
 BODY = json.dumps({"title": "Item", "description": "About eighty characters. " * 3})
@@ -153,13 +157,15 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=6, help="length of a round")
     parser.add_argument("--clients", type=int, default=32, help="connections at the same time")
     parser.add_argument("--only", default=",".join(RENDERED), help="requests, comma separated")
+    parser.add_argument("--python", default=sys.executable, help="which runs the services")
     parser.add_argument("--peers", action="store_true", help="other frameworks, too")
     parser.add_argument("--more", action="store_true", help="overload, memory, growth")
     parser.add_argument("--json", type=Path, help="a file for the numbers of every round")
     options = parser.parse_args()
     logging.disable()
     with ExitStack() as stack:
-        environment, targets = started(stack, PEERS if options.peers else ())
+        peers = PEERS if options.peers else ()
+        environment, targets = started(stack, peers, options.python)
         results: dict[str, dict[str, list[dict[str, float]]]] = {}
         for name in options.only.split(","):
             measured: dict[str, list[dict[str, float]]] = defaultdict(list)
@@ -183,8 +189,8 @@ def main() -> None:
         options.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
 
-def started(stack: ExitStack, peers: Iterable[str]) -> tuple[Path, dict[str, Target]]:
-    """The environment, and the services with their rows, each on a database of its own."""
+def started(stack: ExitStack, peers: Iterable[str], python: str) -> tuple[Path, dict[str, Target]]:
+    """An environment, and the services with their rows, each on a database of its own."""
     os.sched_setaffinity(0, CORES[1:] or CORES)
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
     everything = {name: True for name in APPLICATION_QUESTIONS if QUESTIONS[name] is False}
@@ -192,8 +198,12 @@ def started(stack: ExitStack, peers: Iterable[str]) -> tuple[Path, dict[str, Tar
         "default": render(folder / "default"),
         "everything": render(folder / "everything", **everything),
     }
-    environment = shared_environment(set().union(*map(requirements, renders.values())))
-    postgres, redis = Server(environment, POSTGRES), Server(environment, REDIS)
+    # FastAPI, for one, looks for OpenTelemetry at each request wherever it is installed.
+    environments = {
+        name: shared_environment(requirements(project), python) for name, project in renders.items()
+    }
+    postgres = Server(environments["default"], POSTGRES)
+    redis = Server(environments["everything"], REDIS)
     stack.callback(postgres.close)
     stack.callback(redis.close)
     collector = stack.enter_context(sink())
@@ -211,6 +221,7 @@ def started(stack: ExitStack, peers: Iterable[str]) -> tuple[Path, dict[str, Tar
     targets: dict[str, Target] = {}
     for name in ("bare", *peers, *renders):
         project = renders.get(name, renders["default"])
+        environment = environments.get(name, environments["default"])
         if name not in peers:  # those use what the reference before them does
             database = postgres.database()
             env = environ(project, environment, DATABASE_URL=database, **SETTINGS, **settings)
@@ -220,7 +231,8 @@ def started(stack: ExitStack, peers: Iterable[str]) -> tuple[Path, dict[str, Tar
         port = free_port()
         env |= {"HOST": "127.0.0.1", "PORT": str(port)}
         if name in peers:
-            command, asked = peer(name, port), {key: BARE[key] for key in BARE if key != "login"}
+            command = peer(name, port, python)
+            asked = {key: request for key, request in BARE.items() if key != "login"}
         elif name == "bare":
             command = [str(environment / "bin" / "uvicorn"), "bare:app", "--no-access-log"]
             command += ["--port", str(port), "--app-dir", str(HERE / "reference")]
@@ -231,7 +243,8 @@ def started(stack: ExitStack, peers: Iterable[str]) -> tuple[Path, dict[str, Tar
         url = f"http://127.0.0.1:{port}"
         cold = []
         for last in (False, False, True):
-            process, seconds = start(command, project, env, log, url + asked["health"].path)
+            ready = url + asked["health"].path
+            process, seconds = start(on(1, command), project, env, log, ready)
             cold.append(seconds)
             if not last:
                 stop(process)
@@ -242,15 +255,17 @@ def started(stack: ExitStack, peers: Iterable[str]) -> tuple[Path, dict[str, Tar
             )
             token = login.raise_for_status().json()["access_token"]
         own = worker(process.pid)
-        targets[name] = Target(url, own, token, asked, database, statistics.median(cold))
-    return environment, targets
+        targets[name] = Target(
+            url, own, token, asked, database, statistics.median(cold), command, project, env
+        )
+    return environments["default"], targets
 
 
-def peer(name: str, port: int) -> list[str]:
+def peer(name: str, port: int, python: str) -> list[str]:
     """The command of a reference in another framework, with what it needs installed."""
     source = HERE / "reference"
     if name in {"flask", "django"}:
-        gunicorn = shared_environment(PEER_REQUIREMENTS) / "bin" / "gunicorn"
+        gunicorn = shared_environment(PEER_REQUIREMENTS, python) / "bin" / "gunicorn"
         options = ["--workers=1", "--worker-class=gthread", "--threads=10", "--keep-alive=5"]
         options += [f"--bind=127.0.0.1:{port}", f"--chdir={source}"]
         return [str(gunicorn), *options, f"{name}_app:app"]
@@ -274,6 +289,11 @@ def worker(process: int) -> int:
     return int(children[0]) if children else process
 
 
+def on(processors: int, command: list[str]) -> list[str]:
+    """The command on so many processors."""
+    return ["taskset", "--cpu-list", ",".join(map(str, CORES[:processors])), *command]
+
+
 def execute(environment: Path, database: str, sql: str) -> None:
     """Run SQL on a database."""
     command = [str(environment / "bin" / "python"), "-c", EXECUTE, database, ACCOUNT["password"]]
@@ -283,12 +303,9 @@ def execute(environment: Path, database: str, sql: str) -> None:
 def start(
     command: list[str], cwd: Path, env: Mapping[str, str], log: IO[bytes], url: str
 ) -> tuple[subprocess.Popen[bytes], float]:
-    """A process on the first processor, and the seconds until it answered this URL."""
+    """A process, and the seconds until it answered this URL."""
     began = time.perf_counter()
-    mine = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, CORES[:1])
     process = subprocess.Popen(command, cwd=cwd, env=env, stdout=log, stderr=log)
-    os.sched_setaffinity(0, mine)
     while True:
         with contextlib.suppress(httpx2.TransportError):
             httpx2.get(url).raise_for_status()
@@ -327,7 +344,18 @@ def load(target: Target, name: str, seconds: int, clients: int) -> dict[str, flo
 
 
 def more(environment: Path, target: Target) -> None:
-    """How the service takes more clients than it has connections, more requests, more rows."""
+    """How the service takes two processors, overload, many requests, many rows."""
+    for processes in (1, 2):
+        port = free_port()
+        url = f"http://127.0.0.1:{port}"
+        env = {**target.env, "PORT": str(port), "WEB_CONCURRENCY": str(processes)}
+        with Path(os.devnull).open("wb") as log:
+            ready = url + target.requests["health"].path
+            process, _ = start(on(processes, target.command), target.project, env, log, ready)
+            for name, clients in (("health", 32), ("login", 8)):
+                result = load(replace(target, url=url, process=process.pid), name, 10, clients)
+                print(f"{name}, {processes} processes on as many processors:", brief(result))
+            stop(process)
     print("\n200 clients on 10 connections:", brief(load(target, "user", 10, 200)))
     lock = threading.Thread(target=execute, args=(environment, target.database, LOCK))
     lock.start()

@@ -3,6 +3,7 @@
 import functools
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import rendering
 import support
 from support import (
     APPLICATION_QUESTIONS,
+    MEMORY,
     QUESTIONS,
     Answers,
     Files,
@@ -40,13 +42,15 @@ RENDER = "TEMPLATE_SKIP=lock,git .venv/bin/cookiecutter . --no-input -f -o /tmp/
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the option for every combination."""
+    """Add the options for every combination."""
     parser.addoption("--all", action="store_true", help="test every combination of answers")
+    parser.addoption("--all-renders", action="store_true", help="render each, but run only some")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Tell the modules that are collected later."""
-    support.everything = config.getoption("all")
+    support.every_application = config.getoption("all")
+    support.every_render = support.every_application or config.getoption("all_renders")
 
 
 def pytest_report_header() -> str:
@@ -167,7 +171,7 @@ def work(
     render: Render,
     new_environment: Callable[[str], Path],
     tmp_path_factory: pytest.TempPathFactory,
-) -> Callable[[Answers], Application]:
+) -> Iterator[Callable[[Answers], Application]]:
     """Put the application of these answers to work, once per worker.
 
     The applications take turns with the Pythons of the machine. Those that only `--all` tests have
@@ -175,7 +179,7 @@ def work(
     """
     made: dict[str, Application] = {}
     turns = {label(answers): number for number, answers in enumerate(applications())}
-    thorough = {label(answers) for answers in covering(applications())}
+    thorough = {label(answers) for answers in covering(APPLICATION_QUESTIONS)}
     order = list(pythons().values())
     quick = [python for version, python in pythons().items() if version != "3.11"]
     shared = {
@@ -185,7 +189,7 @@ def work(
     }
 
     def file() -> str:
-        return f"sqlite:///{tmp_path_factory.mktemp('sqlite') / 'app.db'}"
+        return f"sqlite:///{tempfile.mkdtemp(dir=scratch)}/app.db"
 
     def work(answers: Answers) -> Application:
         if label(answers) not in made:
@@ -207,4 +211,6 @@ def work(
             made[label(answers)] = Application(folder, urls, env)
         return made[label(answers)]
 
-    return work
+    with tempfile.TemporaryDirectory(dir=MEMORY) as scratch:
+        shared["TMPDIR"] = scratch
+        yield work

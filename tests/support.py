@@ -8,6 +8,7 @@ import json
 import os
 import posixpath
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -82,12 +83,14 @@ SCHEMA = {
     "user_agent.original": "keyword",
 }
 
-# Where files that nobody keeps are written, on a machine that has such a place.
+# Where files that nobody keeps are written, on a machine that has such a place with room.
 _SHARED = "/dev/shm"  # noqa: S108 - each use makes a folder that is only its own
-MEMORY = _SHARED if os.access(_SHARED, os.W_OK) else None
+_ROOMY = os.access(_SHARED, os.W_OK) and shutil.disk_usage(_SHARED).free > 4 * 2**30
+MEMORY = _SHARED if _ROOMY else None
 
-# Whether to test every combination: `--all` on the command line, before the tests are collected.
-everything = False
+# Whether to render every combination, and to run every application: `--all-renders` and `--all` on
+# the command line, before the tests are collected.
+every_render = every_application = False
 
 Answers = dict[str, Any]
 Files = dict[PurePosixPath, bytes]
@@ -119,26 +122,21 @@ def is_possible(answers: Answers) -> bool:
     return not (platform and answers.get("database") == "sqlite")
 
 
-def selection(questions: Iterable[str]) -> list[Answers]:
-    """Of every possible combination of the answers enough to trust a change; with `--all` each."""
-    every = sorted(product(questions), key=_distance_from_defaults)
-    return every if everything else covering(every)
-
-
-def covering(every: list[Answers]) -> list[Answers]:
-    """Of combinations, the one nearest to the defaults first, those that show most.
+def covering(questions: Iterable[str]) -> list[Answers]:
+    """Of the possible combinations of answers, the nearest to the defaults first, those to trust.
 
     Each answer with as little else as it needs and with as much else as it bears, and then any two
     answers that go together, in some combination.
     """
+    possible = sorted(product(questions), key=_distance_from_defaults)
     chosen: list[Answers] = []
-    for name in every[0]:
+    for name in possible[0]:
         for answer in choices(name):
-            fitting = [answers for answers in every if answers[name] == answer]
+            fitting = [answers for answers in possible if answers[name] == answer]
             chosen += [one for one in (fitting[0], fitting[-1]) if one not in chosen]
-    missing = set[Any]().union(*map(_pairs, every)) - set[Any]().union(*map(_pairs, chosen))
+    missing = set[Any]().union(*map(_pairs, possible)) - set[Any]().union(*map(_pairs, chosen))
     while missing:
-        chosen.append(max(every, key=lambda answers: len(missing & _pairs(answers))))
+        chosen.append(max(possible, key=lambda answers: len(missing & _pairs(answers))))
         missing -= _pairs(chosen[-1])
     return chosen
 
@@ -156,12 +154,13 @@ def combinations() -> list[Answers]:
     features = {question for feature in FEATURES.values() for question in feature["when"]}
     asked = [name for name in QUESTIONS if choices(name)]
     others = itertools.cycle(product(name for name in asked if name not in features))
-    return [next(others) | one for one in selection(name for name in asked if name in features)]
+    chosen = product if every_render else covering
+    return [next(others) | one for one in chosen(name for name in asked if name in features)]
 
 
 def applications() -> list[Answers]:
     """The answers that make each distinct application."""
-    return selection(APPLICATION_QUESTIONS)
+    return (product if every_application else covering)(APPLICATION_QUESTIONS)
 
 
 def extremes() -> list[Answers]:

@@ -24,7 +24,7 @@ import httpx2
 import pytest
 from filelock import FileLock
 
-from support import TEMPLATE, choices
+from support import MEMORY, TEMPLATE, choices
 
 API = "/api/v1"
 CACHE = TEMPLATE / ".cache"
@@ -222,7 +222,7 @@ class Server:
         Where root runs the tests, another user runs PostgreSQL, whom pytest locks out of its own
         temporary folders whenever a session begins, such as a render's in the middle of ours.
         """
-        self._folder = Path(tempfile.mkdtemp(prefix="server-"))
+        self._folder = Path(tempfile.mkdtemp(prefix="server-", dir=MEMORY))
         self._process = subprocess.Popen(
             [environment / "bin" / "python", "-c", script, self._folder / "data", str(free_port())],
             stdin=subprocess.PIPE,
