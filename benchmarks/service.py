@@ -354,7 +354,7 @@ def more(environment: Path, target: Target) -> None:
             process, _ = start(on(processes, target.command), target.project, env, log, ready)
             for name, clients in (("health", 32), ("login", 8)):
                 result = load(replace(target, url=url, process=process.pid), name, 10, clients)
-                print(f"{name}, {processes} processes on as many processors:", brief(result))
+                print(f"{name}, {processes} of processes and processors:", brief(result))
             stop(process)
     print("\n200 clients on 10 connections:", brief(load(target, "user", 10, 200)))
     lock = threading.Thread(target=execute, args=(environment, target.database, LOCK))
