@@ -6,19 +6,20 @@ access log, and a login is a token and nothing else.
 
 import os
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import bcrypt
 import jwt
 from fastapi import Depends, FastAPI, Form, HTTPException, Query
 from fastapi.concurrency import run_in_threadpool
 from fastapi.security import OAuth2PasswordBearer
+from models import Item, User, now
 from pydantic import BaseModel, ConfigDict
-from sqlalchemy import Column, DateTime, ForeignKey, Table, select
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship, selectinload
+from sqlalchemy.orm import selectinload
 
 SECRET = os.environ["SECRET_KEY"]
 engine = create_async_engine(
@@ -28,61 +29,6 @@ engine = create_async_engine(
 )
 sessions = async_sessionmaker(engine, expire_on_commit=False)
 app = FastAPI()
-
-
-def now() -> datetime:
-    """The present."""
-    return datetime.now(UTC)
-
-
-class Base(DeclarativeBase):
-    """Base of the models."""
-
-    type_annotation_map = {datetime: DateTime(timezone=True)}  # noqa: RUF012
-
-
-class User(Base):
-    """An account."""
-
-    __tablename__ = "users"
-    id: Mapped[UUID] = mapped_column(primary_key=True)
-    email: Mapped[str]
-    full_name: Mapped[str | None]
-    password_hash: Mapped[str]
-    role: Mapped[str]
-    is_active: Mapped[bool]
-    created_at: Mapped[datetime]
-    updated_at: Mapped[datetime]
-
-
-item_tags = Table(
-    "item_tags",
-    Base.metadata,
-    Column("item_id", ForeignKey("items.id"), primary_key=True),
-    Column("tag_id", ForeignKey("tags.id"), primary_key=True),
-)
-
-
-class Tag(Base):
-    """A word."""
-
-    __tablename__ = "tags"
-    id: Mapped[UUID] = mapped_column(primary_key=True)
-    name: Mapped[str]
-
-
-class Item(Base):
-    """A thing of a user."""
-
-    __tablename__ = "items"
-    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
-    owner_id: Mapped[UUID] = mapped_column(ForeignKey("users.id"))
-    title: Mapped[str]
-    description: Mapped[str | None]
-    version: Mapped[int] = mapped_column(default=1)
-    created_at: Mapped[datetime] = mapped_column(default=now)
-    updated_at: Mapped[datetime] = mapped_column(default=now)
-    tags: Mapped[list[Tag]] = relationship(secondary=item_tags, order_by=Tag.name)
 
 
 class Health(BaseModel):

@@ -1,22 +1,14 @@
 """The same four requests by Flask and SQLAlchemy's ORM on psycopg, written the plain way."""
 
 import os
-from datetime import UTC, datetime
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import jwt
 from flask import Flask, abort, request
-from sqlalchemy import Column, DateTime, ForeignKey, Table, create_engine, select
-from sqlalchemy.orm import (
-    DeclarativeBase,
-    Mapped,
-    Session,
-    mapped_column,
-    relationship,
-    selectinload,
-    sessionmaker,
-)
+from models import Item, User
+from sqlalchemy import create_engine, select
+from sqlalchemy.orm import Session, selectinload, sessionmaker
 
 SECRET = os.environ["SECRET_KEY"]
 engine = create_engine(
@@ -26,60 +18,6 @@ engine = create_engine(
 )
 sessions = sessionmaker(engine, expire_on_commit=False)
 app = Flask(__name__)
-
-
-def now() -> datetime:
-    """The present."""
-    return datetime.now(UTC)
-
-
-class Base(DeclarativeBase):
-    """Base of the models."""
-
-    type_annotation_map = {datetime: DateTime(timezone=True)}  # noqa: RUF012
-
-
-class User(Base):
-    """An account."""
-
-    __tablename__ = "users"
-    id: Mapped[UUID] = mapped_column(primary_key=True)
-    email: Mapped[str]
-    full_name: Mapped[str | None]
-    role: Mapped[str]
-    is_active: Mapped[bool]
-    created_at: Mapped[datetime]
-    updated_at: Mapped[datetime]
-
-
-item_tags = Table(
-    "item_tags",
-    Base.metadata,
-    Column("item_id", ForeignKey("items.id"), primary_key=True),
-    Column("tag_id", ForeignKey("tags.id"), primary_key=True),
-)
-
-
-class Tag(Base):
-    """A word."""
-
-    __tablename__ = "tags"
-    id: Mapped[UUID] = mapped_column(primary_key=True)
-    name: Mapped[str]
-
-
-class Item(Base):
-    """A thing of a user."""
-
-    __tablename__ = "items"
-    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
-    owner_id: Mapped[UUID] = mapped_column(ForeignKey("users.id"))
-    title: Mapped[str]
-    description: Mapped[str | None]
-    version: Mapped[int] = mapped_column(default=1)
-    created_at: Mapped[datetime] = mapped_column(default=now)
-    updated_at: Mapped[datetime] = mapped_column(default=now)
-    tags: Mapped[list[Tag]] = relationship(secondary=item_tags, order_by=Tag.name)
 
 
 def current_user(session: Session) -> User:
