@@ -18,7 +18,9 @@ from django.utils import timezone
 
 SECRET = os.environ["SECRET_KEY"]
 url = urlsplit(os.environ["DATABASE_URL"])
+sys.modules["reference"] = sys.modules[__name__]  # relations are followed among installed apps
 settings.configure(
+    INSTALLED_APPS=["reference"],
     SECRET_KEY=SECRET,
     ALLOWED_HOSTS=["*"],
     ROOT_URLCONF=__name__,
@@ -140,5 +142,4 @@ def items(request: HttpRequest) -> HttpResponse:
 
 
 urlpatterns = [path("health", health), path("users/me", read_me), path("items", items)]
-sys.modules.setdefault("reference", sys.modules[__name__])
 app = get_wsgi_application()
