@@ -1,5 +1,7 @@
 """The manifest of features: what it says is there, and what is there it says."""
 
+from pathlib import PurePosixPath
+
 import pytest
 
 from rendering import rendered
@@ -33,6 +35,13 @@ def test_every_mark_of_a_feature_is_in_a_render_with_it(feature: str) -> None:
 
     assert marks
     assert {line.rpartition(": ")[2] for line in found} == set(marks)
+
+
+@pytest.mark.parametrize(("secret", "found"), [("smtp" * 16, []), ("smtp", [".env: smtp"])])
+def test_mark_in_a_secret_is_chance(secret: str, found: list[str]) -> None:
+    env = f"JWT_KEYS=\nSECRET_KEY={secret}\nPORT=8000\n".encode()
+
+    assert found_marks({PurePosixPath(".env"): env}, "worker") == found
 
 
 def test_every_choice_is_a_feature_or_means_none() -> None:
