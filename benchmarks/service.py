@@ -15,6 +15,7 @@ service alone: two processes, 200 clients, a locked table, 200,000 requests, a m
 import argparse
 import base64
 import contextlib
+import functools
 import json
 import logging
 import os
@@ -321,8 +322,14 @@ def stop(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def load(target: Target, name: str, seconds: int, clients: int) -> dict[str, float]:
-    """What wrk and the kernel say of some seconds of a request."""
+def load(
+    target: Target, name: str, seconds: int, clients: int, *, overloaded: bool = False
+) -> dict[str, float]:
+    """What wrk and the kernel say of some seconds of a request.
+
+    Raises:
+        RuntimeError: the service has refused or broken off a request, and is not overloaded.
+    """
     request = target.requests[name]
     headers = f"Authorization: Bearer {target.token}\n"
     if request.content_type:
@@ -338,8 +345,8 @@ def load(target: Target, name: str, seconds: int, clients: int) -> dict[str, flo
     used = cpu_seconds(target.process) - before
     result["rate"] = result["requests"] / result["seconds"]
     result["cpu"] = used / max(result["requests"], 1) * 1e6
-    if result["refused"] or result["broken"]:
-        print(f"  {name}: {result}", file=sys.stderr)
+    if not overloaded and (result["refused"] or result["broken"]):
+        raise RuntimeError(f"{target.url}{request.path}: {result}")
     return result
 
 
@@ -356,13 +363,14 @@ def more(environment: Path, target: Target) -> None:
                 result = load(replace(target, url=url, process=process.pid), name, 10, clients)
                 print(f"{name}, {processes} of processes and processors:", brief(result))
             stop(process)
-    print("\n200 clients on 10 connections:", brief(load(target, "user", 10, 200)))
+    loaded = functools.partial(load, target, "user", clients=200, overloaded=True)
+    print("\n200 clients on 10 connections:", brief(loaded(10)))
     lock = threading.Thread(target=execute, args=(environment, target.database, LOCK))
     lock.start()
     time.sleep(1)
-    print("the same, users locked for 8 s:", brief(load(target, "user", 15, 200)))
+    print("the same, users locked for 8 s:", brief(loaded(15)))
     lock.join()
-    print("after that:", brief(load(target, "user", 5, 200)))
+    print("after that:", brief(loaded(5)))
     path = target.requests["list"].path
     size = 100
     for wanted in (1_000, 10_000, 100_000, 1_000_000):

@@ -43,6 +43,29 @@ async def test_job_continues_the_trace_of_its_request(
     assert (ended["trace.id"], ended["span.id"]) == (job.trace_id, job.span_id)
 
 
+async def test_job_of_a_request_that_is_not_traced_is_not_either(
+    new_traced_app: NewTracedApp, collector: Collector, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trace_id = "0af7651916cd43dd8448eb211c80319c"
+    async with new_traced_app(smtp_url="smtp://127.0.0.1:1", log_format="json") as app:
+        service = Service(app)
+        async with service.working():
+            account = {"email": "ada@example.com", "password": PASSWORD}
+            headers = {"traceparent": f"00-{trace_id}-b7ad6b7169203331-00"}
+            await new_client(app).post("/api/v1/users", json=account, headers=headers)
+
+            async def has_failed() -> bool:
+                [job] = await service.jobs()
+                return job.error_type is not None
+
+            await until(has_failed)
+
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    [ended] = [line for line in lines if line["message"] == "job"]
+    assert ended["trace.id"] == trace_id
+    assert collector.spans == []
+
+
 async def test_job_that_nobody_asked_for_has_a_trace_of_its_own(
     new_traced_app: NewTracedApp, collector: Collector
 ) -> None:

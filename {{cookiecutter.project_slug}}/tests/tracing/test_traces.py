@@ -159,6 +159,30 @@ async def test_log_lines_have_the_ids(
         assert (line["trace.id"], line["span.id"]) == (TRACE, request.span_id)
 
 
+@pytest.mark.parametrize("headers", [sent_by_caller("00"), {}], ids=["called", "first"])
+async def test_log_lines_of_what_is_not_traced_have_ids_too(
+    new_traced_app: NewTracedApp,
+    collector: Collector,
+    capsys: pytest.CaptureFixture[str],
+    headers: dict[str, str],
+) -> None:
+    sampler = "parentbased_always_off"
+    async with new_traced_app(
+        otel_traces_sampler=sampler, log_level="INFO", log_format="json"
+    ) as app:
+        capsys.readouterr()
+        await new_client(app).get("/api/v1/items", headers=headers)
+        structlog.stdlib.get_logger("uvicorn.error").error("late")
+        lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+    ours = [line for line in lines if line["message"] in {"request", "late"}]
+    [(trace_id, span_id)] = {(line["trace.id"], line["span.id"]) for line in ours}
+    assert (len(ours), len(trace_id), len(span_id)) == (2, 32, 16)
+    assert (trace_id == TRACE) is bool(headers)
+    assert span_id != CALLER
+    assert collector.spans == []
+
+
 async def test_stopping_sends_what_is_left(
     new_database: NewDatabase, collector: Collector, tmp_path: Path
 ) -> None:

@@ -20,18 +20,19 @@ FLUSH_SECONDS: Final = 3  # that a collector which does not answer may delay the
 EXPORTER_LOG: Final = "opentelemetry.exporter.otlp.proto.http.trace_exporter"
 
 
-def _is_probe(scope: MutableMapping[str, Any]) -> bool:
+def _is_left_out(scope: MutableMapping[str, Any]) -> bool:
     path: str = scope.get("path", "")
-    return path.startswith("/health/")
+    sampler = getattr(scope["app"].state, "sampler", None)
+    return path.startswith("/health/") or (sampler is not None and sampler.leaves_out(scope))
 
 
-# FastAPI makes the span of a request when there is a provider.
+# FastAPI makes the span of a request when there is a provider, and it is not left out.
 TELEMETRY: Final[TelemetryConfig] = {
     "metrics": False,
     "logs": False,
     "operation_spans": False,
     "auto_configure": False,
-    "exclude": _is_probe,
+    "exclude": _is_left_out,
 }
 
 
@@ -50,7 +51,7 @@ async def on(app: FastAPI) -> AsyncIterator[None]:
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-    from .spans import Entry, Exporter, Statements, sampler
+    from .spans import Entry, Exporter, Sampling, Statements
 
     headers = settings.otel_exporter_otlp_headers
     exporter = Exporter(
@@ -63,8 +64,9 @@ async def on(app: FastAPI) -> AsyncIterator[None]:
         **_pairs(settings.otel_resource_attributes),
         "service.name": settings.otel_service_name,
     }
+    app.state.sampler = Sampling(settings.otel_traces_sampler, settings.otel_traces_sampler_arg)
     provider = TracerProvider(
-        sampler=sampler(settings.otel_traces_sampler, settings.otel_traces_sampler_arg),
+        sampler=app.state.sampler,
         resource=Resource.create(attributes),
         shutdown_on_exit=False,
     )

@@ -12,26 +12,30 @@ from opentelemetry.trace import SpanKind, StatusCode
 {%- endif %}
 from structlog.typing import EventDict, WrappedLogger
 
-# The span by which the request{% if cookiecutter.use_worker %} or job{% endif %} came in. It stays when that span has ended: the server logs
-# the traceback of an unexpected error after that.
+# The span by which the request{% if cookiecutter.use_worker %} or job{% endif %} came in, recorded or not. It stays when that span has ended:
+# the server logs the traceback of an unexpected error after that.
 entered: ContextVar[trace.SpanContext] = ContextVar("entered", default=trace.INVALID_SPAN_CONTEXT)
 
 
 def add_trace(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     """Give a log line the ids of its trace and span."""
-    span = trace.get_current_span().get_span_context()
-    span = span if span.is_valid else entered.get()
+    span = _span()
     if span.is_valid:
         event["trace_id"] = trace.format_trace_id(span.trace_id)
         event["span_id"] = trace.format_span_id(span.span_id)
     return event
+
+
+def _span() -> trace.SpanContext:
+    span = trace.get_current_span().get_span_context()
+    return span if span.is_valid else entered.get()
 {%- if cookiecutter.use_worker %}
 
 
 def traceparent() -> str | None:
     """The traceparent header of what is asked for now; None outside of any trace."""
     headers: dict[str, str] = {}
-    propagate.inject(headers)
+    propagate.inject(headers, trace.set_span_in_context(trace.NonRecordingSpan(_span())))
     return headers.get("traceparent")
 
 

@@ -5,11 +5,12 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import structlog
-from opentelemetry import trace
+from opentelemetry import propagate, trace
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.sdk.trace.export import SpanExportResult
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import (
     ALWAYS_OFF,
     ALWAYS_ON,
@@ -19,9 +20,12 @@ from opentelemetry.sdk.trace.sampling import (
     SamplingResult,
     TraceIdRatioBased,
 )
-from opentelemetry.trace import SpanKind, StatusCode
+from opentelemetry.trace import SpanContext, SpanKind, StatusCode
+from opentelemetry.util.types import Attributes
 from sqlalchemy import Engine, event
 from sqlalchemy.engine import ExceptionContext
+from starlette.datastructures import Headers
+from starlette.types import Scope
 
 from .context import entered
 
@@ -30,26 +34,38 @@ log = structlog.stdlib.get_logger(__name__)
 PARENT_BASED: Final = "parentbased_"
 
 
-def sampler(name: str, ratio: float) -> Sampler:
-    """The sampler that OTEL_TRACES_SAMPLER and OTEL_TRACES_SAMPLER_ARG ask for."""
-    roots: dict[str, Sampler] = {
-        "always_on": ALWAYS_ON,
-        "always_off": ALWAYS_OFF,
-        "traceidratio": TraceIdRatioBased(ratio),
-    }
-    root = roots[name.removeprefix(PARENT_BASED)]
-    return Rooted(ParentBased(root) if name.startswith(PARENT_BASED) else root)
+class Sampling(Sampler):
+    """What is recorded: of the requests{% if cookiecutter.use_worker %} and jobs{% endif %} what a sampler says, and what happens in them.
 
+    What belongs to none is left out: what probes{% if cookiecutter.use_worker %} and idle workers{% endif %} ask.
 
-class Rooted(Sampler):
-{%- if cookiecutter.use_worker %}
-    """Leaves out what belongs to no request or job: what probes and idle workers ask."""
-{%- else %}
-    """Leaves out what belongs to no request: what probes ask the database."""
-{%- endif %}
+    Args:
+        name: of the sampler, as OTEL_TRACES_SAMPLER has it.
+        ratio: of the traces, for samplers that take one.
+    """
 
-    def __init__(self, sampler: Sampler) -> None:
-        self._sampler = sampler
+    def __init__(self, name: str, ratio: float) -> None:
+        roots: dict[str, Sampler] = {
+            "always_on": ALWAYS_ON,
+            "always_off": ALWAYS_OFF,
+            "traceidratio": TraceIdRatioBased(ratio),
+        }
+        root = roots[name.removeprefix(PARENT_BASED)]
+        self._sampler = ParentBased(root) if name.startswith(PARENT_BASED) else root
+        self._ids = RandomIdGenerator()
+
+    def leaves_out(self, scope: Scope) -> bool:
+        """Whether a request is not recorded; it has ids for the log{% if cookiecutter.use_worker %} and its jobs{% endif %} nevertheless.
+
+        FastAPI asks before it makes the span, which takes long even if nothing is recorded.
+        """
+        context = propagate.extract(Headers(scope=scope))
+        parent = trace.get_current_span(context).get_span_context()
+        trace_id = parent.trace_id or self._ids.generate_trace_id()
+        if self._sampler.should_sample(context, trace_id, "").decision is not Decision.DROP:
+            return False
+        entered.set(SpanContext(trace_id, self._ids.generate_span_id(), is_remote=False))
+        return True
 
     def should_sample(
         self,
@@ -57,14 +73,19 @@ class Rooted(Sampler):
         trace_id: int,
         name: str,
         kind: SpanKind | None = None,
+        attributes: Attributes = None,
         *further: Any,
         **named: Any,
     ) -> SamplingResult:
-        """Ask the sampler, if it is not the beginning of a trace with a call to a server."""
+        """Ask the sampler, if the answer is still open."""
         parent = trace.get_current_span(parent_context).get_span_context()
+        if kind is SpanKind.SERVER:  # of a request that is not left out
+            return SamplingResult(Decision.RECORD_AND_SAMPLE, attributes, parent.trace_state)
         if kind is SpanKind.CLIENT and not parent.is_valid:
             return SamplingResult(Decision.DROP)
-        return self._sampler.should_sample(parent_context, trace_id, name, kind, *further, **named)
+        return self._sampler.should_sample(
+            parent_context, trace_id, name, kind, attributes, *further, **named
+        )
 
     def get_description(self) -> str:
         """Name the sampler."""
