@@ -199,12 +199,13 @@ def started(stack: ExitStack, peers: Iterable[str], python: str) -> tuple[Path, 
         "default": render(folder / "default"),
         "everything": render(folder / "everything", **everything),
     }
-    # FastAPI, for one, looks for OpenTelemetry at each request wherever it is installed.
+    # As in the image: libraries import others where they find them, such as structlog rich.
     environments = {
-        name: shared_environment(requirements(project), python) for name, project in renders.items()
+        name: shared_environment(requirements(project, only_to_run=True), python)
+        for name, project in renders.items()
     }
-    postgres = Server(environments["default"], POSTGRES)
-    redis = Server(environments["everything"], REDIS)
+    tools = shared_environment(requirements(renders["everything"]), python)
+    postgres, redis = Server(tools, POSTGRES), Server(tools, REDIS)
     stack.callback(postgres.close)
     stack.callback(redis.close)
     collector = stack.enter_context(sink())

@@ -21,11 +21,11 @@ from support import (
     application,
     applications,
     combinations,
-    covering,
     extremes,
     label,
 )
 from workbench import (
+    CACHE,
     POSTGRES,
     REDIS,
     Application,
@@ -42,15 +42,17 @@ RENDER = "TEMPLATE_SKIP=lock,git .venv/bin/cookiecutter . --no-input -f -o /tmp/
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the options for every combination."""
-    parser.addoption("--all", action="store_true", help="test every combination of answers")
-    parser.addoption("--all-renders", action="store_true", help="render each, but run only some")
+    """Add the options for more than the quick tests."""
+    parser.addoption(
+        "--thorough", action="store_true", help="render every combination; tests that take minutes"
+    )
+    parser.addoption("--all", action="store_true", help="and put every application to work")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Tell the modules that are collected later."""
     support.every_application = config.getoption("all")
-    support.every_render = support.every_application or config.getoption("all_renders")
+    support.every_render = support.every_application or config.getoption("thorough")
 
 
 def pytest_report_header() -> str:
@@ -59,14 +61,29 @@ def pytest_report_header() -> str:
     return f"template: {features} combinations of features, {programs} applications"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what takes longest, so that no worker ends long after the others."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is too much; begin with what takes longest, so that no worker ends late."""
+    left_out = [] if support.every_render else [item for item in items if _is_thorough(item)]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
+    items.sort(
+        key=lambda item: not {"slow", "thorough"} & {one.name for one in item.iter_markers()}
+    )
     for item in items:
-        call = getattr(item, "callspec", None)
-        for answers in call.params.values() if call else ():
-            if isinstance(answers, dict) and answers.keys() <= QUESTIONS.keys():
-                item.user_properties.append(("answers", answers))
+        item.user_properties += [("answers", answers) for answers in _answers(item)]
+
+
+def _is_thorough(item: pytest.Item) -> bool:
+    marker = item.get_closest_marker("thorough")
+    return marker is not None and not any(
+        answers in marker.kwargs.get("but", ()) for answers in _answers(item)
+    )
+
+
+def _answers(item: pytest.Item) -> list[Answers]:
+    call = getattr(item, "callspec", None)
+    params = call.params.values() if call else ()
+    return [one for one in params if isinstance(one, dict) and one.keys() <= QUESTIONS.keys()]
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
@@ -170,22 +187,21 @@ def work(
     request: pytest.FixtureRequest,
     render: Render,
     new_environment: Callable[[str], Path],
-    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Callable[[Answers], Application]]:
     """Put the application of these answers to work, once per worker.
 
-    The applications take turns with the Pythons of the machine. Those that only `--all` tests have
-    one that takes coverage in the quickest way, where there is one.
+    The applications take turns with the Pythons of the machine. All but the extremes have one that
+    takes coverage in the quickest way, where there is one.
     """
     made: dict[str, Application] = {}
     turns = {label(answers): number for number, answers in enumerate(applications())}
-    thorough = {label(answers) for answers in covering(APPLICATION_QUESTIONS)}
+    thorough = {label(answers) for answers in extremes()}
     order = list(pythons().values())
     quick = [python for version, python in pythons().items() if version != "3.11"]
     shared = {
         # The machine is busy already with as many tests at once as it has processors.
         "PYTEST_XDIST_AUTO_NUM_WORKERS": "0",
-        "MYPY_CACHE_DIR": str(tmp_path_factory.mktemp("types")),
+        "MYPY_CACHE_DIR": str(CACHE / f"types-{os.environ.get('PYTEST_XDIST_WORKER', 'gw0')}"),
     }
 
     def file() -> str:

@@ -90,7 +90,7 @@ _SHARED = "/dev/shm"  # noqa: S108 - each use makes a folder that is only its ow
 _ROOMY = os.access(_SHARED, os.W_OK) and shutil.disk_usage(_SHARED).free > 4 * 2**30
 MEMORY = _SHARED if _ROOMY else None
 
-# Whether to render every combination, and to run every application: `--all-renders` and `--all` on
+# Whether to render every combination, and to run every application: `--thorough` and `--all` on
 # the command line, before the tests are collected.
 every_render = every_application = False
 

@@ -35,6 +35,13 @@ from workbench import (
     wait_for,
 )
 
+# The application that asks for most packages, and the one that asks for fewest.
+MOST_AND_LEAST = [
+    answers
+    for answers in extremes()
+    if answers["use_redis"] == (answers["database"] == "postgresql")
+]
+
 
 @pytest.fixture(scope="module", params=applications(), ids=label)
 def app(request: pytest.FixtureRequest, work: Callable[[Answers], Application]) -> Application:
@@ -61,7 +68,7 @@ def client(service: Service) -> Iterator[httpx2.Client]:
 # The project's own checks
 
 
-@pytest.mark.slow
+@pytest.mark.thorough(but=MOST_AND_LEAST)
 def test_own_tests_pass_with_the_coverage_they_ask_for(
     app: Application, record_property: Callable[[str, object], None]
 ) -> None:
@@ -91,8 +98,8 @@ def test_migrations_go_up_down_and_up_and_fit_the_models(app: Application) -> No
     assert "CREATE TABLE" in said
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("answers", extremes(), ids=label)
+@pytest.mark.thorough
+@pytest.mark.parametrize("answers", MOST_AND_LEAST, ids=label)
 def test_project_works_with_nothing_but_what_it_locks(answers: Answers, render: Render) -> None:
     with tempfile.TemporaryDirectory() as temporary:  # see Server
         folder = shutil.copytree(render(**answers), Path(temporary) / "project")
@@ -145,7 +152,7 @@ def test_production_refuses_a_placeholder_secret(app: Application) -> None:
     assert b"Traceback" not in done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.thorough(but=MOST_AND_LEAST)
 @pytest.mark.parametrize("app", extremes(), ids=label, indirect=True)
 @pytest.mark.parametrize("processes", [1, 2])
 def test_sigterm_finishes_the_running_request_and_exits_with_0(
@@ -363,6 +370,7 @@ def test_log_lines_have_fields_of_the_schema(client: httpx2.Client, service: Ser
 # Under load
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("app", extremes(), ids=label, indirect=True)
 def test_load_scenario_has_every_request_answered(app: Application, service: Service) -> None:
     people = ["--headless", "--users", "20", "--spawn-rate", "20", "--run-time", "10s"]

@@ -84,7 +84,7 @@ def folders(aws: Aws) -> list[Path]:
     return [aws(**answers) for answers in EVERY] + [aws(**FULL, **LONGEST)]
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_cfn_lint_finds_nothing(folders: list[Path], tools: Path) -> None:
     templates = {path.read_bytes(): path for folder in folders for path in folder.glob("*.yaml")}
     assert len(templates) > len(EVERY)
@@ -93,7 +93,7 @@ def test_cfn_lint_finds_nothing(folders: list[Path], tools: Path) -> None:
     run([str(tools / "cfn-lint"), *map(str, templates.values())], cwd=folders[0])
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_checkov_finds_nothing_but_what_is_skipped_with_a_reason(aws: Aws) -> None:
     command = str(shared_environment(CHECKOV) / "bin" / "checkov")
     options = ["--framework", "cloudformation", "--skip-download", "--output", "json"]
@@ -113,7 +113,7 @@ def test_the_script_is_clean_and_can_be_run(folders: list[Path], tools: Path) ->
         run([str(tools / "shellcheck"), "deploy.sh"], cwd=folder)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("answers", "stage", "options"),
     [
@@ -148,7 +148,7 @@ def test_stacks_come_up_in_a_simulated_account(
         assert made["gateways"] == int(made["given"]["NatGateways"])
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("number", range(4))
 def test_a_typo_in_any_file_fails_the_contract(
     number: int,

@@ -152,6 +152,7 @@ def test_contract_holds(answers: Answers, render: Render) -> None:
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("mutation", MUTATIONS)
 def test_typo_breaks_the_contract(mutation: str, everything: Path, tmp_path: Path) -> None:
     name, right, wrong = MUTATIONS[mutation]
@@ -258,7 +259,7 @@ def stack(render: Render, folder: Path, answers: Answers) -> Iterator[Stack]:
             made.attempt(*command)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.usefixtures("engine")
 @pytest.mark.parametrize("answers", VARIANTS.values(), ids=VARIANTS)
 def test_service_lives_in_containers(answers: Answers, render: Render, tmp_path: Path) -> None:
@@ -366,7 +367,7 @@ def check_stop(it: Stack) -> None:
     assert it.ids("--all") == []
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.usefixtures("engine")
 def test_build_without_a_fitting_lock_says_what_to_do(render: Render, tmp_path: Path) -> None:
     with stack(render, tmp_path, {}) as it:

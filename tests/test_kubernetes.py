@@ -244,7 +244,7 @@ def test_own_tests_of_the_deployment_pass(case: str, render: Render, environment
     run(["python", "-m", "pytest", "-q", "deploy"], cwd=project, env=environ(project, environment))
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_typo_in_any_file_fails_the_tests_beside_it(
     render: Render,
     environment: Path,

@@ -85,7 +85,7 @@ def test_slip_in_a_file_is_found_by_the_own_tests(
         run([python, "-m", "pytest", "-p", "no:randomly", test], cwd=project, env=env)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("answers", [EVERYTHING, ALONE[1]], ids=label)
 def test_every_query_finds_data_and_a_stopped_service_alerts(
     answers: Answers,

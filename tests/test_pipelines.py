@@ -184,7 +184,7 @@ def loose_ends(project: Path) -> list[str]:
     ]
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("ci", ["github", "gitlab"])
 def test_linters_find_nothing(ci: str, rendered: Render, tmp_path: Path) -> None:
     for answers in ALONE + DEPLOYING:

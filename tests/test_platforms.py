@@ -300,7 +300,7 @@ def installed(project: Path, environment: Path) -> dict[str, str]:
     return {**env, "PATH": f"{program.parent}{os.pathsep}{env['PATH']}"}
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("name", "size"), [("heroku", "small"), *((name, "large") for name in PLATFORMS)]
 )
@@ -363,6 +363,7 @@ def test_client_is_whom_the_platform_says_and_cannot_be_forged(
     assert found.strip() == client
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", PLATFORMS)
 def test_contract_holds_and_finds_every_typo(
     name: str, render: Render, environment: Path, tmp_path: Path

@@ -123,7 +123,7 @@ def scripts(project: Path) -> list[Path]:
     return sorted(path.relative_to(project) for path in files if path.stat().st_mode & 0o111)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_update_brings_what_is_new_and_keeps_what_is_ones_own(
     render: Render, older: Path, environment: Path, tmp_path: Path
 ) -> None:
@@ -149,7 +149,7 @@ def test_update_brings_what_is_new_and_keeps_what_is_ones_own(
         application.run("poe", "--executor", "simple", task)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "answers",
     [

@@ -73,10 +73,10 @@ def program(name: str, *packages: str) -> str:
     return found
 
 
-def requirements(project: Path) -> set[str]:
+def requirements(project: Path, *, only_to_run: bool = False) -> set[str]:
     """What a render's pyproject.toml asks for, to run and to be worked on."""
     content = tomllib.loads((project / "pyproject.toml").read_text("utf-8"))
-    groups = content["dependency-groups"].values()
+    groups = () if only_to_run else content["dependency-groups"].values()
     return {
         *content["project"]["dependencies"],
         *(line for group in groups for line in group if isinstance(line, str)),
