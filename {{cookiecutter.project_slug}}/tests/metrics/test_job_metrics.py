@@ -10,6 +10,9 @@ from pathlib import Path
 import httpx2
 import pytest
 from prometheus_client import CollectorRegistry, Metric
+{%- if cookiecutter.database == "postgresql" %}
+from sqlalchemy import QueuePool, text
+{%- endif %}
 
 from {{ cookiecutter.package_name }}.database import Database
 from {{ cookiecutter.package_name }}.main import create_app
@@ -98,6 +101,22 @@ async def test_queue_is_not_shown_while_the_database_is_away(new_database: NewDa
         assert await count(gone) == {}
 
 
+{% if cookiecutter.database == "postgresql" -%}
+async def test_count_that_takes_too_long_gives_its_connection_back(
+    new_database: NewDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_metrics, "SECONDS", 0.2)
+    async with new_database() as url, Database(settings_for(url)) as database:
+        async with database.session() as session:
+            await session.execute(text("LOCK TABLE jobs"))
+            assert await count(database) == {}
+        pool = database.engine.pool
+
+        assert isinstance(pool, QueuePool)
+        assert pool.checkedout() == 0
+
+
+{% endif -%}
 async def test_worker_has_a_port_for_metrics(
     new_database: NewDatabase, metrics_port: int, tmp_path: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable
+from concurrent.futures import CancelledError
 
 from fastapi import FastAPI
 from prometheus_client import REGISTRY, Metric
@@ -50,9 +51,15 @@ class Queue(Collector):
         """Ask the table; nothing while the database is away."""
         counting = self._count()
         try:
-            counts, age = asyncio.run_coroutine_threadsafe(counting, self._loop).result(SECONDS)
-        except (SQLAlchemyError, OSError, RuntimeError):  # the loop may have been closed
+            counted = asyncio.run_coroutine_threadsafe(counting, self._loop)
+        except RuntimeError:  # the loop has been closed
             counting.close()
+            return
+        try:
+            # It ends by itself before that, and gives its connection back, unless the loop hangs.
+            counts, age = counted.result(2 * SECONDS)
+        except (SQLAlchemyError, OSError, CancelledError):
+            counted.cancel()
             return
         jobs, wait = self.describe()
         for state in UNFINISHED:
