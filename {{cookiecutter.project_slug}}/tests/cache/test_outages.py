@@ -205,6 +205,21 @@ async def test_token_revoked_during_an_outage_stays_revoked(
     assert (await failing.get(ITEMS)).status_code == 401
 
 
+async def test_replica_that_stops_tells_of_a_revocation_before(
+    server: Server, failing_app: FastAPI, failing: AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "PAUSE_SECONDS", 600)
+    redis: client.Redis = failing_app.state.redis
+    await redis.client.zadd(denylist.DENIED, {denylist.COMPLETE_SINCE: -1})
+    with server.silent(), impatient(redis):
+        assert (await failing.delete("/api/v1/auth/session")).status_code == 204
+
+    await redis.__aexit__()
+
+    async with client.Redis(settings_for(NOWHERE, redis_url=server.url)) as other:
+        assert await other.client.exists(denylist.DENIED) == 0
+
+
 async def test_limits_are_counted_in_the_process_meanwhile(
     server: Server, failing: AsyncClient
 ) -> None:

@@ -9,7 +9,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from {{ cookiecutter.package_name }}.cache import store
-from {{ cookiecutter.package_name }}.cache.client import Client, Redis
+from {{ cookiecutter.package_name }}.cache.client import Client, Redis, UnavailableError
 from {{ cookiecutter.package_name }}.cache.store import Cache
 
 from support import NOWHERE, settings_for
@@ -85,6 +85,33 @@ async def test_forgotten_value_is_loaded_anew(replica: Replica) -> None:
     await there.forget("things", "others")
 
     assert await source.get(here) == "new"
+
+
+async def test_change_that_redis_missed_is_not_taken_for_told(
+    replica: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache, source = replica(), Source("one", "two")
+    call, told, answered = cache._redis.call, asyncio.Event(), asyncio.Event()
+
+    async def slowly(command: Callable[[Client], Awaitable[Any]]) -> Any:
+        await call(command)
+        told.set()
+        await answered.wait()
+
+    async def in_vain(_: object) -> None:
+        raise UnavailableError
+
+    monkeypatch.setattr(cache._redis, "call", slowly)
+    first = asyncio.create_task(cache.forget("things"))
+    await told.wait()
+    assert await source.get(replica()) == "one"
+    monkeypatch.setattr(cache._redis, "call", in_vain)
+    await cache.forget("things")
+    monkeypatch.setattr(cache._redis, "call", call)
+    answered.set()
+    await first
+
+    assert await source.get(cache) == "two"
 
 
 async def test_value_loaded_before_a_change_is_not_taken_for_fresh(cache: Cache) -> None:

@@ -38,7 +38,7 @@ class Redis:
         self._slots = asyncio.Semaphore(settings.redis_pool_size)
         self._down_since: float | None = None
         self._next_try = 0.0
-        self._repeated: set[asyncio.Task[None]] = set()
+        self._repeated: dict[asyncio.Task[None], Callable[[], Awaitable[None]]] = {}
         self.client: Client = Client.from_pool(
             driver.BlockingConnectionPool.from_url(
                 settings.redis_url,
@@ -54,9 +54,14 @@ class Redis:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for task in self._repeated:
+        untold = dict(self._repeated)
+        for task in untold:
             task.cancel()
-        await asyncio.gather(*self._repeated, return_exceptions=True)
+        await asyncio.gather(*untold, return_exceptions=True)
+        self._next_try = 0
+        for action in untold.values():
+            with suppress(UnavailableError):  # told now or never
+                await action()
         await self.client.aclose()
 
     async def call(self, command: Callable[[Client], Awaitable[Any]]) -> Any:
@@ -98,8 +103,8 @@ class Redis:
                     return
 
         task = asyncio.create_task(until_it_works())
-        self._repeated.add(task)
-        task.add_done_callback(self._repeated.discard)
+        self._repeated[task] = action
+        task.add_done_callback(self._repeated.pop)
 
     def _fail(self, error: Exception) -> None:
         now = time.monotonic()

@@ -21,8 +21,9 @@ COMPLETE_SINCE: Final = "complete-since"
 class Denylist:
     """Says without asking the database whether a login lives.
 
-    A list that has been lost, or that could not be told of a revocation, is not believed until the
-    tokens that may be missing from it have expired: until then the database is asked.
+    A list that has been lost is not believed until the tokens that may be missing from it have
+    expired: until then the database is asked. One that could not be told of a revocation is thrown
+    away as soon as Redis answers; other processes believe it for that long.
 
     Args:
         token_ttl: seconds that an access token lives.

@@ -126,7 +126,8 @@ class Cache:
 
     async def _tell(self, namespaces: Sequence[str]) -> None:
         now = time.monotonic()
-        late = [namespace for namespace in namespaces if self._untold.get(namespace, 0) > now]
+        known = {namespace: self._untold.get(namespace, 0) for namespace in namespaces}
+        late = [namespace for namespace, end in known.items() if end > now]
 
         async def tell(client: Client) -> None:
             async with client.pipeline(transaction=False) as pipeline:
@@ -136,8 +137,9 @@ class Cache:
 
         if late:
             await self._redis.call(tell)
-        for namespace in namespaces:
-            self._untold.pop(namespace, None)
+        for namespace, end in known.items():
+            if self._untold.get(namespace) == end:  # or else it has changed once more meanwhile
+                del self._untold[namespace]
 
     async def _read(
         self, namespace: str, name: str, kind: TypeAdapter[Value]
