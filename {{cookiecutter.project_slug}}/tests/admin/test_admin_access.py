@@ -167,6 +167,8 @@ async def test_clients_of_the_api_are_other_sites(new_app: NewApp, admin: Accoun
     browser.headers["Origin"] = "https://app.example"
 
     assert (await sign_in(browser, admin.email)).status_code == 403
+    # Nor may they read: an answer would tell their scripts that it is for them.
+    assert (await browser.get("/admin/user/export/csv")).status_code == 403
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import structlog
 from fastapi import FastAPI
 from pydantic import ValidationError
 from sqladmin.authentication import AuthenticationBackend
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -139,9 +139,9 @@ class Guard:
                 MutableHeaders(scope=message).update(PAGE_HEADERS)
             await send(message)
 
-        if scope["method"] not in SAFE_METHODS:
+        if scope["method"] not in SAFE_METHODS or "Origin" in Headers(scope=scope):
             # No token in the forms, which are sqladmin's: every browser says where an unsafe
-            # request comes from, and sends a SameSite=Strict cookie with our own only.
+            # request, or a script's, comes from, and sends a SameSite=Strict cookie with ours only.
             try:
                 check_origin(Request(scope), self.settings)
             except Problem as problem:
