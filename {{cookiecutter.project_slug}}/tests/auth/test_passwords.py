@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import threading
+from pathlib import Path
 from typing import Any
 
 import bcrypt
@@ -13,6 +14,7 @@ from httpx2 import AsyncClient
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from {{ cookiecutter.package_name }}.auth import passwords
 from {{ cookiecutter.package_name }}.main import create_app
 from {{ cookiecutter.package_name }}.users.models import User
 
@@ -134,6 +136,20 @@ async def test_logins_that_wait_hold_nobody_up(gate: Gate, new_database: NewData
     assert response.status_code == 200
     assert not another_arrived  # as many hashes at a time as processors
     assert [login.result().status_code for login in logins] == [400, 400]
+
+
+@pytest.mark.parametrize(
+    ("limit", "at_once"), [("250000 100000", 2), ("50000 100000", 1), ("max 100000", 8), (None, 8)]
+)
+def test_container_has_the_cores_that_it_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str | None, at_once: int
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(passwords, "CPU_MAX", tmp_path / "cpu.max")
+    if limit is not None:
+        passwords.CPU_MAX.write_text(f"{limit}\n")
+
+    assert passwords.Passwords(rounds=4).at_once == at_once
 
 
 @pytest.mark.parametrize("change", [{"password_hash": "$2b$04$"}, {"is_active": False}], ids=str)

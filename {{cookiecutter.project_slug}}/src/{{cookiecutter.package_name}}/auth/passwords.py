@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Annotated, Final, TypeVar, TypeVarTuple
 
 import bcrypt
@@ -13,6 +14,7 @@ from ..errors import FieldError, Problem
 
 MIN_LENGTH: Final = 12
 MAX_BYTES: Final = 72  # bcrypt reads no more
+CPU_MAX: Final = Path("/sys/fs/cgroup/cpu.max")
 
 Arguments = TypeVarTuple("Arguments")
 Result = TypeVar("Result")
@@ -51,11 +53,15 @@ class Passwords:
 
     Args:
         rounds: binary logarithm of the cost.
+
+    Attributes:
+        at_once: how many passwords are hashed or checked at the same time.
     """
 
     def __init__(self, rounds: int) -> None:
         self.rounds = rounds
-        self._limiter = CapacityLimiter(os.cpu_count() or 1)
+        self.at_once = _cores()
+        self._limiter = CapacityLimiter(self.at_once)
         self._unknown = bcrypt.gensalt(rounds).decode() + "." * 31  # no password has this hash
 
     async def hash(self, password: str) -> str:
@@ -81,6 +87,16 @@ class Passwords:
         self, function: Callable[[*Arguments], Result], *arguments: *Arguments
     ) -> Result:
         return await to_thread.run_sync(function, *arguments, limiter=self._limiter)
+
+
+def _cores() -> int:
+    """The cores of this machine, or as many as its container gets (cgroup v2), at least one."""
+    cores = os.cpu_count() or 1
+    try:
+        quota, period = CPU_MAX.read_text().split()
+        return min(cores, max(int(quota) // int(period), 1))
+    except (OSError, ValueError):  # another system, or "max": no limit
+        return cores
 
 
 async def check_new_password(password: str, email: str, *, pointer: str) -> None:

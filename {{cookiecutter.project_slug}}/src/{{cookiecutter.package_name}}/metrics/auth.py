@@ -1,6 +1,5 @@
 """Passwords that are being checked, and attempts that are refused."""
 
-import os
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -32,7 +31,7 @@ REFUSED = Counter(
 
 def observe(tools: AuthTools) -> None:
     """Measure the tools of authentication."""
-    HASHED_AT_ONCE.set(os.cpu_count() or 1)
+    HASHED_AT_ONCE.set(tools.passwords.at_once)
     for purpose in ("account", "login", "register"):
         REFUSED.labels(purpose)
     for method in ("hash", "verify"):
