@@ -51,8 +51,10 @@ def migrate(connection: Connection | None) -> None:
 {%- if cookiecutter.database == "postgresql" %}
         if connection is not None:
             # Replicas that start together migrate one after the other, however long that takes.
-            connection.execute(text("SET LOCAL statement_timeout = 0"))
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK})
+            # Requests queue behind a change that waits for their table. It fails sooner than they
+            # do, and can be repeated.
+            connection.execute(text("SET LOCAL lock_timeout = '5s'"))
 {%- endif %}
         context.run_migrations()
 {%- if cookiecutter.database == "sqlite" %}

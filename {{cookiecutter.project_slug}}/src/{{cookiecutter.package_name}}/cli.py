@@ -62,6 +62,7 @@ def run(reload: bool) -> None:
         reload=reload,
         reload_dirs=["src"] if reload else None,
         forwarded_allow_ips=settings.forwarded_allow_ips,
+        timeout_keep_alive=120,  # longer than load balancers, which would meet a closed connection
         timeout_graceful_shutdown=settings.graceful_timeout,
         timeout_worker_healthcheck=60,  # a slow machine needs more than 5 s for the imports
         access_log=False,

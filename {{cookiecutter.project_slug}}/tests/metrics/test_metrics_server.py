@@ -3,9 +3,11 @@
 import os
 import signal
 import socket
+import tempfile
 from pathlib import Path
 
 import httpx2
+import pytest
 from httpx2 import AsyncClient
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -98,6 +100,16 @@ def test_file_that_is_being_made_is_passed_over(tmp_path: Path) -> None:
     (tmp_path / "counter_99999999.db").touch()
 
     assert list(Counted(tmp_path).collect()) == []
+
+
+def test_no_place_for_numbers_stops_nothing(
+    database_url: str, metrics_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", "/nowhere")  # a container that may write nothing
+
+    metrics.serve(settings_for(database_url, metrics_port=metrics_port), several=True)
+
+    assert not accepts(metrics_port)
 
 
 def test_port_that_is_taken_stops_nothing(database_url: str) -> None:

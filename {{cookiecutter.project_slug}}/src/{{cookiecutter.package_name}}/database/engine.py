@@ -69,7 +69,7 @@ def create_engine(settings: Settings, *, patient: bool = False) -> AsyncEngine:
     Args:
         patient: a statement may take its time and write outside of a transaction, as in migrations.
     """
-    statement_timeout = f"{settings.database_statement_timeout * 1000:.0f}"
+    statement_timeout = "0" if patient else f"{settings.database_statement_timeout * 1000:.0f}"
     session = {
         "application_name": "{{ cookiecutter.project_slug }}",
         "timezone": "UTC",

@@ -32,7 +32,8 @@ log = structlog.stdlib.get_logger(__name__)
 def serve(settings: Settings, *, several: bool = False) -> None:
     """Answer on METRICS_PORT as long as the process lives.
 
-    A port that is taken is logged and no reason to stop: Prometheus tells of a target it misses.
+    A port that is taken, or no place for the folder, is logged and no reason to stop: Prometheus
+    tells of a target it misses.
 
     Args:
         several: server processes do the work, started from now on; they leave their numbers in a
@@ -40,8 +41,8 @@ def serve(settings: Settings, *, several: bool = False) -> None:
     """
     if settings.metrics_port == 0:
         return
-    registry = _shared_registry() if several else REGISTRY
     try:
+        registry = _shared_registry() if several else REGISTRY
         start_http_server(settings.metrics_port, settings.host, registry)
     except OSError as error:
         log.warning("metrics are not served", error_message=str(error))
