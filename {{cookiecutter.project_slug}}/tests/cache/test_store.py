@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-from {{ cookiecutter.package_name }}.cache import store
-from {{ cookiecutter.package_name }}.cache.client import Client, Redis, UnavailableError
+from {{ cookiecutter.package_name }}.cache import client, store
+from {{ cookiecutter.package_name }}.cache.client import Client, Redis
 from {{ cookiecutter.package_name }}.cache.store import Cache
 
 from support import NOWHERE, settings_for
@@ -99,7 +99,7 @@ async def test_change_that_redis_missed_is_not_taken_for_told(
         await answered.wait()
 
     async def in_vain(_: object) -> None:
-        raise UnavailableError
+        raise client.UnavailableError
 
     monkeypatch.setattr(cache._redis, "call", slowly)
     first = asyncio.create_task(cache.forget("things"))
