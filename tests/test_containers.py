@@ -115,6 +115,7 @@ MUTATIONS = {
     "port": ("compose.yaml", "PORT: 8000", "PORT: 8080"),
     "open": ("compose.yaml", '"127.0.0.1:${WEB_PORT', '"0.0.0.0:${WEB_PORT'),
     "stop": ("compose.yaml", "stop_grace_period: 40s", "stop_grace_period: 30s"),
+    "copied": ("compose.yaml", "read_only: false", "read_only: true"),
     "rights": ("compose.yaml", "cap_drop: [ALL]", "cap_drop: [NET_RAW]"),
     "server": (".gitlab-ci.yml", "postgres:18", "postgres:17"),
     "user": ("Dockerfile", "USER 10001:10001", "USER root"),

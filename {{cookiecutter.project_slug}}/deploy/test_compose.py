@@ -18,15 +18,15 @@ PROCESSES = {*COMMANDS, "migrate"}
 NOT_OURS = {".git", ".local", ".venv", "node_modules"}
 
 
-def services() -> dict[str, Any]:
-    """What compose runs where neither the shell nor `.env` changes anything."""
+def compose() -> dict[str, Any]:
+    """What compose reads where neither the shell nor `.env` changes anything."""
     text = (ROOT / "compose.yaml").read_text(encoding="utf-8")
-    content = yaml.safe_load(re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", text))
-    found: dict[str, Any] = content["services"]
-    return found
+    content: dict[str, Any] = yaml.safe_load(re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", text))
+    return content
 
 
-SERVICES = services()
+COMPOSE = compose()
+SERVICES: dict[str, Any] = COMPOSE["services"]
 
 
 def process(name: str) -> Process:
@@ -81,7 +81,13 @@ def test_processes_wait_until_the_schema_is_new() -> None:
 @pytest.mark.parametrize("name", sorted(SERVICES))
 def test_service_may_do_little(name: str) -> None:
     service = SERVICES[name]
-{% if cookiecutter.use_elk %}
+{% if cookiecutter.use_prometheus and cookiecutter.use_elk %}
+    # What these get or make at the start is among their own files.
+    assert service["read_only"] is (name not in {"alertmanager", "elasticsearch", "kibana"})
+{%- elif cookiecutter.use_prometheus %}
+    # What this one gets at the start is among its own files.
+    assert service["read_only"] is (name != "alertmanager")
+{%- elif cookiecutter.use_elk %}
     # Two keep what they make at the start among their own files.
     assert service["read_only"] is (name not in {"elasticsearch", "kibana"})
 {%- else %}
@@ -92,6 +98,16 @@ def test_service_may_do_little(name: str) -> None:
     assert {"cpus", "memory"} <= set(service["deploy"]["resources"]["limits"])
     assert "privileged" not in service
     assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
+{%- if cookiecutter.use_prometheus %}
+
+
+def test_nothing_is_copied_into_a_read_only_root() -> None:
+    for name, service in SERVICES.items():
+        for config in service.get("configs", []):
+            # A file is mounted; anything else compose copies, which it refuses there.
+            mounted = "file" in COMPOSE["configs"][config["source"]]
+            assert mounted or not service["read_only"], name
+{%- endif %}
 
 
 @pytest.mark.parametrize("name", sorted(PROCESSES))
