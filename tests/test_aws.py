@@ -50,6 +50,7 @@ TYPOS = (
     ("platform.yaml", "{Ref: DatabaseSubnets}", "{Ref: DatabaseSubnet}"),
     ("account.yaml", "task-definition/${Environment}-", "task-definition/${Enviroment}-"),
     ("account.yaml", "log-group:/orders/${Environment}:", "log-group:/order/${Environment}:"),
+    ("account.yaml", 'log-group:/orders/${Environment}"', 'log-group:/orders/${Environment}/"'),
     ("staging.json", '"MaxTasks"', '"MaximumTasks"'),
     ("production.json", '"MailFrom"', '"MailForm"'),
     ("production.json", '"DatabaseMultiAz": "true"', '"DatabaseMultiAz": "yes"'),
