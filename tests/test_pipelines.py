@@ -278,6 +278,21 @@ def test_jobs_get_no_more_rights_than_they_use(answers: Answers, rendered: Rende
     }
 
 
+def test_credentials_last_as_long_as_the_job_may(rendered: Render) -> None:
+    project = rendered(cloud="aws-ecs", ci="github")
+    account = yaml.safe_load((project / "deploy" / "aws" / "account.yaml").read_text("utf-8"))
+    longest = account["Resources"]["DeployRole"]["Properties"]["MaxSessionDuration"]
+
+    for name in deploys(jobs(project)):
+        job = jobs(project)[name]
+        [lasting] = [
+            step["with"]["role-duration-seconds"]
+            for step in job["steps"]
+            if "role-to-assume" in step.get("with", {})
+        ]
+        assert job["timeout-minutes"] * 60 <= lasting <= longest
+
+
 @pytest.mark.parametrize("answers", ALONE, ids=label)
 def test_versions_agree(answers: Answers, rendered: Render) -> None:
     project = rendered(**answers)
