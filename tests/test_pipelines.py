@@ -14,7 +14,6 @@ import yaml
 
 from conftest import Render
 from support import Answers, label, product
-from workbench import run
 
 QUESTIONS = ("database", "use_redis", "use_worker", "use_kubernetes", "cloud", "ci")
 PIPELINES = [answers for answers in product(QUESTIONS) if answers["ci"] != "none"]
@@ -142,9 +141,16 @@ def scripts(project: Path) -> dict[str, str]:
     """What each job of a render's pipeline runs, as one script."""
     found = {}
     for name, job in jobs(project).items():
-        steps = [step["run"] for step in job.get("steps", []) if "run" in step]
+        steps = [
+            step["run"] for step in job.get("steps", []) if "run" in step and taken(step, name)
+        ]
         found[name] = "\n".join([*job.get("before_script", []), *job.get("script", steps)])
     return found
+
+
+def taken(step: dict[str, Any], job: str) -> bool:
+    """Whether a step is taken by this job of those that share it."""
+    return step.get("if") != "!endsWith(github.job, '-production')" or "-production" not in job
 
 
 def needs(job: dict[str, Any]) -> list[str]:
@@ -200,6 +206,7 @@ def test_linters_find_nothing(ci: str, rendered: Render, tmp_path: Path) -> None
     ("ci", "right", "wrong"),
     [
         ("github", "needs: [build, kubernetes-staging]", "needs: [build, kubernetes-stagin]"),
+        ("github", "endsWith(github.job,", "endsWith(github.jop,"),
         ("github", "needs.build.outputs.image", "needs.build.outputs.imgae"),
         ("github", "environment: production", "enviroment: production"),
         ("github", '"$OVERLAY" "$IMAGE"', "$OVERLAY ${{ github.event.head_commit.message }}"),
@@ -343,10 +350,14 @@ def test_readme_names_what_has_to_be_set(answers: Answers, rendered: Render) -> 
         assert {*used} - {"GITHUB_TOKEN"} == expected
 
 
-COMMANDS = ("apk", "aws", "chmod", "curl", "docker", "git", "kubectl", "npx", "python", "uvx")
+COMMANDS = ("apk", "aws", "chmod", "curl", "docker", "gh", "git", "kubectl", "npx", "python", "uvx")
 STUB = """#!/bin/sh
 echo "$(basename "$(dirname "$0")")/$(basename "$0") $*" >>"$LOG"
-case "$*" in *get-caller-identity*) echo 123456789012 ;; *) cat >/dev/null </dev/null ;; esac
+case "$*" in
+  *get-caller-identity*) echo 123456789012 ;;
+  "api repos/team/orders/commits/main "*) echo "$HEAD" ;;
+  *) cat >/dev/null </dev/null ;;
+esac
 """
 GITLAB = {
     "AWS_REGION": "eu-central-1",
@@ -368,14 +379,7 @@ GITLAB = {
 def test_deploy_runs_the_commands_of_the_platform(
     answers: Answers, rendered: Render, tmp_path: Path
 ) -> None:
-    project = tmp_path / "project"
-    project.mkdir()
-    copy(rendered(**answers), project)
-    stubs = [tmp_path / "bin" / name for name in COMMANDS]
-    for stub in [*stubs, *project.glob("deploy/*/deploy.sh")]:
-        stub.parent.mkdir(exist_ok=True)
-        stub.write_text(STUB, encoding="utf-8")
-        stub.chmod(0o755)
+    project = recording(rendered(**answers), tmp_path)
     registry = "123456789012.dkr.ecr.eu-central-1.amazonaws.com"
     image = f"registry.gitlab.com/team/orders:{SHA}"
     if answers["ci"] == "github":
@@ -400,16 +404,9 @@ def test_deploy_runs_the_commands_of_the_platform(
         ]
 
     for job in deploys(jobs(project)):
-        log = tmp_path / f"{job}.log"
-        env = variables(project, job, tmp_path) | {
-            "HOME": str(tmp_path),
-            "LOG": str(log),
-            "PATH": f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}",
-        }
-        shell = "bash" if answers["ci"] == "github" else "sh"
-        run([shell, "-eu", "-c", scripts(project)[job]], cwd=project, env=env)
+        code, done = deploy(project, job, tmp_path)
 
-        done = log.read_text("utf-8").splitlines()
+        assert code == 0
         assert [line for line in done if line in expected[job]] == expected[job]
         if job == "heroku":
             secret = tmp_path / ".netrc"
@@ -418,6 +415,54 @@ def test_deploy_runs_the_commands_of_the_platform(
                 == "machine git.heroku.com login heroku password HEROKU_API_KEY\n"
             )
             assert secret.stat().st_mode & 0o77 == 0
+
+
+@pytest.mark.parametrize(
+    "answers", [answers for answers in DEPLOYING if answers["ci"] == "github"], ids=label
+)
+def test_older_commit_is_not_deployed_behind_a_newer_one(
+    answers: Answers, rendered: Render, tmp_path: Path
+) -> None:
+    project = recording(rendered(**answers), tmp_path)
+    asked = "bin/gh api repos/team/orders/commits/main --jq .sha"
+
+    # Heroku refuses such a push by itself; production follows staging of the same run.
+    for job in deploys(jobs(project)):
+        code, done = deploy(project, job, tmp_path, HEAD=SHA[::-1])
+        if job == "heroku" or job.endswith("-production"):
+            assert code == 0
+            assert asked not in done
+        else:
+            assert code == 1
+            assert done == [asked]
+
+
+def recording(project: Path, folder: Path) -> Path:
+    """A copy of a render's pipeline whose commands only say that they were run."""
+    target = folder / "project"
+    target.mkdir()
+    copy(project, target)
+    stubs = [folder / "bin" / name for name in COMMANDS]
+    for stub in [*stubs, *target.glob("deploy/*/deploy.sh")]:
+        stub.parent.mkdir(exist_ok=True)
+        stub.write_text(STUB, encoding="utf-8")
+        stub.chmod(0o755)
+    return target
+
+
+def deploy(project: Path, job: str, folder: Path, **given: str) -> tuple[int, list[str]]:
+    """Run a job of such a copy: its exit code, and the commands in their order."""
+    log = folder / f"{job}.log"
+    env = variables(project, job, folder) | {
+        "HEAD": SHA,
+        "HOME": str(folder),
+        "LOG": str(log),
+        "PATH": f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}",
+    }
+    shell = tool("bash" if (project / WORKFLOW).exists() else "sh")
+    command = [shell, "-eu", "-c", scripts(project)[job]]
+    done = subprocess.run(command, cwd=project, env=env | given, check=False)
+    return done.returncode, log.read_text("utf-8").splitlines()
 
 
 def variables(project: Path, name: str, folder: Path) -> dict[str, str]:
@@ -437,4 +482,8 @@ def variables(project: Path, name: str, folder: Path) -> dict[str, str]:
         )
         for key, value in given.items()
     }
-    return plain | {"GITHUB_SHA": SHA}
+    return plain | {
+        "GITHUB_REF_NAME": "main",
+        "GITHUB_REPOSITORY": "team/orders",
+        "GITHUB_SHA": SHA,
+    }
