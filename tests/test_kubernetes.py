@@ -94,6 +94,7 @@ components/external-secrets/kustomization.yaml: external-secret.yaml > external-
 overlays/production/kustomization.yaml: namespace: "orders- > namespace: "order-
 overlays/production/kustomization.yaml: ALLOWED_HOSTS=orders > ALLOWED_HOSTS=order
 overlays/production/kustomization.yaml: MAIL_FROM > MAIL_FORM
+overlays/production/kustomization.yaml: DATABASE_POOL_SIZE=6 > DATABASE_POOL_SIZE=10
 overlays/production/kustomization.yaml: kind: Ingress > kind: Ingres
 overlays/production/kustomization.yaml: /spec/tls/0/hosts > /spec/tls/0/host
 overlays/production/namespace.yaml: orders-production > orders-prod

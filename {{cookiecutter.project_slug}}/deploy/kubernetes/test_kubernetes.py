@@ -298,6 +298,27 @@ def test_network_is_closed_but_for_what_is_needed(documents: list[Document]) -> 
     assert policies.keys() == services(documents)
 
 
+def test_a_rollout_opens_no_more_connections_than_postgresql_allows(
+    overlay: str, documents: list[Document]
+) -> None:
+    config = find(documents, "ConfigMap", "settings")["data"]
+    default = Settings.model_fields["database_pool_size"].default
+    total = 1  # the migration
+    for name in COMMANDS:
+        _, container = containers(documents)[name]
+        own = {one["name"]: one["value"] for one in container.get("env", ())}
+        scaler = find(documents, "HorizontalPodAutoscaler", "web")["spec"]
+        deployment = find(documents, "Deployment", name)["spec"]
+        pods = scaler["maxReplicas"] if name == "web" else deployment["replicas"]
+        # New ones do not wait for old ones that finish their requests.
+        total += 2 * pods * int({**config, **own}.get("DATABASE_POOL_SIZE", default))
+
+    assert total <= 100 - 3
+    if overlay == "production":
+        page = (HERE / "README.md").read_text(encoding="utf-8")
+        assert f"at most {total} connections" in page
+
+
 def test_clients_reach_every_route_by_the_allowed_host_and_no_probe(
     documents: list[Document], routes: set[str]
 ) -> None:
