@@ -23,7 +23,13 @@ from support import Answers
 from workbench import Application, environ, free_port, program, run, serve, uv
 
 KUBERNETES = {"database": "postgresql", "use_kubernetes": True}
-EVERYTHING = {"use_redis": True, "use_worker": True, "use_admin": True}
+EVERYTHING = {
+    "use_redis": True,
+    "use_worker": True,
+    "use_admin": True,
+    "use_opentelemetry": True,
+    "use_sentry": True,
+}
 LONGEST = "a-" * 24 + "bc"
 CASES: dict[str, Answers] = {
     "least": {},
@@ -61,6 +67,9 @@ base/network.yaml: component: web > component: wep
 base/network.yaml: web, worker, scheduler, migrate > web, worker, scheduler
 base/network.yaml: port: http > port: https
 base/network.yaml: port: 5432 > port: 5433
+base/network.yaml: port: 25\\n > port: 26\\n
+base/network.yaml: port: 4318 > port: 4317
+base/network.yaml: port: 443\\n > port: 444\\n
 base/network.yaml: [Ingress, Egress] > [Ingress]
 base/migrate.yaml: head > heads
 base/migrate.yaml: runAsUser: 10001 > runAsUser: 1001
