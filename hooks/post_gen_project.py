@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 ANSWERS = json.loads({{cookiecutter | jsonify | tojson}})  # type: ignore[arg-type, name-defined]  # noqa: F821
-PROJECT = Path.cwd()
+PROJECT = Path.cwd().resolve()  # Windows has short names in TEMP
 PLACEHOLDER = "change-me"
 TIMEOUT = 60  # seconds, for each command
 # Set where cookiecutter runs in a git hook or alias: git would commit into that other repository.
