@@ -195,7 +195,7 @@ def work(
     """
     made: dict[str, Application] = {}
     turns = {label(answers): number for number, answers in enumerate(applications())}
-    thorough = {label(answers) for answers in extremes()}
+    exact = {label(answers) for answers in extremes()}
     order = list(pythons().values())
     quick = [python for version, python in pythons().items() if version != "3.11"]
     shared = {
@@ -210,7 +210,7 @@ def work(
     def work(answers: Answers) -> Application:
         if label(answers) not in made:
             folder = render(**answers)
-            hurried = quick and label(answers) in turns.keys() - thorough
+            hurried = quick and label(answers) in turns.keys() - exact
             choice = quick if hurried else order
             python = choice[turns.get(label(answers), 0) % len(choice)]
             env = environ(folder, new_environment(python), **shared)
