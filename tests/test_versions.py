@@ -8,18 +8,12 @@ from pathlib import Path
 import pytest
 
 from conftest import Render
-from support import Answers, applications, choices, label
+from support import Answers, applications, extremes, label
 from workbench import Application, environ, pythons, requirements, run, shared_environment, uv
 
 # Newer versions of Python need newer versions of what is compiled for them.
 OLDEST_PYTHON = "3.11"
-RICHEST = [
-    max(
-        (one for one in applications() if one["database"] == database),
-        key=lambda answers: sum(map(bool, answers.values())),
-    )
-    for database in choices("database")
-]
+RICHEST = [answers for answers in extremes() if answers["use_redis"]]
 
 
 def oldest(project: Path, folder: Path) -> list[str]:

@@ -81,15 +81,11 @@ def test_processes_wait_until_the_schema_is_new() -> None:
 @pytest.mark.parametrize("name", sorted(SERVICES))
 def test_service_may_do_little(name: str) -> None:
     service = SERVICES[name]
-{% if cookiecutter.use_prometheus and cookiecutter.use_elk %}
+{%- set written = (["alertmanager"] if cookiecutter.use_prometheus else []) + (["elasticsearch", "kibana"] if cookiecutter.use_elk else []) %}
+{% if written %}
     # What these get or make at the start is among their own files.
-    assert service["read_only"] is (name not in {"alertmanager", "elasticsearch", "kibana"})
-{%- elif cookiecutter.use_prometheus %}
-    # What this one gets at the start is among its own files.
-    assert service["read_only"] is (name != "alertmanager")
-{%- elif cookiecutter.use_elk %}
-    # Two keep what they make at the start among their own files.
-    assert service["read_only"] is (name not in {"elasticsearch", "kibana"})
+    written = {"{{ written | join('", "') }}"}
+    assert service["read_only"] is (name not in written)
 {%- else %}
     assert service["read_only"] is True
 {%- endif %}

@@ -16,6 +16,14 @@ from {{ cookiecutter.package_name }}.tracing.context import entered
 
 NewTracedApp = Callable[..., AbstractAsyncContextManager[FastAPI]]
 
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+CALLER = "b7ad6b7169203331"
+
+
+def sent_by_caller(flags: str = "01") -> dict[str, str]:
+    """The header of a caller that traces its request, or does not."""
+    return {"traceparent": f"00-{TRACE}-{CALLER}-{flags}"}
+
 
 @contextmanager
 def own_provider() -> Iterator[None]:

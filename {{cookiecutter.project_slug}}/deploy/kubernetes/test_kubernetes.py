@@ -304,11 +304,11 @@ def test_a_rollout_opens_no_more_connections_than_postgresql_allows(
 ) -> None:
     config = find(documents, "ConfigMap", "settings")["data"]
     default = Settings.model_fields["database_pool_size"].default
+    scaler = find(documents, "HorizontalPodAutoscaler", "web")["spec"]
     total = 1  # the migration
     for name in COMMANDS:
         _, container = containers(documents)[name]
         own = {one["name"]: one["value"] for one in container.get("env", ())}
-        scaler = find(documents, "HorizontalPodAutoscaler", "web")["spec"]
         deployment = find(documents, "Deployment", name)["spec"]
         pods = scaler["maxReplicas"] if name == "web" else deployment["replicas"]
         # New ones do not wait for old ones that finish their requests.

@@ -3,29 +3,35 @@
 import json
 
 import pytest
+from fastapi import FastAPI
 
 from {{ cookiecutter.package_name }}.worker.models import State
 from {{ cookiecutter.package_name }}.worker.tasks import purge
 
 from support import PASSWORD, new_client
-from tracing_support import Collector, NewTracedApp
+from tracing_support import TRACE, Collector, NewTracedApp, sent_by_caller
 from worker_support import Service, until
+
+
+async def register_in_vain(app: FastAPI, **headers: str) -> None:
+    """Register an account, and wait until the e-mail to it has failed for the first time."""
+    service = Service(app)
+    async with service.working():
+        account = {"email": "ada@example.com", "password": PASSWORD}
+        await new_client(app).post("/api/v1/users", json=account, headers=headers)
+
+        async def has_failed() -> bool:
+            [job] = await service.jobs()
+            return job.state is State.QUEUED and job.error_type is not None
+
+        await until(has_failed)
 
 
 async def test_job_continues_the_trace_of_its_request(
     new_traced_app: NewTracedApp, collector: Collector, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async with new_traced_app(smtp_url="smtp://127.0.0.1:1", log_format="json") as app:
-        service = Service(app)
-        async with service.working():
-            account = {"email": "ada@example.com", "password": PASSWORD}
-            await new_client(app).post("/api/v1/users", json=account)
-
-            async def has_failed() -> bool:
-                [job] = await service.jobs()
-                return job.state is State.QUEUED and job.error_type is not None
-
-            await until(has_failed)
+        await register_in_vain(app)
 
     request = collector.named("POST /api/v1/users")
     job = collector.named("job send_welcome")
@@ -46,23 +52,12 @@ async def test_job_continues_the_trace_of_its_request(
 async def test_job_of_a_request_that_is_not_traced_is_not_either(
     new_traced_app: NewTracedApp, collector: Collector, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    trace_id = "0af7651916cd43dd8448eb211c80319c"
     async with new_traced_app(smtp_url="smtp://127.0.0.1:1", log_format="json") as app:
-        service = Service(app)
-        async with service.working():
-            account = {"email": "ada@example.com", "password": PASSWORD}
-            headers = {"traceparent": f"00-{trace_id}-b7ad6b7169203331-00"}
-            await new_client(app).post("/api/v1/users", json=account, headers=headers)
-
-            async def has_failed() -> bool:
-                [job] = await service.jobs()
-                return job.error_type is not None
-
-            await until(has_failed)
+        await register_in_vain(app, **sent_by_caller("00"))
 
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     [ended] = [line for line in lines if line["message"] == "job"]
-    assert ended["trace.id"] == trace_id
+    assert ended["trace.id"] == TRACE
     assert collector.spans == []
 
 

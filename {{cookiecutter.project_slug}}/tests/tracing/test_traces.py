@@ -23,16 +23,9 @@ from support import (
     serve,
     settings_for,
 )
-from tracing_support import Collector, NewTracedApp
+from tracing_support import CALLER, TRACE, Collector, NewTracedApp, sent_by_caller
 
-TRACE = "0af7651916cd43dd8448eb211c80319c"
-CALLER = "b7ad6b7169203331"
 SECRET = "correct-horse-battery-staple"
-
-
-def sent_by_caller(flags: str = "01") -> dict[str, str]:
-    """The header of a caller that traces its request, or does not."""
-    return {"traceparent": f"00-{TRACE}-{CALLER}-{flags}"}
 
 
 async def test_request_is_a_tree_of_spans(

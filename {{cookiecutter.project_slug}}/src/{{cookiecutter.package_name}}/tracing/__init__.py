@@ -22,8 +22,10 @@ EXPORTER_LOG: Final = "opentelemetry.exporter.otlp.proto.http.trace_exporter"
 
 def _is_left_out(scope: MutableMapping[str, Any]) -> bool:
     path: str = scope.get("path", "")
+    if path.startswith("/health/"):
+        return True
     sampler = getattr(scope["app"].state, "sampler", None)
-    return path.startswith("/health/") or (sampler is not None and sampler.leaves_out(scope))
+    return sampler is not None and sampler.leaves_out(scope)
 
 
 # FastAPI makes the span of a request when there is a provider, and it is not left out.
