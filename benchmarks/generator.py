@@ -30,6 +30,7 @@ def main() -> None:
         single.mkdir(parents=True)
         (single / "file").write_text("{{cookiecutter.project_slug}}\n")
         (single.parent / "cookiecutter.json").write_text('{"project_slug": "my-service"}\n')
+        scripts = tempfile.mkdtemp(dir=folder)
         config = folder / "config.yaml"
         config.write_text(f"replay_dir: {folder}\ncookiecutters_dir: {folder}\n")
         variants = {
@@ -47,7 +48,8 @@ def main() -> None:
                 began = time.perf_counter()
                 subprocess.run(
                     command,
-                    env=os.environ | {"TEMPLATE_SKIP": skipped},
+                    # Hooks run from the temporary folder: what else lies there is looked through.
+                    env=os.environ | {"TEMPLATE_SKIP": skipped, "TMPDIR": scripts},
                     stdout=subprocess.DEVNULL,
                     check=True,
                 )

@@ -75,6 +75,8 @@ def _run_here(script: str, cwd: Path | str = ".") -> None:
         except SystemExit as end:
             if end.code:
                 raise FailedHookException(str(end.code)) from None
+        finally:
+            Path(script).unlink()  # which cookiecutter forgets
 
 
 def command_line(
