@@ -11,7 +11,7 @@ import gc
 import shutil
 {%- endif %}
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 {%- if cookiecutter.database == "postgresql" %}
@@ -35,7 +35,7 @@ from {{ cookiecutter.package_name }} import auth, health
 {%- if cookiecutter.use_redis %}
 from {{ cookiecutter.package_name }}.cache.client import Client
 {%- endif %}
-from {{ cookiecutter.package_name }}.database import Database
+from {{ cookiecutter.package_name }}.database import Database, Reader
 {%- if cookiecutter.use_redis %}
 from {{ cookiecutter.package_name }}.database.engine import CommittingSession
 {%- endif %}
@@ -171,6 +171,9 @@ async def database(shared_database: Database) -> AsyncIterator[Database]:
     async with shared_database.writer.connect() as connection, connection.begin() as transaction:
         database = Database.__new__(Database)
         database.engine, database.writer = shared_database.engine, shared_database.writer
+        reading = connection.sync_connection
+        assert reading
+        database.reader = Reader(lambda: nullcontext(reading))
 {%- if cookiecutter.use_redis %}
         database.info = {}
         database.reading = database.writing = async_sessionmaker(

@@ -12,17 +12,14 @@ from typing import Annotated, Any, Final, Generic, TypeVar
 from uuid import UUID
 
 from pydantic import AwareDatetime, Field, TypeAdapter
-from sqlalchemy import ColumnElement, Integer, Row, Select, bindparam, tuple_
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy import ColumnElement, Integer, Select, bindparam, tuple_
 
-from .database import Base
+from .database import Base, Reader, Record
 from .errors import FieldError, Problem
 from .schemas import Input, Output, Text
 
 Read = TypeVar("Read", bound=Output)
 
-# What a statement that selects columns finds.
-Record = Row[*tuple[Any, ...]]
 # The order that the page was read in, the value it sorts by, the key.
 CURSOR: Final = TypeAdapter(tuple[str, Any, UUID])
 
@@ -55,7 +52,7 @@ def shown(model: type[Base], read: type[Output]) -> list[ColumnElement[Any]]:
 
 
 async def paginate(
-    session: AsyncSession, statement: Select[*tuple[Any, ...]], page: PageQuery, **values: object
+    reader: Reader, statement: Select[*tuple[Any, ...]], page: PageQuery, **values: object
 ) -> tuple[Sequence[Record], str | None]:
     """Run the statement for one page, in one SQL statement.
 
@@ -76,7 +73,7 @@ async def paginate(
         kind = statement.selected_columns[name].type.python_type
         values["last_value"], values["last_key"] = _decode(page.cursor, sort, kind)
     paged = _paged(statement, sort, page.cursor is not None)
-    rows = (await session.execute(paged, {**values, "rows": page.limit + 1})).all()
+    rows = await reader.rows(paged, **values, rows=page.limit + 1)
     if len(rows) <= page.limit:
         return rows, None
     last_row = rows[page.limit - 1]

@@ -180,6 +180,29 @@ async def test_reading_session_cannot_write_where_another_has_written(
             assert (await session.scalars(select(Tag.name))).all() == ["work"]
 
 
+@pytest.mark.parametrize("prepared", [True, False])
+async def test_reader_is_refused_what_writes(prepared: bool, new_database: NewDatabase) -> None:
+    async with (
+        new_database() as url,
+        Database(settings_for(url, database_prepared_statements=prepared)) as database,
+    ):
+        with pytest.raises(DBAPIError, match="read-only transaction"):
+            await database.reader.rows(ADD_TAG.returning(Tag.name))
+
+
+async def test_reading_that_is_given_up_leaves_its_connection_to_others(
+    new_database: NewDatabase,
+) -> None:
+    settings = {"database_pool_size": 1, "database_max_overflow": 0}
+    async with new_database() as url, Database(settings_for(url, **settings)) as database:
+        for _ in range(3):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.01):
+                    await database.reader.rows(text("SELECT pg_sleep(60)"))
+
+            assert await database.reader.row(text("SELECT 1")) == (1,)
+
+
 async def test_lost_connection_is_unavailable_once(new_database: NewDatabase) -> None:
     async with new_database() as url, running(url) as app:
         async with app.state.database.session(readonly=True) as session:
@@ -270,6 +293,12 @@ def test_url_works_as_platforms_hand_it_out(given: str, used: str) -> None:
 
     assert url == f"postgresql+asyncpg://{used}"
 {%- else %}
+async def test_reader_stores_nothing(own_app: FastAPI) -> None:
+    await own_app.state.database.reader.rows(ADD_TAG.returning(Tag.name))
+
+    assert await tags_of(own_app) == []
+
+
 async def test_writers_wait_for_writers_only(new_database: NewDatabase) -> None:
     async with (
         new_database() as url,

@@ -62,8 +62,7 @@ class Login(AuthenticationBackend):
         token = request.cookies.get(cookie_name(self.app.state.settings))
         if token is None:
             return False
-        async with self.app.state.database.session(readonly=True) as session:
-            principal = await principal_of_cookie(session, token)
+        principal = await principal_of_cookie(self.app.state.database.reader, token)
         if principal is None or principal.role is not Role.ADMIN:
             return False
         structlog.contextvars.bind_contextvars(user_id=str(principal.id))

@@ -19,7 +19,7 @@ from starlette.requests import HTTPConnection
 {% if cookiecutter.use_redis -%}
 from ..cache.denylist import Denylist
 {% endif -%}
-from ..database import Session
+from ..database import Reader
 from ..database.engine import SAFE_METHODS
 from ..errors import Problem
 from ..users.models import Role
@@ -66,7 +66,6 @@ Client = Annotated[ClientInfo, Depends(_client)]
 
 async def current_principal(
     request: Request,
-    session: Session,
     token: Annotated[str | None, Security(bearer)],
     _: Annotated[str | None, Security(cookie)],
 ) -> Principal:
@@ -77,20 +76,21 @@ async def current_principal(
             without CSRF proof on an unsafe request.
     """
     auth: AuthTools = request.app.state.auth
+    reader: Reader = request.app.state.database.reader
     if token is not None:
-        principal = await _by_token(session, auth, token)
+        principal = await _by_token(reader, auth, token)
     else:
-        principal = await _by_cookie(request, session, auth)
+        principal = await _by_cookie(request, reader, auth)
     structlog.contextvars.bind_contextvars(user_id=str(principal.id))
     return principal
 
 
-async def _by_token(session: Session, auth: AuthTools, token: str) -> Principal:
+async def _by_token(reader: Reader, auth: AuthTools, token: str) -> Principal:
     try:
         claims = auth.tokens.verify(token)
     except InvalidTokenError:
         claims = None
-    principal = await principal_of_token(session, claims) if claims else None
+    principal = await principal_of_token(reader, claims) if claims else None
     if principal is None:
         raise Problem(
             401,
@@ -100,9 +100,9 @@ async def _by_token(session: Session, auth: AuthTools, token: str) -> Principal:
     return principal
 
 
-async def _by_cookie(request: Request, session: Session, auth: AuthTools) -> Principal:
+async def _by_cookie(request: Request, reader: Reader, auth: AuthTools) -> Principal:
     token = request.cookies.get(session_cookie(auth.settings))
-    principal = await principal_of_cookie(session, token) if token else None
+    principal = await principal_of_cookie(reader, token) if token else None
     if token is None or principal is None:
         raise Problem(401, "Not authenticated.", headers={"WWW-Authenticate": "Bearer"})
     if request.method not in SAFE_METHODS:
@@ -130,7 +130,6 @@ AdminUser = Annotated[Principal, Depends(admin_user)]
 
 async def current_reader(
     request: Request,
-    session: Session,
     auth: Auth,
     token: Annotated[str | None, Security(bearer)],
     cookie_token: Annotated[str | None, Security(cookie)],
@@ -149,8 +148,7 @@ async def current_reader(
             if await denylist.allows(claims.session_id):
                 structlog.contextvars.bind_contextvars(user_id=str(claims.user_id))
                 return claims.user_id
-    principal = await current_principal(request, session, token, cookie_token)
-    await session.commit()  # those who wait for another to load hold no connection
+    principal = await current_principal(request, token, cookie_token)
     return principal.id
 
 

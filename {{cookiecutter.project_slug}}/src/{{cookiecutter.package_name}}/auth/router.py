@@ -5,7 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Form, Request, Response
 
-from ..database import Session
+from ..database import Reading, Session
 from ..errors import Problem, problems
 from ..users.models import User
 from ..users.schemas import UserRead
@@ -118,7 +118,7 @@ async def delete_session(
 
 
 @browser.get("/sessions", responses=problems(401))
-async def list_sessions(user: CurrentUser, session: Session) -> list[LoginSessionRead]:
+async def list_sessions(user: CurrentUser, reader: Reading) -> list[LoginSessionRead]:
     """The caller's logins that are alive."""
     return [
         LoginSessionRead(
@@ -131,7 +131,7 @@ async def list_sessions(user: CurrentUser, session: Session) -> list[LoginSessio
             refreshed_at=login.updated_at if login.cookie_hash is None else None,
             expires_at=login.expires_at,
         )
-        for login in await service.list_sessions(session, user.id)
+        for login in await service.list_sessions(reader, user.id)
     ]
 
 

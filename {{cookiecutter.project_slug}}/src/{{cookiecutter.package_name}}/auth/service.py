@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 {% if cookiecutter.use_redis -%}
 from ..cache.denylist import deny
 {% endif -%}
-from ..database import utcnow
+from ..database import Reader, Record, utcnow
 from ..errors import FieldError, Problem
 from ..settings import Settings
 from ..throttle import Limit, Throttle, address_key, refuse_excess
@@ -282,32 +282,26 @@ async def revoke_all(session: AsyncSession, user_id: UUID) -> None:
     await _revoke(session, LoginSession.user_id == user_id)
 
 
-async def list_sessions(session: AsyncSession, user_id: UUID) -> Sequence[LoginSession]:
+async def list_sessions(reader: Reader, user_id: UUID) -> Sequence[Record]:
     """The user's living logins, newest first."""
-    statement = (
-        select(LoginSession)
-        .where(LoginSession.user_id == user_id, *_is_alive())
-        .order_by(LoginSession.id.desc())
-    )
-    return (await session.scalars(statement)).all()
+    living = select(*_login).where(_login.user_id == user_id, *_is_alive())
+    return await reader.rows(living.order_by(_login.id.desc()))
 
 
-async def principal_of_token(session: AsyncSession, claims: Claims) -> Principal | None:
+async def principal_of_token(reader: Reader, claims: Claims) -> Principal | None:
     """Whom an access token stands for, as long as the login lives that it was issued in."""
-    return await _principal(
-        session, _BY_TOKEN, session_id=claims.session_id, user_id=claims.user_id
-    )
+    return await _principal(reader, _BY_TOKEN, session_id=claims.session_id, user_id=claims.user_id)
 
 
-async def principal_of_cookie(session: AsyncSession, token: str) -> Principal | None:
+async def principal_of_cookie(reader: Reader, token: str) -> Principal | None:
     """Whose browser session this is, as long as it lives."""
-    return await _principal(session, _BY_COOKIE, cookie_hash=fingerprint(token))
+    return await _principal(reader, _BY_COOKIE, cookie_hash=fingerprint(token))
 
 
 async def _principal(
-    session: AsyncSession, statement: Select[*tuple[Any, ...]], **login: object
+    reader: Reader, statement: Select[*tuple[Any, ...]], **login: object
 ) -> Principal | None:
-    row = (await session.execute(statement, {"now": utcnow(), **login})).one_or_none()
+    row = await reader.row(statement, now=utcnow(), **login)
     return None if row is None else Principal(*row)
 
 

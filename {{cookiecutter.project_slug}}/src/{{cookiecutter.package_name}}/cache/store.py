@@ -22,7 +22,7 @@ from fastapi import Depends, Request
 from pydantic import TypeAdapter
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from ..database import after_commit
+from ..database import Reader, after_commit
 from .client import PREFIX, Client, Redis, UnavailableError
 
 log = structlog.stdlib.get_logger(__name__)
@@ -212,8 +212,8 @@ class Cache:
 def cached(
     returns: Any, *, namespace: Callable[[UUID], str], key: Callable[[Any], str]
 ) -> Callable[
-    [Callable[[AsyncSession, UUID, Query], Awaitable[Value]]],
-    Callable[[Cache, AsyncSession, UUID, Query], Awaitable[Cached[Value]]],
+    [Callable[[Reader, UUID, Query], Awaitable[Value]]],
+    Callable[[Cache, Reader, UUID, Query], Awaitable[Cached[Value]]],
 ]:
     """Decorate a function that reads what belongs to somebody, to do so through a cache.
 
@@ -225,14 +225,12 @@ def cached(
     kind: TypeAdapter[Any] = TypeAdapter(returns)
 
     def decorate(
-        load: Callable[[AsyncSession, UUID, Query], Awaitable[Value]],
-    ) -> Callable[[Cache, AsyncSession, UUID, Query], Awaitable[Cached[Value]]]:
-        async def read(
-            cache: Cache, session: AsyncSession, owner_id: UUID, query: Query
-        ) -> Cached[Value]:
+        load: Callable[[Reader, UUID, Query], Awaitable[Value]],
+    ) -> Callable[[Cache, Reader, UUID, Query], Awaitable[Cached[Value]]]:
+        async def read(cache: Cache, reader: Reader, owner_id: UUID, query: Query) -> Cached[Value]:
             name = f"{load.__name__}:{key(query)}"
             return await cache.get(
-                namespace(owner_id), name, partial(load, session, owner_id, query), kind
+                namespace(owner_id), name, partial(load, reader, owner_id, query), kind
             )
 
         return read

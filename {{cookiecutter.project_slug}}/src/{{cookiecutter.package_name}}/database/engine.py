@@ -1,5 +1,5 @@
 {%- if cookiecutter.database == "postgresql" -%}
-"""The engine and the two kinds of session.
+"""The engine and its sessions.
 
 A unit of work is a request: it commits before the response is sent, so that a failed commit is an
 error that the client sees. Requests with a safe method (RFC 9110 section 9.2.1) read only, each
@@ -26,6 +26,7 @@ from sqlalchemy.ext.asyncio import (
 
 from ..settings import Settings
 from .pool import FairPool
+from .reader import Reader
 
 {% if cookiecutter.use_redis -%}
 log = structlog.stdlib.get_logger(__name__)
@@ -115,7 +116,7 @@ def _connect(dialect: Dialect, _: object, arguments: list[Any], options: dict[st
     except OSError as error:
         raise OperationalError(None, None, error) from error
 {%- else -%}
-"""The engine and the two kinds of session.
+"""The engine and its sessions.
 
 A unit of work is a request: it commits before the response is sent, so that a failed commit is an
 error that the client sees. Requests with a safe method (RFC 9110 section 9.2.1) read only, so they
@@ -142,6 +143,7 @@ from sqlalchemy.ext.asyncio import (
 
 from ..settings import Settings
 from .pool import FairPool
+from .reader import Reader
 
 {% if cookiecutter.use_redis -%}
 log = structlog.stdlib.get_logger(__name__)
@@ -221,6 +223,7 @@ class Database:
     Attributes:
         engine: of all sessions.
         writer: the same, for transactions that write.
+        reader: what reads without a session.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -236,6 +239,7 @@ class Database:
         readonly = self.engine.execution_options(sqlite_readonly=True)
         self.writer = self.engine
 {%- endif %}
+        self.reader = Reader(readonly.sync_engine.connect)
 {%- if cookiecutter.use_redis %}
         # What each session carries along in `Session.info`.
         self.info: dict[str, Any] = {}

@@ -23,6 +23,9 @@ class FairPool(AsyncAdaptedQueuePool):
         self._turns = asyncio.Semaphore(self._pool.maxsize + self._max_overflow)
 
     async def _turn(self) -> None:
+        if not self._turns.locked():
+            await self._turns.acquire()  # at once, and without a timer
+            return
         try:
             async with asyncio.timeout(self._timeout):
                 await self._turns.acquire()

@@ -1,5 +1,6 @@
 """Routes under /items."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
@@ -9,9 +10,9 @@ from ..auth.dependencies import {% if cookiecutter.use_redis %}CurrentReader, {%
 {%- if cookiecutter.use_redis %}
 from ..cache.store import RequestCache
 {%- endif %}
-from ..database import Session
+from ..database import Reading, {% if not cookiecutter.use_redis %}Record, {% endif %}Session
 from ..errors import {% if cookiecutter.use_redis %}Problem, {% endif %}problems
-from ..pagination import Page{% if not cookiecutter.use_redis %}, Record{% endif %}
+from ..pagination import Page
 from . import {% if cookiecutter.use_redis %}cached, {% endif %}service
 from .models import Item
 from .schemas import ItemCreate, ItemQuery, ItemRead, ItemUpdate
@@ -32,39 +33,39 @@ NOT_MODIFIED: dict[int | str, dict[str, Any]] = {304: {"description": "Not Modif
 @router.post("", status_code=201, response_model=ItemRead, responses=problems(403))
 async def create_item(
     data: ItemCreate, user: CurrentUser, session: Session, response: Response
-) -> Item:
+) -> Mapping[str, Any]:
     """Make an item of the caller."""
     item = await service.create_item(session, user.id, data)
-    response.headers["Location"] = f"/api/v1/items/{item.id}"
-    response.headers["ETag"] = service.etag(item)
+    response.headers["Location"] = f"/api/v1/items/{item['id']}"
+    response.headers["ETag"] = service.etag(item["version"])
     return item
 
 {% if cookiecutter.use_redis %}
 @router.get("", response_model=Page[ItemRead], responses=NOT_MODIFIED)
 async def list_items(
     page: Annotated[ItemQuery, Query()],
-    reader: CurrentReader,
-    session: Session,
+    user_id: CurrentReader,
+    reader: Reading,
     cache: RequestCache,
     response: Response,
     if_none_match: IfNoneMatch = None,
 ) -> Page[ItemRead] | Response:
     """The caller's items."""
-    found = await cached.list_items(cache, session, reader, page)
+    found = await cached.list_items(cache, reader, user_id, page)
     return _unless_known(found.value, found.etag, response, if_none_match)
 
 
 @router.get("/{item_id}", response_model=ItemRead, responses={**NOT_MODIFIED, **problems(404)})
 async def read_item(
     item_id: UUID,
-    reader: CurrentReader,
-    session: Session,
+    user_id: CurrentReader,
+    reader: Reading,
     cache: RequestCache,
     response: Response,
     if_none_match: IfNoneMatch = None,
 ) -> ItemRead | Response:
     """One item of the caller, with its ETag."""
-    found = (await cached.get_item(cache, session, reader, item_id)).value
+    found = (await cached.get_item(cache, reader, user_id, item_id)).value
     if found is None:
         raise Problem(404, "No such item.")
     etag, item = found
@@ -72,10 +73,10 @@ async def read_item(
 {% else %}
 @router.get("", response_model=Page[ItemRead])
 async def list_items(
-    page: Annotated[ItemQuery, Query()], user: CurrentUser, session: Session
+    page: Annotated[ItemQuery, Query()], user: CurrentUser, reader: Reading
 ) -> dict[str, object]:
     """The caller's items."""
-    items, next_cursor = await service.list_items(session, user.id, page)
+    items, next_cursor = await service.list_items(reader, user.id, page)
     return {"items": items, "next_cursor": next_cursor}
 
 
@@ -83,13 +84,13 @@ async def list_items(
 async def read_item(
     item_id: UUID,
     user: CurrentUser,
-    session: Session,
+    reader: Reading,
     response: Response,
     if_none_match: IfNoneMatch = None,
 ) -> Record | Response:
     """One item of the caller, with its ETag."""
-    item = await service.read_item(session, user.id, item_id)
-    return _unless_known(item, service.etag(item), response, if_none_match)
+    item = await service.read_item(reader, user.id, item_id)
+    return _unless_known(item, service.etag(item.version), response, if_none_match)
 {% endif %}
 
 @router.patch("/{item_id}", response_model=ItemRead, responses=problems(403, 404, 409, 412))
@@ -103,7 +104,7 @@ async def update_item(
 ) -> Item:
     """Change an item of the caller; with If-Match only if nobody else has."""
     item = await service.update_item(session, user.id, item_id, data, if_match)
-    response.headers["ETag"] = service.etag(item)
+    response.headers["ETag"] = service.etag(item.version)
     return item
 
 

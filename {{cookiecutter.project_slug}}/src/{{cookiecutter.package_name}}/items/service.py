@@ -1,6 +1,7 @@
 """The rules of items: everybody sees and changes their own only."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import bindparam, delete, func, select
@@ -16,9 +17,9 @@ from sqlalchemy.orm.exc import StaleDataError
 {% if cookiecutter.use_redis -%}
 from ..cache.store import forget
 {% endif -%}
-from ..database import utcnow
+from ..database import Reader, Record, utcnow
 from ..errors import Problem
-from ..pagination import Record, paginate, shown
+from ..pagination import paginate, shown
 from .models import Item, Tag, item_tags
 from .schemas import ItemCreate, ItemQuery, ItemRead, ItemUpdate
 
@@ -34,6 +35,8 @@ _READ = select(*shown(Item, ItemRead), _items.version, _tags_text.label("tags"))
     _items.owner_id == bindparam("owner_id")
 )
 _READ_ONE = _READ.where(_items.id == bindparam("item_id"))
+# A new row is shown as the insert returns it, in half the time that an object takes.
+_CREATE = insert(Item.metadata.tables["items"]).returning(*shown(Item, ItemRead), _items.version)
 
 {% if cookiecutter.use_redis %}
 def namespace(owner_id: UUID) -> str:
@@ -41,29 +44,27 @@ def namespace(owner_id: UUID) -> str:
     return f"items:{owner_id}"
 
 {% endif %}
-def etag(item: Item | Record) -> str:
-    """The strong validator of an item (RFC 9110 section 8.8.3)."""
-    return f'"{item.version}"'
+def etag(version: int) -> str:
+    """The strong validator of a version of an item (RFC 9110 section 8.8.3)."""
+    return f'"{version}"'
 
 
-async def create_item(session: AsyncSession, owner_id: UUID, data: ItemCreate) -> Item:
-    """Make an item of the owner."""
-    item = Item(
-        owner_id=owner_id,
-        title=data.title,
-        description=data.description,
-        tags=await _tags(session, data.tags),
-    )
-    session.add(item)
-    await session.flush()
+async def create_item(session: AsyncSession, owner_id: UUID, data: ItemCreate) -> Mapping[str, Any]:
+    """Make an item of the owner; returns what `read_item` would."""
+    tags = await _tags(session, data.tags)
+    values = {"owner_id": owner_id, "version": 1, **data.model_dump(exclude={"tags"})}
+    item = (await session.execute(_CREATE, values)).one()
+    if tags:
+        links = [{"item_id": item.id, "tag_id": tag.id} for tag in tags]
+        await session.execute(item_tags.insert(), links)
 {%- if cookiecutter.use_redis %}
     forget(session, namespace(owner_id))
 {%- endif %}
-    return item
+    return {**item._mapping, "tags": tags}
 
 
 async def list_items(
-    session: AsyncSession, owner_id: UUID, page: ItemQuery
+    reader: Reader, owner_id: UUID, page: ItemQuery
 ) -> tuple[Sequence[Record], str | None]:
     """The owner's items that match, and the cursor of the next page."""
     statement = _READ
@@ -71,17 +72,16 @@ async def list_items(
         statement = statement.where(Item.title.icontains(page.q, autoescape=True))
     if page.tag:
         statement = statement.where(Item.tags.any(Tag.name == page.tag))
-    return await paginate(session, statement, page, owner_id=owner_id)
+    return await paginate(reader, statement, page, owner_id=owner_id)
 
 
-async def read_item(session: AsyncSession, owner_id: UUID, item_id: UUID) -> Record:
+async def read_item(reader: Reader, owner_id: UUID, item_id: UUID) -> Record:
     """One item of the owner, to be shown.
 
     Raises:
         Problem: as `get_item`.
     """
-    values = {"owner_id": owner_id, "item_id": item_id}
-    item = (await session.execute(_READ_ONE, values)).one_or_none()
+    item = await reader.row(_READ_ONE, owner_id=owner_id, item_id=item_id)
     if item is None:
         raise Problem(404, "No such item.")
     return item
@@ -169,7 +169,7 @@ def matches(header: str, etag: str, *, weak: bool = False) -> bool:
 
 
 def _check_version(item: Item, if_match: str | None) -> None:
-    if if_match is not None and not matches(if_match, etag(item)):
+    if if_match is not None and not matches(if_match, etag(item.version)):
         raise _changed(if_match)
 
 

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query
 
 from ..auth.dependencies import AdminUser, Auth, Client, CurrentUser
 from ..auth.service import Principal, limit_address
-from ..database import Session
+from ..database import Reading, Record, Session
 from ..errors import problems
 from ..pagination import Page
 from . import service
@@ -60,17 +60,17 @@ async def delete_me(data: AccountDelete, user: CurrentUser, session: Session, au
 
 @router.get("", response_model=Page[UserRead], responses=problems(401, 403))
 async def list_users(
-    page: Annotated[UserQuery, Query()], _: AdminUser, session: Session
+    page: Annotated[UserQuery, Query()], _: AdminUser, reader: Reading
 ) -> dict[str, object]:
     """All accounts; administrators only."""
-    users, next_cursor = await service.list_users(session, page)
+    users, next_cursor = await service.list_users(reader, page)
     return {"items": users, "next_cursor": next_cursor}
 
 
 @router.get("/{user_id}", response_model=UserRead, responses=problems(401, 403, 404))
-async def read_user(user_id: UUID, _: AdminUser, session: Session) -> User:
+async def read_user(user_id: UUID, _: AdminUser, reader: Reading) -> Record:
     """One account; administrators only."""
-    return await service.get_user(session, user_id)
+    return await service.read_user(reader, user_id)
 
 
 @router.patch("/{user_id}", response_model=UserRead, responses=problems(401, 403, 404, 409))

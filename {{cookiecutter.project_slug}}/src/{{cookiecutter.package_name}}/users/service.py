@@ -10,8 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from ..auth.passwords import Passwords, check_new_password
 from ..auth.service import AuthTools, Principal, lock_account, prove_password, revoke_all
+from ..database import Reader, Record
 from ..errors import Problem
-from ..pagination import Record, paginate, shown
+from ..pagination import paginate, shown
 {%- if cookiecutter.use_worker %}
 from ..worker.outbox import enqueue
 from ..worker.tasks import send_welcome
@@ -57,7 +58,7 @@ async def register(
     return user
 
 
-async def list_users(session: AsyncSession, page: UserQuery) -> tuple[Sequence[Record], str | None]:
+async def list_users(reader: Reader, page: UserQuery) -> tuple[Sequence[Record], str | None]:
     """The accounts that match, and the cursor of the next page."""
     statement = LIST
     if page.q:
@@ -71,11 +72,23 @@ async def list_users(session: AsyncSession, page: UserQuery) -> tuple[Sequence[R
         statement = statement.where(User.role == page.role)
     if page.is_active is not None:
         statement = statement.where(User.is_active == page.is_active)
-    return await paginate(session, statement, page)
+    return await paginate(reader, statement, page)
+
+
+async def read_user(reader: Reader, user_id: UUID) -> Record:
+    """One account, to be shown.
+
+    Raises:
+        Problem: as `get_user`.
+    """
+    user = await reader.row(LIST.where(User.id == user_id))
+    if user is None:
+        raise Problem(404, "No such user.")
+    return user
 
 
 async def get_user(session: AsyncSession, user_id: UUID) -> User:
-    """One account.
+    """One account, to be changed.
 
     Raises:
         Problem: 404, there is none.

@@ -7,8 +7,9 @@ import structlog
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from ..database import Reader, Record
 from ..errors import Problem
-from ..pagination import Record, paginate, shown
+from ..pagination import paginate, shown
 from .models import Job, State
 from .outbox import add
 from .schemas import JobQuery, JobRead
@@ -18,23 +19,23 @@ log = structlog.stdlib.get_logger(__name__)
 LIST = select(*shown(Job, JobRead))
 
 
-async def list_jobs(session: AsyncSession, page: JobQuery) -> tuple[Sequence[Record], str | None]:
+async def list_jobs(reader: Reader, page: JobQuery) -> tuple[Sequence[Record], str | None]:
     """The jobs that match, and the cursor of the next page."""
     statement = LIST
     if page.state is not None:
         statement = statement.where(Job.state == page.state)
     if page.task is not None:
         statement = statement.where(Job.task == page.task)
-    return await paginate(session, statement, page)
+    return await paginate(reader, statement, page)
 
 
-async def get_job(session: AsyncSession, job_id: UUID) -> Job:
+async def read_job(reader: Reader, job_id: UUID) -> Record:
     """One job.
 
     Raises:
         Problem: 404, there is none.
     """
-    job = await session.get(Job, job_id)
+    job = await reader.row(LIST.where(Job.id == job_id))
     if job is None:
         raise Problem(404, "No such job.")
     return job
@@ -46,8 +47,9 @@ async def retry_job(session: AsyncSession, job_id: UUID) -> Job:
     Raises:
         Problem: 404, no such job; 409, it has not failed.
     """
-    job = await get_job(session, job_id)
-    await session.refresh(job, with_for_update=True)
+    job = await session.get(Job, job_id, with_for_update=True)
+    if job is None:
+        raise Problem(404, "No such job.")
     if job.state is not State.FAILED:
         raise Problem(409, "Only a job that has failed can be retried.")
     job.state, job.attempts = State.QUEUED, 0
