@@ -28,7 +28,7 @@ def problem(response: Response, status: int) -> dict[str, Any]:
     [
         ("GET", "/api/v1/nowhere", 404, "Not Found", {}),
         ("TRACE", "/api/v1/items", 405, "Method Not Allowed", {"allow": "GET, POST"}),
-        ("TRACE", "/health/live", 405, "Method Not Allowed", {"allow": "GET"}),
+        ("TRACE", "/health/live", 405, "Method Not Allowed", {"allow": "GET, HEAD"}),
         ("GET", "/api/v1/users/me", 401, "Unauthorized", {"www-authenticate": "Bearer"}),
     ],
 )

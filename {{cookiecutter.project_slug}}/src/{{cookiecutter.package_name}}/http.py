@@ -86,10 +86,10 @@ class ResponseMiddleware:
         structlog.contextvars.clear_contextvars()
         started = time.perf_counter_ns()
         status = 500
-        method = scope["method"]
+        method, given = scope["method"], scope
         if method == "HEAD":
             # As GET, without the content (RFC 9110 section 9.3.2), which the routes do not offer.
-            scope = {**scope, "method": "GET"}
+            scope = {**given, "method": "GET"}
         asked = dict(scope["headers"])
         request_id = asked.get(b"x-request-id", b"").decode("latin-1")
         if not REQUEST_ID.fullmatch(request_id):
@@ -114,6 +114,7 @@ class ResponseMiddleware:
         try:
             await self.app(scope, receive, send_with_headers)
         finally:
+            given.update(scope, method=method)  # what the routes have noted
             client = scope.get("client")
             self.log(
                 method=method,

@@ -75,7 +75,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 {%- endif %}
     auth.setup(app, settings)
     # A request tries them in this order.
-    app.include_router(health.router)
+    app.router.routes.extend(health.PROBES)
     api.setup(app)
     app.include_router(well_known)
     docs.setup(app, settings)

@@ -24,6 +24,12 @@ async def test_request_is_counted_by_its_route(new_app: NewApp, rises: Rises, me
             await client.request(method, f"/api/v1/items/{uuid4()}")
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_probe_is_counted_by_its_route(new_app: NewApp, rises: Rises, method: str) -> None:
+    with rises(COUNT, 1, method=method, route="/health/live", status="2xx"):
+        await new_client(new_app()).request(method, "/health/live")
+
+
 async def test_unknown_paths_and_methods_are_one_series(new_app: NewApp, rises: Rises) -> None:
     client = new_client(new_app())
 

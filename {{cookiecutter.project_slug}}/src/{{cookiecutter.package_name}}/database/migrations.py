@@ -4,7 +4,8 @@ from functools import cache
 
 from anyio import to_thread
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncSession
+
+from .reader import Reader
 
 
 @cache
@@ -17,11 +18,12 @@ def older_revisions() -> frozenset[str]:
     return frozenset(known) - {script.get_current_head() or ""}
 
 
-async def is_migrated(session: AsyncSession) -> bool:
+async def is_migrated(reader: Reader) -> bool:
     """Whether the schema is the one of this code, or a newer one.
 
     During a deployment the database is migrated while older code still runs. A revision that this
     code does not know is newer.
     """
-    applied = await session.scalar(text("SELECT version_num FROM alembic_version"))
-    return applied is not None and applied not in await to_thread.run_sync(older_revisions)
+    applied = await reader.row(text("SELECT version_num FROM alembic_version"))
+    older = await to_thread.run_sync(older_revisions)
+    return applied is not None and applied.version_num not in older

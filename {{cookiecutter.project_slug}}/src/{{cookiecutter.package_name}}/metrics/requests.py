@@ -39,8 +39,6 @@ class MetricsMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        # Where the route is noted: further in, the scope of a HEAD request is copied.
-        scope.setdefault("fastapi", {})
         status = 500
         read = sent = 0
 
