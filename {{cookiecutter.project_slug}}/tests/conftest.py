@@ -11,7 +11,7 @@ import gc
 import shutil
 {%- endif %}
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, nullcontext
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
 {%- if cookiecutter.database == "postgresql" %}
@@ -25,11 +25,11 @@ import pytest
 from fastapi import FastAPI
 from httpx2 import AsyncClient
 {%- if cookiecutter.database == "postgresql" %}
-from sqlalchemy import event, make_url, update
+from sqlalchemy import Connection, event, make_url, update
 {%- else %}
-from sqlalchemy import event, update
+from sqlalchemy import Connection, event, update
 {%- endif %}
-from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_sessionmaker
 
 from {{ cookiecutter.package_name }} import auth, health
 {%- if cookiecutter.use_redis %}
@@ -165,15 +165,21 @@ async def shared_database(database_url: str) -> AsyncIterator[Database]:
         yield database
 
 
+@contextmanager
+def savepoint(connection: AsyncConnection) -> Iterator[Connection]:
+    """The connection; what fails on it is undone, and the transaction goes on."""
+    assert connection.sync_connection
+    with connection.sync_connection.begin_nested():
+        yield connection.sync_connection
+
+
 @pytest.fixture
 async def database(shared_database: Database) -> AsyncIterator[Database]:
     """A database whose commits are savepoints of a transaction that is rolled back in the end."""
     async with shared_database.writer.connect() as connection, connection.begin() as transaction:
         database = Database.__new__(Database)
         database.engine, database.writer = shared_database.engine, shared_database.writer
-        reading = connection.sync_connection
-        assert reading
-        database.reader = Reader(lambda: nullcontext(reading))
+        database.reader = Reader(partial(savepoint, connection))
 {%- if cookiecutter.use_redis %}
         database.info = {}
         database.reading = database.writing = async_sessionmaker(

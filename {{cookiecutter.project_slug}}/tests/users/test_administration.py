@@ -1,16 +1,19 @@
 """What administrators do with all accounts."""
 
+import asyncio
 from itertools import chain
 from operator import itemgetter
 from uuid import uuid4
 
 import pytest
+from fastapi import FastAPI
 from httpx2 import AsyncClient
+from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from {{ cookiecutter.package_name }}.users.models import User
+from {{ cookiecutter.package_name }}.users.models import Role, User
 
-from support import Account, log_in, pointers, read_pages, refresh
+from support import Account, log_in, new_account, pointers, read_pages, refresh
 
 USERS = "/api/v1/users"
 
@@ -138,3 +141,16 @@ async def test_administrators_cannot_lock_themselves_out(
 
     assert (await admin.client.patch(url, json=change)).status_code == 409
     assert (await admin.client.patch(url, json={"full_name": "Root"})).status_code == 200
+
+
+async def test_administrators_cannot_demote_each_other_at_once(live_app: FastAPI) -> None:
+    admins = [await new_account(live_app), await new_account(live_app)]
+    async with live_app.state.database.session() as session:
+        await session.execute(update(User).values(role=Role.ADMIN))
+
+    async def demote(admin: Account, other: Account) -> int:
+        return (await admin.client.patch(f"{USERS}/{other.id}", json={"role": "user"})).status_code
+
+    statuses = await asyncio.gather(demote(*admins), demote(*reversed(admins)))
+
+    assert sorted(statuses) == [200, 403]

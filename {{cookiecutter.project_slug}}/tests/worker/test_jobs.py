@@ -6,13 +6,15 @@ from collections.abc import AsyncIterator
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import select, text, update
+from sqlalchemy.ext.asyncio import AsyncSession
 from taskiq import AckableMessage
 from taskiq_redis import RedisStreamBroker
 
 from {{ cookiecutter.package_name }}.auth.dependencies import CurrentUser
 from {{ cookiecutter.package_name }}.cache.client import Client
-from {{ cookiecutter.package_name }}.database import Session
+from {{ cookiecutter.package_name }}.database import Session, utcnow
+from {{ cookiecutter.package_name }}.errors import Problem
 from {{ cookiecutter.package_name }}.logging import configure_logging
 from {{ cookiecutter.package_name }}.users.models import Role, User
 from {{ cookiecutter.package_name }}.worker import runner
@@ -22,6 +24,7 @@ from {{ cookiecutter.package_name }}.worker.outbox import (
     Context,
     enqueue,
 )
+from {{ cookiecutter.package_name }}.worker.service import retry_job
 from {{ cookiecutter.package_name }}.worker.tasks import send_welcome
 
 from support import PASSWORD, Account, new_account, new_client, read_pages
@@ -152,6 +155,17 @@ async def test_failed_job_waits_for_an_administrator(service: Service, new_task:
     assert failed["finished_at"] is not None
     assert (retried.status_code, retried.json()["state"]) == (202, "queued")
     assert (await admin.client.post(f"{path}/retry")).status_code == 409
+
+
+async def test_job_is_retried_only_if_it_has_still_failed(session: AsyncSession) -> None:
+    job = Job(task="purge", state=State.FAILED, due_at=utcnow())
+    session.add(job)
+    await session.flush()
+    meanwhile = update(Job).values(state=State.QUEUED)
+    await session.execute(meanwhile.execution_options(synchronize_session=False))
+
+    with pytest.raises(Problem, match="has failed"):
+        await retry_job(session, job.id)
 
 
 async def test_account_that_is_gone_gets_no_mail(service: Service, mail_server: MailServer) -> None:

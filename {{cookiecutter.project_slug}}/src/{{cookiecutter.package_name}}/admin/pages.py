@@ -25,7 +25,7 @@ from .work import RefusedError, unit_of_work
 UNUSED = {"import", "file_download", "file_preview", "logout"}
 
 
-class Reading(async_sessionmaker[AsyncSession]):
+class ReadOnly(async_sessionmaker[AsyncSession]):
     """Read-only sessions of the database that the application has when one is asked for."""
 
     def __init__(self, app: FastAPI) -> None:
@@ -48,7 +48,7 @@ class Pages(Admin):
         self.logins = Login(app)
         super().__init__(
             app,
-            session_maker=Reading(app),
+            session_maker=ReadOnly(app),
             title=app.title,
             favicon_url="data:,",  # none, which browsers would ask for
             authentication_backend=self.logins,

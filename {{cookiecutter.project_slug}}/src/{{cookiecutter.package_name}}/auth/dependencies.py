@@ -128,7 +128,7 @@ AdminUser = Annotated[Principal, Depends(admin_user)]
 {%- if cookiecutter.use_redis %}
 
 
-async def current_reader(
+async def current_user_id(
     request: Request,
     auth: Auth,
     token: Annotated[str | None, Security(bearer)],
@@ -152,7 +152,7 @@ async def current_reader(
     return principal.id
 
 
-CurrentReader = Annotated[UUID, Depends(current_reader)]
+CurrentUserId = Annotated[UUID, Depends(current_user_id)]
 
 
 def proven_caller(connection: HTTPConnection) -> str | None:

@@ -40,8 +40,9 @@ class Redis:
         self._next_try = 0.0
         self._repeated: dict[asyncio.Task[None], Callable[[], Awaitable[None]]] = {}
         self.client: Client = Client.from_pool(
-            driver.ConnectionPool.from_url(  # no more than there are slots
+            driver.ConnectionPool.from_url(
                 settings.redis_url,
+                max_connections=settings.redis_pool_size,  # as many as there are slots
                 # A server that was started anew has closed the connections of the pool.
                 retry=Retry(ExponentialWithJitterBackoff(base=0.002, cap=0.01), retries=2),
                 decode_responses=True,

@@ -40,7 +40,7 @@ class Reader:
         return await greenlet_spawn(read)
 
     async def row(self, statement: Executable, **values: object) -> Record | None:
-        """The only row that the statement finds, by a key; None when there is none."""
+        """The row that the statement finds by a key; None when there is none."""
         rows = await self.rows(statement, **values)
         return rows[0] if rows else None
 

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Header, Query, Response
 
-from ..auth.dependencies import {% if cookiecutter.use_redis %}CurrentReader, {% endif %}CurrentUser
+from ..auth.dependencies import CurrentUser{% if cookiecutter.use_redis %}, CurrentUserId{% endif %}
 {%- if cookiecutter.use_redis %}
 from ..cache.store import RequestCache
 {%- endif %}
@@ -44,7 +44,7 @@ async def create_item(
 @router.get("", response_model=Page[ItemRead], responses=NOT_MODIFIED)
 async def list_items(
     page: Annotated[ItemQuery, Query()],
-    user_id: CurrentReader,
+    user_id: CurrentUserId,
     reader: Reading,
     cache: RequestCache,
     response: Response,
@@ -58,7 +58,7 @@ async def list_items(
 @router.get("/{item_id}", response_model=ItemRead, responses={**NOT_MODIFIED, **problems(404)})
 async def read_item(
     item_id: UUID,
-    user_id: CurrentReader,
+    user_id: CurrentUserId,
     reader: Reading,
     cache: RequestCache,
     response: Response,

@@ -62,11 +62,12 @@ class Sampling(Sampler):
         context = propagate.extract(Headers(scope=scope))
         parent = trace.get_current_span(context).get_span_context()
         trace_id = parent.trace_id or self._ids.generate_trace_id()
-        if self._sampler.should_sample(context, trace_id, "").decision is not Decision.DROP:
-            return False
-        attach(set_value("suppress_instrumentation", True))  # of libraries
-        entered.set(SpanContext(trace_id, self._ids.generate_span_id(), is_remote=False))
-        return True
+        sampled = self._sampler.should_sample(context, trace_id, "")
+        dropped = sampled.decision is Decision.DROP
+        attach(set_value("suppress_instrumentation", dropped))  # of libraries
+        if dropped:
+            entered.set(SpanContext(trace_id, self._ids.generate_span_id(), is_remote=False))
+        return dropped
 
     def should_sample(
         self,

@@ -114,10 +114,23 @@ async def update_user(
     """Change an account as an administrator; a deactivated account loses all its sessions.
 
     Raises:
-        Problem: 404, no such user; 409, the e-mail is taken, or administrators would lock
-            themselves out.
+        Problem: 403, the administrator is none any more; 404, no such user; 409, the e-mail is
+            taken, or administrators would lock themselves out.
     """
-    user = await get_user(session, user_id)
+    # Both are locked, as two administrators may be about to demote each other.
+    accounts = await session.scalars(
+        select(User)
+        .where(User.id.in_([admin_id, user_id]))
+        .order_by(User.id)
+        .with_for_update(key_share=True)
+        .execution_options(populate_existing=True)
+    )
+    found = {account.id: account for account in accounts}
+    admin, user = found.get(admin_id), found.get(user_id)
+    if admin is None or admin.role is not Role.ADMIN or not admin.is_active:
+        raise Problem(403, "Only administrators may do this.")
+    if user is None:
+        raise Problem(404, "No such user.")
     changes = data.model_dump(exclude_unset=True)
     if user.id == admin_id and {"role", "is_active"} & changes.keys():
         raise Problem(409, "Administrators cannot change their own role or deactivate themselves.")

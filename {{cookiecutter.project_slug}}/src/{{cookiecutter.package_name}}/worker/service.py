@@ -47,7 +47,7 @@ async def retry_job(session: AsyncSession, job_id: UUID) -> Job:
     Raises:
         Problem: 404, no such job; 409, it has not failed.
     """
-    job = await session.get(Job, job_id, with_for_update=True)
+    job = await session.get(Job, job_id, with_for_update=True, populate_existing=True)
     if job is None:
         raise Problem(404, "No such job.")
     if job.state is not State.FAILED:
