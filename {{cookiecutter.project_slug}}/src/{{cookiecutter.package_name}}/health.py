@@ -63,7 +63,7 @@ async def ready(request: Request) -> Response:
 
 
 class Probe(Route):
-    """A plain route, noted like those of FastAPI, which take three times as long for the same."""
+    """A plain route, noted like those of FastAPI, which take longer for the same."""
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Whether this is the route of a request, and what to note."""
