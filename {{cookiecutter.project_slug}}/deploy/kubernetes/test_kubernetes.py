@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from {{ cookiecutter.package_name }}.health import PROBES
 from {{ cookiecutter.package_name }}.main import create_app
 from {{ cookiecutter.package_name }}.settings import Settings
 
@@ -165,7 +166,8 @@ def documents(overlay: str) -> list[Document]:
 def routes() -> set[str]:
     """The paths of the application, but for the probes."""
     app = create_app(Settings.model_validate(dict(SAMPLES)))
-    return {*app.openapi()["paths"], *(getattr(route, "path", "/api") for route in app.routes)}
+    paths = {*app.openapi()["paths"], *(getattr(route, "path", "/api") for route in app.routes)}
+    return paths - {probe.path for probe in PROBES}
 
 
 def test_processes_are_what_the_application_expects(documents: list[Document]) -> None:
