@@ -51,15 +51,13 @@ async def ready(request: Request) -> Response:
 {%- if cookiecutter.use_redis %}
     redis = await _check_redis(request.app.state.redis)
     checks = {"database": database, "redis": redis}
-    if database != "ok":
-        return JSONResponse({"status": "unavailable", "checks": checks}, 503)
-    return JSONResponse({"status": "ok" if redis == "ok" else "degraded", "checks": checks})
+    status = "ok" if redis == "ok" else "degraded"
 {%- else %}
-    checks = {"database": database}
+    checks, status = {"database": database}, "ok"
+{%- endif %}
     if database != "ok":
         return JSONResponse({"status": "unavailable", "checks": checks}, 503)
-    return JSONResponse({"status": "ok", "checks": checks})
-{%- endif %}
+    return JSONResponse({"status": status, "checks": checks})
 
 
 class Probe(Route):

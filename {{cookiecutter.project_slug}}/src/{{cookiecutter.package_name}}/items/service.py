@@ -50,7 +50,7 @@ def etag(version: int) -> str:
 
 
 async def create_item(session: AsyncSession, owner_id: UUID, data: ItemCreate) -> Mapping[str, Any]:
-    """Make an item of the owner; returns what `read_item` would."""
+    """Make an item of the owner; returns what is shown of it, and its version."""
     tags = await _tags(session, data.tags)
     values = {"owner_id": owner_id, "version": 1, **data.model_dump(exclude={"tags"})}
     item = (await session.execute(_CREATE, values)).one()
