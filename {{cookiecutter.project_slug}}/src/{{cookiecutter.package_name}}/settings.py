@@ -141,9 +141,6 @@ class Settings(BaseSettings):
     redis_timeout: float = Field(
         0.05, gt=0, description="Seconds that Redis may take before the service goes on without it."
     )
-    redis_pool_size: int = Field(
-        20, ge=1, description="Connections to Redis that each server process may have."
-    )
     cache_ttl: int = Field(60, ge=1, description="Seconds that the cache keeps what was read.")
     rate_limit: int = Field(
         600, ge=1, description="Requests allowed per user, or address, in RATE_LIMIT_WINDOW."

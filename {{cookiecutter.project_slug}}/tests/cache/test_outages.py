@@ -125,8 +125,8 @@ async def test_redis_that_failed_is_left_alone_for_a_while(
     monkeypatch.setattr(client, "PAUSE_SECONDS", 600)
     asked = []
 
-    async def ask(redis: client.Client) -> None:
-        asked.append(await redis.ping())
+    def ask(pipeline: client.Pipeline) -> None:
+        asked.append(pipeline.ping())
 
     settings = settings_for(NOWHERE, redis_url=server.url)
     async with client.Redis(settings) as redis:
@@ -138,7 +138,7 @@ async def test_redis_that_failed_is_left_alone_for_a_while(
         with pytest.raises(client.UnavailableError):
             await redis.call(ask)
 
-    assert asked == [True]
+    assert len(asked) == 2
 
 
 async def test_change_during_an_outage_is_read_after_it(
@@ -168,28 +168,65 @@ async def test_other_replicas_hear_of_it_when_redis_is_back(
             await asyncio.sleep(0.01)
 
 
-async def test_error_that_redis_answers_is_no_outage(failing_app: FastAPI) -> None:
+async def test_what_is_asked_at_once_is_sent_together(server: Server) -> None:
+    async with client.Redis(settings_for(NOWHERE, redis_url=server.url)) as redis:
+
+        async def write_and_read(key: str) -> client.Answers:
+            return await redis.call(lambda asked: (asked.set(key, key), asked.get(key)))
+
+        answers = await asyncio.gather(*map(write_and_read, "abcdef"))
+        [connections] = await redis.call(client.Pipeline.client_list)
+
+    assert answers == [[True, key] for key in "abcdef"]
+    assert len(connections) == 1
+
+
+async def test_who_waits_behind_a_failure_is_told_with_it(server: Server) -> None:
+    async with client.Redis(settings_for(NOWHERE, redis_url=server.url)) as redis:
+        await redis.call(client.Pipeline.ping)
+        with server.silent(), impatient(redis):
+            calls = [asyncio.create_task(redis.call(client.Pipeline.ping))]
+            while redis._sender is None or redis._waiting:  # noqa: ASYNC110 - until it is sent
+                await asyncio.sleep(0)
+            calls.append(asyncio.create_task(redis.call(client.Pipeline.ping)))
+            _, pending = await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
+
+    assert pending == set()
+    for call in calls:
+        assert isinstance(call.exception(), client.UnavailableError)
+
+
+async def test_who_gives_up_does_not_disturb_the_others(server: Server) -> None:
+    async with client.Redis(settings_for(NOWHERE, redis_url=server.url)) as redis:
+        calls = [asyncio.create_task(redis.call(client.Pipeline.ping)) for _ in range(3)]
+        await asyncio.sleep(0)
+        calls[0].cancel()
+        answers = await asyncio.gather(*calls, return_exceptions=True)
+
+    assert isinstance(answers[0], asyncio.CancelledError)
+    assert answers[1:] == [[True], [True]]
+
+
+async def test_error_that_redis_answers_is_for_the_one_who_asked(failing_app: FastAPI) -> None:
     redis: client.Redis = failing_app.state.redis
     await redis.client.set("text", "a")
 
-    with pytest.raises(client.UnavailableError):
-        await redis.call(lambda direct: direct.incr("text"))
+    refused, read = await asyncio.gather(
+        redis.call(lambda asked: asked.incr("text")),
+        redis.call(lambda asked: asked.get("text")),
+        return_exceptions=True,
+    )
 
-    assert await redis.call(lambda direct: direct.get("text")) == "a"
+    assert isinstance(refused, client.UnavailableError)
+    assert read == ["a"]
+    assert await redis.call(lambda asked: asked.get("text")) == ["a"]
 
 
-async def test_busy_connections_are_no_outage(server: Server) -> None:
-    settings = settings_for(NOWHERE, redis_url=server.url, redis_pool_size=1)
-    async with client.Redis(settings) as redis:
-        release = asyncio.Event()
-        busy = asyncio.ensure_future(redis.call(lambda _: release.wait()))
-        await asyncio.sleep(0)
-        with impatient(redis), pytest.raises(client.UnavailableError):
-            await redis.call(lambda direct: direct.ping())
-        release.set()
-        await busy
+async def test_text_that_is_none_is_no_outage(failing_app: FastAPI) -> None:
+    redis: client.Redis = failing_app.state.redis
+    await redis.client.set("text", b"\xff")
 
-        assert await redis.call(lambda direct: direct.ping())
+    assert await redis.call(lambda asked: (asked.get("text"), asked.ping())) == ["\ufffd", True]
 
 
 async def test_token_revoked_during_an_outage_stays_revoked(

@@ -51,9 +51,9 @@ async def test_request_is_a_tree_of_spans(
         assert span.attributes["db.system.name"] == "{{ cookiecutter.database }}"
         assert span.attributes["db.query.text"].startswith("SELECT ")
 {%- if cookiecutter.use_redis %}
-    commands = [span for span in collector.spans if span.attributes.get("db.system") == "redis"]
-    assert commands
-    assert {span.trace_id for span in commands} == {request.trace_id}
+    command = collector.named("EVAL")
+    assert (command.kind, command.parent_id) == ("CLIENT", request.span_id)
+    assert command.attributes == {"db.system.name": "redis", "db.operation.name": "EVAL"}
 {%- endif %}
     expected = {
         "service.name": "shop",

@@ -1,4 +1,4 @@
-"""The connection to Redis: bounded in time, and passed over while it does not work."""
+"""The connection to Redis: shared by requests, bounded in time, passed over while it is away."""
 
 import asyncio
 import time
@@ -13,10 +13,15 @@ from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import RedisError, ResponseError
 
 from ..settings import Settings
+{%- if cookiecutter.use_opentelemetry %}
+from ..tracing.context import commands_span
+{%- endif %}
 
 log = structlog.stdlib.get_logger(__name__)
 
 Client = driver.Redis
+Pipeline = driver.client.Pipeline
+Answers = list[Any]  # one for each command
 PAUSE_SECONDS: Final = 1.0  # between tries while Redis does not work
 # Of every key, as others may use the same Redis.
 PREFIX: Final = "{{ cookiecutter.project_slug }}"
@@ -27,7 +32,10 @@ class UnavailableError(Exception):
 
 
 class Redis:
-    """The connection pool of one process; an asynchronous context manager that closes it.
+    """The connection of one process; an asynchronous context manager that closes it.
+
+    What is asked while an answer is on its way is sent together after that: for the process to ask
+    takes longer than for Redis to answer, which does one thing after the other anyway.
 
     After a failure Redis is not asked for a second, so that an outage costs the requests of that
     moment one time-out each, and later ones nothing. It is logged when it begins and when it ends.
@@ -35,19 +43,18 @@ class Redis:
 
     def __init__(self, settings: Settings) -> None:
         self._timeout = settings.redis_timeout
-        self._slots = asyncio.Semaphore(settings.redis_pool_size)
         self._down_since: float | None = None
         self._next_try = 0.0
         self._repeated: dict[asyncio.Task[None], Callable[[], Awaitable[None]]] = {}
-        self.client: Client = Client.from_pool(
-            driver.ConnectionPool.from_url(
-                settings.redis_url,
-                max_connections=settings.redis_pool_size,  # as many as there are slots
-                # A server that was started anew has closed the connections of the pool.
-                retry=Retry(ExponentialWithJitterBackoff(base=0.002, cap=0.01), retries=2),
-                decode_responses=True,
-            )
+        self.client: Client = Client.from_url(
+            settings.redis_url,
+            # A server that was started anew has closed the connection.
+            retry=Retry(ExponentialWithJitterBackoff(base=0.002, cap=0.01), retries=2),
+            decode_responses=True,
+            encoding_errors="replace",  # what others have put there is no reason to fail
         )
+        self._pipeline, self._waiting = self._nothing()
+        self._sender: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -63,8 +70,11 @@ class Redis:
                 await action()
         await self.client.aclose()
 
-    async def call(self, command: Callable[[Client], Awaitable[Any]]) -> Any:
-        """Run commands within REDIS_TIMEOUT.
+    async def call(self, command: Callable[[Pipeline], object]) -> Answers:
+        """Ask, and return what Redis answers within REDIS_TIMEOUT.
+
+        Args:
+            command: adds one or several commands to a pipeline.
 
         Raises:
             UnavailableError: there was no answer in time, or an error for one.
@@ -74,22 +84,51 @@ class Redis:
             if now < self._next_try:
                 raise UnavailableError
             self._next_try = now + PAUSE_SECONDS  # one request tries, the others go on without
-        asked = False
+        before = len(self._pipeline)
+        command(self._pipeline)
+        waiting: asyncio.Future[Answers] = asyncio.get_running_loop().create_future()
+        self._waiting.append((slice(before, len(self._pipeline)), waiting))
+        if self._sender is None:
+            self._sender = asyncio.create_task(self._send())
+{%- if cookiecutter.use_opentelemetry %}
+        with commands_span(self._pipeline.command_stack[before:]):
+            answers = await waiting
+{%- else %}
+        answers = await waiting
+{%- endif %}
+        for error in answers:
+            if isinstance(error, ResponseError):  # it is there, and refuses
+                name = type(error).__name__
+                log.warning("redis error", error_type=name, error_message=str(error))
+                raise UnavailableError from error
+        return answers
+
+    def _nothing(self) -> tuple[Pipeline, list[tuple[slice, asyncio.Future[Answers]]]]:
+        """No commands, and nobody who waits for answers."""
+        return self.client.pipeline(transaction=False), []
+
+    async def _send(self) -> None:
+        """Send what has been asked until nothing more is."""
+        waiting = self._waiting
         try:
-            async with asyncio.timeout(self._timeout), self._slots:
-                asked = True
-                result = await command(self.client)
-        except (ResponseError, UnicodeDecodeError) as error:  # it is there, and refuses
-            log.warning("redis error", error_type=type(error).__name__, error_message=str(error))
-            raise UnavailableError from error
+            while self._waiting:
+                pipeline, waiting = self._pipeline, self._waiting
+                self._pipeline, self._waiting = self._nothing()
+                async with asyncio.timeout(self._timeout):
+                    answers = await pipeline.execute(raise_on_error=False)
+                self._succeed()
+                for part, one in waiting:
+                    if not one.done():  # nobody waits any more
+                        one.set_result(answers[part])
         except (RedisError, OSError) as error:  # TimeoutError is an OSError
-            if asked:  # or else all connections are busy
-                self._fail(error)
-            raise UnavailableError from error
-        if self._down_since is not None:
-            log.info("redis available", outage_seconds=round(time.monotonic() - self._down_since))
-            self._down_since = None
-        return result
+            self._fail(error)
+        finally:
+            self._sender = None
+            waiting = [*waiting, *self._waiting]
+            self._pipeline, self._waiting = self._nothing()
+            for _, one in waiting:
+                if not one.done():
+                    one.set_exception(UnavailableError())
 
     def repeat(self, action: Callable[[], Awaitable[None]]) -> None:
         """Do something in the background, again and again until Redis answers."""
@@ -104,6 +143,11 @@ class Redis:
         task = asyncio.create_task(until_it_works())
         self._repeated[task] = action
         task.add_done_callback(self._repeated.pop)
+
+    def _succeed(self) -> None:
+        if self._down_since is not None:
+            log.info("redis available", outage_seconds=round(time.monotonic() - self._down_since))
+            self._down_since = None
 
     def _fail(self, error: Exception) -> None:
         now = time.monotonic()

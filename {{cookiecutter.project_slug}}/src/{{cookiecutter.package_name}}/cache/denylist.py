@@ -8,7 +8,7 @@ from uuid import UUID
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from .client import PREFIX, Client, Redis, UnavailableError
+from .client import PREFIX, Pipeline, Redis, UnavailableError
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -40,12 +40,12 @@ class Denylist:
             return False
         now = time.time()
         try:
-            denied, since = await self._redis.call(
-                lambda client: client.zmscore(DENIED, [str(login), COMPLETE_SINCE])
+            [(denied, since)] = await self._redis.call(
+                lambda pipeline: pipeline.zmscore(DENIED, [str(login), COMPLETE_SINCE])
             )
             if since is None:
                 await self._redis.call(
-                    lambda client: client.zadd(DENIED, {COMPLETE_SINCE: -now}, nx=True)
+                    lambda pipeline: pipeline.zadd(DENIED, {COMPLETE_SINCE: -now}, nx=True)
                 )
                 return False
         except UnavailableError:
@@ -57,11 +57,9 @@ class Denylist:
         now = time.time()
         expiry = {str(login): now + self._token_ttl for login in logins}
 
-        async def tell(client: Client) -> None:
-            async with client.pipeline(transaction=False) as pipeline:
-                pipeline.zadd(DENIED, expiry)
-                pipeline.zremrangebyscore(DENIED, 0, now)
-                await pipeline.execute()
+        def tell(pipeline: Pipeline) -> None:
+            pipeline.zadd(DENIED, expiry)
+            pipeline.zremrangebyscore(DENIED, 0, now)
 
         self._untold += 1
         try:
@@ -75,7 +73,7 @@ class Denylist:
             self._untold -= 1
 
     async def _lose(self) -> None:
-        await self._redis.call(lambda client: client.delete(DENIED))
+        await self._redis.call(lambda pipeline: pipeline.delete(DENIED))
         self._untold -= 1
 
 

@@ -90,8 +90,6 @@ class SharedThrottle:
     def __init__(self, redis: Redis, *, fallback: Throttle) -> None:
         self._redis = redis
         self._fallback = fallback
-        self._hit = redis.client.register_script(HIT)
-        self._attempt = redis.client.register_script(ATTEMPT)
 
     async def hit(self, key: str, limit: Limit) -> Allowance:
         """Count a request unless the limit is reached, in two counters for each key.
@@ -99,8 +97,8 @@ class SharedThrottle:
         Requests of the window before count in proportion to its part in the sliding one.
         """
         try:
-            allowed, count, before, passed = await self._redis.call(
-                lambda _: self._hit([f"{PREFIX}:{key}"], limit)
+            [(allowed, count, before, passed)] = await self._redis.call(
+                lambda pipeline: pipeline.eval(HIT, 1, f"{PREFIX}:{key}", *limit)
             )
         except UnavailableError:
             wait = await self._fallback.attempt(key, limit)
@@ -116,16 +114,17 @@ class SharedThrottle:
     async def attempt(self, key: str, limit: Limit) -> float:
         """See `Throttle.attempt`; each attempt is kept with its time."""
         try:
-            return float(
-                await self._redis.call(lambda _: self._attempt([f"{PREFIX}:{key}"], limit))
+            [wait] = await self._redis.call(
+                lambda pipeline: pipeline.eval(ATTEMPT, 1, f"{PREFIX}:{key}", *limit)
             )
+            return float(wait)
         except UnavailableError:
             return await self._fallback.attempt(key, limit)
 
     async def forget(self, key: str, limit: Limit) -> None:
         """See `Throttle.forget`."""
         with suppress(UnavailableError):
-            await self._redis.call(lambda client: client.delete(f"{PREFIX}:{key}"))
+            await self._redis.call(lambda pipeline: pipeline.delete(f"{PREFIX}:{key}"))
         await self._fallback.forget(key, limit)
 
 

@@ -23,7 +23,7 @@ from pydantic import TypeAdapter
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ..database import Reader, after_commit
-from .client import PREFIX, Client, Redis, UnavailableError
+from .client import PREFIX, Pipeline, Redis, UnavailableError
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -129,11 +129,9 @@ class Cache:
         known = {namespace: self._untold.get(namespace, 0) for namespace in namespaces}
         late = [namespace for namespace, end in known.items() if end > now]
 
-        async def tell(client: Client) -> None:
-            async with client.pipeline(transaction=False) as pipeline:
-                for namespace in late:
-                    pipeline.set(_version_key(namespace), _new_version(), ex=VERSION_TTL)
-                await pipeline.execute()
+        def tell(pipeline: Pipeline) -> None:
+            for namespace in late:
+                pipeline.set(_version_key(namespace), _new_version(), ex=VERSION_TTL)
 
         if late:
             await self._redis.call(tell)
@@ -147,11 +145,11 @@ class Cache:
         """The version of the namespace, and what is kept under it."""
         key = _version_key(namespace)
         version: str | None
-        version, kept = await self._redis.call(lambda client: client.mget(key, name))
+        [(version, kept)] = await self._redis.call(lambda pipeline: pipeline.mget(key, name))
         if version is None:
             new = _new_version()
-            version = await self._redis.call(
-                lambda client: client.set(key, new, nx=True, get=True, ex=VERSION_TTL)
+            [version] = await self._redis.call(
+                lambda pipeline: pipeline.set(key, new, nx=True, get=True, ex=VERSION_TTL)
             )
             return version or new, None
         return version, _unpack(kept, version, kind)
@@ -168,9 +166,10 @@ class Cache:
         """Load and keep the value, unless another process is doing so."""
         lock = f"{name}:{version}"
         try:
-            if not await self._redis.call(
-                lambda client: client.set(lock, "", nx=True, px=int(LOAD_SECONDS * 1000))
-            ):
+            [is_ours] = await self._redis.call(
+                lambda pipeline: pipeline.set(lock, "", nx=True, px=int(LOAD_SECONDS * 1000))
+            )
+            if not is_ours:
                 found = stale or await self._wait(namespace, name, kind)
                 if found is not None:
                     return found
@@ -180,17 +179,15 @@ class Cache:
             value = await load()
         except BaseException:
             with suppress(UnavailableError):
-                await self._redis.call(lambda client: client.delete(lock))
+                await self._redis.call(lambda pipeline: pipeline.delete(lock))
             raise
         ttl = self._ttl if value is not None else min(self._ttl, NEGATIVE_TTL)
         found, text = _pack(value, kind, version, ttl * random.uniform(0.9, 1.1))  # noqa: S311
 
-        async def keep(client: Client) -> None:
-            async with client.pipeline(transaction=False) as pipeline:
-                if len(text) <= MAX_LENGTH:
-                    pipeline.set(name, text, px=int(ttl * 2000))
-                pipeline.delete(lock)
-                await pipeline.execute()
+        def keep(pipeline: Pipeline) -> None:
+            if len(text) <= MAX_LENGTH:
+                pipeline.set(name, text, px=int(ttl * 2000))
+            pipeline.delete(lock)
 
         with suppress(UnavailableError):
             await self._redis.call(keep)

@@ -46,9 +46,6 @@ async def on(app: FastAPI) -> AsyncIterator[None]:
         yield
         return
     from opentelemetry import trace
-{%- if cookiecutter.use_redis %}
-    from opentelemetry.instrumentation.redis import RedisInstrumentor
-{%- endif %}
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
@@ -77,17 +74,10 @@ async def on(app: FastAPI) -> AsyncIterator[None]:
     trace.set_tracer_provider(provider)
     logging.getLogger(EXPORTER_LOG).addFilter(exporter.is_news)
     statements = Statements(app.state.database.engine.sync_engine)
-{%- if cookiecutter.use_redis %}
-    redis = RedisInstrumentor()
-    redis.instrument()
-{%- endif %}
     try:
         yield
     finally:
         statements.close()
-{%- if cookiecutter.use_redis %}
-        redis.uninstrument()
-{%- endif %}
         give_up = asyncio.get_running_loop().call_later(FLUSH_SECONDS, exporter.shutdown)
         await asyncio.to_thread(provider.shutdown)
         give_up.cancel()

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import structlog
 from opentelemetry import propagate, trace
-from opentelemetry.context import Context, attach, set_value
+from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.sdk.trace.export import SpanExportResult
@@ -64,7 +64,6 @@ class Sampling(Sampler):
         trace_id = parent.trace_id or self._ids.generate_trace_id()
         sampled = self._sampler.should_sample(context, trace_id, "")
         dropped = sampled.decision is Decision.DROP
-        attach(set_value("suppress_instrumentation", dropped))  # of libraries
         if dropped:
             entered.set(SpanContext(trace_id, self._ids.generate_span_id(), is_remote=False))
         return dropped

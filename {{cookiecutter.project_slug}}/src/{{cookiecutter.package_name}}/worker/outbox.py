@@ -19,7 +19,7 @@ from asgi_correlation_id import correlation_id
 from pydantic import ConfigDict, TypeAdapter, validate_call
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from ..cache.client import PREFIX, Client, Redis, UnavailableError
+from ..cache.client import PREFIX, Pipeline, Redis, UnavailableError
 from ..database import after_commit, utcnow
 from ..mail import Mailer
 from ..settings import Settings
@@ -114,12 +114,10 @@ class Outbox:
             UnavailableError: Redis did not answer in time; some may have been sent.
         """
 
-        async def add(client: Client) -> None:
-            async with client.pipeline(transaction=False) as pipeline:
-                for job_id, name in jobs:
-                    fields: dict[Any, Any] = {"data": _message(job_id, name)}
-                    pipeline.xadd(STREAM, fields, maxlen=MAX_LENGTH, approximate=True)
-                await pipeline.execute()
+        def add(pipeline: Pipeline) -> None:
+            for job_id, name in jobs:
+                fields: dict[Any, Any] = {"data": _message(job_id, name)}
+                pipeline.xadd(STREAM, fields, maxlen=MAX_LENGTH, approximate=True)
 
         await self._redis.call(add)
 
