@@ -28,7 +28,7 @@ import tempfile
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -101,6 +101,7 @@ SELECT gen_random_uuid(), users.id, 'Item ' || n, repeat('About eighty character
 FROM users, generate_series({}, {}) n WHERE email = 'ada@example.com'
 """
 SOAK = 200_000
+SHARE = 0.4  # of a processor for each of two processes: one is left for database and load
 LOCK = "BEGIN; LOCK TABLE users; SELECT pg_sleep(8); COMMIT"
 
 
@@ -256,7 +257,7 @@ def started(stack: ExitStack, peers: Iterable[str], python: str) -> tuple[Path, 
                 url + asked["login"].path, content=FORM, headers={"Content-Type": FORM_TYPE}
             )
             token = login.raise_for_status().json()["access_token"]
-        own = worker(process.pid)
+        own = next(iter(workers(process.pid)), process.pid)  # gunicorn's only child
         targets[name] = Target(
             url, own, token, asked, database, statistics.median(cold), command, project, env
         )
@@ -285,10 +286,35 @@ def peer(name: str, port: int, python: str) -> list[str]:
     return [str(folder / "app")]
 
 
-def worker(process: int) -> int:
-    """The process that answers: its only child where it has one, as gunicorn's does."""
+def workers(process: int) -> list[int]:
+    """The children of a process, without what multiprocessing needs for itself."""
     children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
-    return int(children[0]) if children else process
+    commands = {int(one): Path(f"/proc/{one}/cmdline").read_text() for one in children}
+    return [one for one, command in commands.items() if "resource_tracker" not in command]
+
+
+@contextlib.contextmanager
+def limited(process: int) -> Iterator[None]:
+    """Let a process have its share of a processor and no more, by a control group of its own.
+
+    Raises:
+        OSError: this user may not make one.
+    """
+    version_1 = Path("/sys/fs/cgroup/cpu")
+    group = (version_1 if version_1.is_dir() else version_1.parent) / f"benchmark-{process}"
+    group.mkdir()
+    period = 10_000  # microseconds
+    quota = int(SHARE * period)
+    if version_1.is_dir():
+        (group / "cpu.cfs_period_us").write_text(f"{period}")
+        (group / "cpu.cfs_quota_us").write_text(f"{quota}")
+    else:
+        (group / "cpu.max").write_text(f"{quota} {period}")
+    (group / "cgroup.procs").write_text(f"{process}")
+    yield
+    while (group / "cgroup.procs").read_text():
+        time.sleep(0.01)
+    group.rmdir()
 
 
 def on(processors: int, command: list[str]) -> list[str]:
@@ -352,18 +378,20 @@ def load(
 
 
 def more(environment: Path, target: Target) -> None:
-    """How the service takes two processors, overload, many requests, many rows."""
+    """How the service takes two processes, overload, many requests, many rows."""
     for processes in (1, 2):
         port = free_port()
         url = f"http://127.0.0.1:{port}"
         env = {**target.env, "PORT": str(port), "WEB_CONCURRENCY": str(processes)}
-        with Path(os.devnull).open("wb") as log:
+        with Path(os.devnull).open("wb") as log, ExitStack() as stack:
             ready = url + target.requests["health"].path
-            process, _ = start(on(processes, target.command), target.project, env, log, ready)
-            for name, clients in (("health", 32), ("login", 8)):
+            process, _ = start(on(len(CORES), target.command), target.project, env, log, ready)
+            for worker in workers(process.pid) or [process.pid]:
+                stack.enter_context(limited(worker))
+            stack.callback(stop, process)
+            for name, clients in (("health", 32), ("user", 32), ("login", 8)):
                 result = load(replace(target, url=url, process=process.pid), name, 10, clients)
-                print(f"{name}, {processes} of processes and processors:", brief(result))
-            stop(process)
+                print(f"{name}, {processes} with {SHARE} of a processor each:", brief(result))
     loaded = functools.partial(load, target, "user", clients=200, overloaded=True)
     print("\n200 clients on 10 connections:", brief(loaded(10)))
     lock = threading.Thread(target=execute, args=(environment, target.database, LOCK))

@@ -196,6 +196,18 @@ async def test_who_waits_behind_a_failure_is_told_with_it(server: Server) -> Non
         assert isinstance(call.exception(), client.UnavailableError)
 
 
+async def test_answer_that_comes_too_late_is_not_taken_for_another(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "PAUSE_SECONDS", 0)
+    async with client.Redis(settings_for(NOWHERE, redis_url=server.url)) as redis:
+        await redis.call(lambda asked: asked.set("late", "late"))
+        with server.silent(), impatient(redis), pytest.raises(client.UnavailableError):
+            await redis.call(lambda asked: asked.get("late"))
+
+        assert await redis.call(lambda asked: asked.echo("prompt")) == ["prompt"]
+
+
 async def test_who_gives_up_does_not_disturb_the_others(server: Server) -> None:
     async with client.Redis(settings_for(NOWHERE, redis_url=server.url)) as redis:
         calls = [asyncio.create_task(redis.call(client.Pipeline.ping)) for _ in range(3)]

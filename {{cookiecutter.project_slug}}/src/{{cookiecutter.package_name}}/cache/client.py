@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from contextvars import Context
 from typing import Any, Final, Self
 
 import structlog
@@ -89,7 +90,8 @@ class Redis:
         waiting: asyncio.Future[Answers] = asyncio.get_running_loop().create_future()
         self._waiting.append((slice(before, len(self._pipeline)), waiting))
         if self._sender is None:
-            self._sender = asyncio.create_task(self._send())
+            # It goes on for other requests: nothing of this one is in its log lines.
+            self._sender = asyncio.create_task(self._send(), context=Context())
 {%- if cookiecutter.use_opentelemetry %}
         with commands_span(self._pipeline.command_stack[before:]):
             answers = await waiting

@@ -53,13 +53,15 @@ class Sampling(Sampler):
         root = roots[name.removeprefix(PARENT_BASED)]
         self._sampler = ParentBased(root) if name.startswith(PARENT_BASED) else root
         self._ids = RandomIdGenerator()
+        self._fields = {name.encode() for name in propagate.get_global_textmap().fields}
 
     def leaves_out(self, scope: Scope) -> bool:
         """Whether a request is not recorded; it has ids for the log{% if cookiecutter.use_worker %} and its jobs{% endif %} nevertheless.
 
         FastAPI asks before it makes the span, which takes long even if nothing is recorded.
         """
-        context = propagate.extract(Headers(scope=scope))
+        is_called = any(name in self._fields for name, _ in scope["headers"])
+        context = propagate.extract(Headers(scope=scope)) if is_called else Context()
         parent = trace.get_current_span(context).get_span_context()
         trace_id = parent.trace_id or self._ids.generate_trace_id()
         sampled = self._sampler.should_sample(context, trace_id, "")
