@@ -128,7 +128,7 @@ async def test_replicas_may_migrate_at_the_same_time(new_database: NewDatabase) 
             await operator.execute("SELECT pg_advisory_xact_lock(7305871003)")  # migrations/env.py
             upgrades = asyncio.gather(upgrade(), run(migrate, settings))
             while not upgrades.done() and await operator.fetchval(WAITING) < 2:
-                pass  # none gets ahead of the other
+                await asyncio.sleep(0.01)  # none gets ahead of the other
         await operator.close()
 
         await upgrades
