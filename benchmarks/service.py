@@ -305,16 +305,17 @@ def limited(process: int) -> Iterator[None]:
     group.mkdir()
     period = 10_000  # microseconds
     quota = int(SHARE * period)
-    if version_1.is_dir():
-        (group / "cpu.cfs_period_us").write_text(f"{period}")
-        (group / "cpu.cfs_quota_us").write_text(f"{quota}")
-    else:
-        (group / "cpu.max").write_text(f"{quota} {period}")
-    (group / "cgroup.procs").write_text(f"{process}")
-    yield
-    while (group / "cgroup.procs").read_text():
-        time.sleep(0.01)
-    group.rmdir()
+    try:
+        if version_1.is_dir():
+            (group / "cpu.cfs_period_us").write_text(f"{period}")
+            (group / "cpu.cfs_quota_us").write_text(f"{quota}")
+        else:
+            (group / "cpu.max").write_text(f"{quota} {period}")
+        (group / "cgroup.procs").write_text(f"{process}")
+        yield
+    finally:
+        (group.parent / "cgroup.procs").write_text(f"{process}")
+        group.rmdir()
 
 
 def on(processors: int, command: list[str]) -> list[str]:
@@ -386,9 +387,9 @@ def more(environment: Path, target: Target) -> None:
         with Path(os.devnull).open("wb") as log, ExitStack() as stack:
             ready = url + target.requests["health"].path
             process, _ = start(on(len(CORES), target.command), target.project, env, log, ready)
+            stack.callback(stop, process)
             for worker in workers(process.pid) or [process.pid]:
                 stack.enter_context(limited(worker))
-            stack.callback(stop, process)
             for name, clients in (("health", 32), ("user", 32), ("login", 8)):
                 result = load(replace(target, url=url, process=process.pid), name, 10, clients)
                 print(f"{name}, {processes} with {SHARE} of a processor each:", brief(result))

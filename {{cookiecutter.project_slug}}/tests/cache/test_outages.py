@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import gettempdir
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -19,6 +20,7 @@ from {{ cookiecutter.package_name }}.cache import client, denylist
 from support import NOWHERE, Account, NewApp, new_client, settings_for
 
 ITEMS = "/api/v1/items"
+SLOW = "for number = 1, 10000000 do end return 'late'"
 READY = "/health/ready"
 
 
@@ -168,7 +170,17 @@ async def test_other_replicas_hear_of_it_when_redis_is_back(
             await asyncio.sleep(0.01)
 
 
-async def test_what_is_asked_at_once_is_sent_together(server: Server) -> None:
+async def test_what_is_asked_at_once_is_sent_together(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    execute = client.Pipeline.execute
+    sent = []
+
+    async def counted(pipeline: client.Pipeline, raise_on_error: bool) -> list[Any]:
+        sent.append(len(pipeline))
+        return await execute(pipeline, raise_on_error)
+
+    monkeypatch.setattr(client.Pipeline, "execute", counted)
     async with client.Redis(settings_for(NOWHERE, redis_url=server.url)) as redis:
 
         async def write_and_read(key: str) -> client.Answers:
@@ -178,6 +190,7 @@ async def test_what_is_asked_at_once_is_sent_together(server: Server) -> None:
         [connections] = await redis.call(client.Pipeline.client_list)
 
     assert answers == [[True, key] for key in "abcdef"]
+    assert sent == [12, 1]
     assert len(connections) == 1
 
 
@@ -219,6 +232,34 @@ async def test_who_gives_up_does_not_disturb_the_others(server: Server) -> None:
     assert answers[1:] == [[True], [True]]
 
 
+async def test_what_somebody_has_given_up_is_done_once_before_the_connection_closes(
+    server: Server,
+) -> None:
+    settings = settings_for(NOWHERE, redis_url=server.url)
+    async with client.Redis(settings) as redis:
+        call = asyncio.create_task(redis.call(lambda asked: asked.incr("number")))
+        while redis._sender is None or redis._waiting:  # noqa: ASYNC110 - until it is sent
+            await asyncio.sleep(0)
+        call.cancel()
+
+    async with client.Redis(settings) as redis:
+        assert await redis.call(lambda asked: asked.get("number")) == ["1"]
+
+
+async def test_answers_left_by_a_fault_are_not_taken_for_others(server: Server) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise LookupError
+
+    async with client.Redis(settings_for(NOWHERE, redis_url=server.url)) as redis:
+        redis.client.set_response_callback("ECHO", fail)
+        # So long that the first command is answered before the second has arrived.
+        faulty = redis.call(lambda asked: (asked.echo("a"), asked.eval(SLOW, 0, "a" * 500_000)))
+        with pytest.raises(client.UnavailableError):
+            await faulty
+
+        assert await redis.call(client.Pipeline.ping) == [True]
+
+
 async def test_error_that_redis_answers_is_for_the_one_who_asked(failing_app: FastAPI) -> None:
     redis: client.Redis = failing_app.state.redis
     await redis.client.set("text", "a")
@@ -234,7 +275,7 @@ async def test_error_that_redis_answers_is_for_the_one_who_asked(failing_app: Fa
     assert await redis.call(lambda asked: asked.get("text")) == ["a"]
 
 
-async def test_text_that_is_none_is_no_outage(failing_app: FastAPI) -> None:
+async def test_bytes_that_are_no_text_are_no_outage(failing_app: FastAPI) -> None:
     redis: client.Redis = failing_app.state.redis
     await redis.client.set("text", b"\xff")
 

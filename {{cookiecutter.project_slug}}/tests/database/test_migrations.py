@@ -127,8 +127,9 @@ async def test_replicas_may_migrate_at_the_same_time(new_database: NewDatabase) 
         async with operator.transaction():
             await operator.execute("SELECT pg_advisory_xact_lock(7305871003)")  # migrations/env.py
             upgrades = asyncio.gather(upgrade(), run(migrate, settings))
-            while not upgrades.done() and await operator.fetchval(WAITING) < 2:
-                await asyncio.sleep(0.01)  # none gets ahead of the other
+            # None gets ahead of the other.
+            while not upgrades.done() and await operator.fetchval(WAITING) < 2:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
         await operator.close()
 
         await upgrades

@@ -6,6 +6,9 @@ import socket
 import subprocess
 import sys
 import time
+{%- if cookiecutter.use_redis %}
+from contextlib import suppress
+{%- endif %}
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,9 @@ import structlog
 from httpx2 import Client
 
 from {{ cookiecutter.package_name }} import __version__
+{%- if cookiecutter.use_redis %}
+from {{ cookiecutter.package_name }}.cache.client import UnavailableError
+{%- endif %}
 
 from support import (
     PASSWORD,
@@ -66,6 +72,24 @@ async def test_request_is_a_tree_of_spans(
     assert (path, headers["authorization"]) == ("/v1/traces", "Bearer key")
 
 
+{% if cookiecutter.use_redis -%}
+async def test_refused_command_is_a_failed_span(
+    new_traced_app: NewTracedApp, collector: Collector
+) -> None:
+    async with new_traced_app() as app:
+
+        @app.get("/refused")
+        async def refused() -> None:
+            with suppress(UnavailableError):
+                await app.state.redis.call(lambda asked: (asked.set("a", "b"), asked.incr("a")))
+
+        await new_client(app).get("/refused")
+
+    span = collector.named("PIPELINE")
+    assert (span.failed, span.attributes["error.type"]) == (True, "UnavailableError")
+
+
+{% endif -%}
 async def test_trace_of_the_caller_is_continued(
     new_traced_app: NewTracedApp, collector: Collector
 ) -> None:

@@ -69,16 +69,18 @@ class Redis:
         for action in untold.values():
             with suppress(UnavailableError):  # told now or never
                 await action()
+        if self._sender is not None:  # for somebody who has given up
+            await asyncio.wait([self._sender])
         await self.client.aclose()
 
     async def call(self, command: Callable[[Pipeline], object]) -> Answers:
-        """Ask, and return what Redis answers within REDIS_TIMEOUT.
+        """Ask, when the answers that are on their way have come, and return what Redis answers.
 
         Args:
             command: adds one or several commands to a pipeline.
 
         Raises:
-            UnavailableError: there was no answer in time, or an error for one.
+            UnavailableError: there was no answer within REDIS_TIMEOUT, or an error for one.
         """
         now = time.monotonic()
         if self._down_since is not None:
@@ -89,21 +91,15 @@ class Redis:
         command(self._pipeline)
         waiting: asyncio.Future[Answers] = asyncio.get_running_loop().create_future()
         self._waiting.append((slice(before, len(self._pipeline)), waiting))
-        if self._sender is None:
+        if self._sender is None or self._sender.done():
             # It goes on for other requests: nothing of this one is in its log lines.
             self._sender = asyncio.create_task(self._send(), context=Context())
 {%- if cookiecutter.use_opentelemetry %}
         with commands_span(self._pipeline.command_stack[before:]):
-            answers = await waiting
+            return _checked(await waiting)
 {%- else %}
-        answers = await waiting
+        return _checked(await waiting)
 {%- endif %}
-        for error in answers:
-            if isinstance(error, ResponseError):  # it is there, and refuses
-                name = type(error).__name__
-                log.warning("redis error", error_type=name, error_message=str(error))
-                raise UnavailableError from error
-        return answers
 
     def _nothing(self) -> tuple[Pipeline, list[tuple[slice, asyncio.Future[Answers]]]]:
         """No commands, and nobody who waits for answers."""
@@ -124,6 +120,10 @@ class Redis:
                         one.set_result(answers[part])
         except (RedisError, OSError) as error:  # TimeoutError is an OSError
             self._fail(error)
+        except BaseException:
+            # Answers may still be on their way, and are nobody's.
+            await self.client.connection_pool.disconnect()
+            raise
         finally:
             self._sender = None
             waiting = [*waiting, *self._waiting]
@@ -159,3 +159,12 @@ class Redis:
             log.warning(
                 "redis unavailable", error_type=type(error).__name__, error_message=str(error)
             )
+
+
+def _checked(answers: Answers) -> Answers:
+    for error in answers:
+        if isinstance(error, ResponseError):  # it is there, and refuses
+            name = type(error).__name__
+            log.warning("redis error", error_type=name, error_message=str(error))
+            raise UnavailableError from error
+    return answers

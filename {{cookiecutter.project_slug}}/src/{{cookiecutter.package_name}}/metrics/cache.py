@@ -6,7 +6,7 @@ from typing import Any
 from fastapi import FastAPI
 from prometheus_client import Counter
 
-from ..cache.client import UnavailableError
+from ..cache.client import Pipeline, UnavailableError
 from ..cache.limits import Allowance
 from ..throttle import Limit
 from .wrap import wrap
@@ -27,7 +27,7 @@ def observe(app: FastAPI) -> None:
 
 
 def _errors(call: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-    async def counted(command: Callable[..., Awaitable[Any]]) -> Any:
+    async def counted(command: Callable[[Pipeline], object]) -> Any:
         try:
             return await call(command)
         except UnavailableError:

@@ -53,7 +53,7 @@ class Sampling(Sampler):
         root = roots[name.removeprefix(PARENT_BASED)]
         self._sampler = ParentBased(root) if name.startswith(PARENT_BASED) else root
         self._ids = RandomIdGenerator()
-        self._fields = {name.encode() for name in propagate.get_global_textmap().fields}
+        self._fields = {field.lower().encode() for field in propagate.get_global_textmap().fields}
 
     def leaves_out(self, scope: Scope) -> bool:
         """Whether a request is not recorded; it has ids for the log{% if cookiecutter.use_worker %} and its jobs{% endif %} nevertheless.
