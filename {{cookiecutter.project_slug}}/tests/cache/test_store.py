@@ -9,7 +9,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from {{ cookiecutter.package_name }}.cache import client, store
-from {{ cookiecutter.package_name }}.cache.client import Client, Pipeline, Redis
+from {{ cookiecutter.package_name }}.cache.client import Client, Redis
 from {{ cookiecutter.package_name }}.cache.store import Cache
 
 from support import NOWHERE, settings_for
@@ -93,7 +93,7 @@ async def test_change_that_redis_missed_is_not_taken_for_told(
     cache, source = replica(), Source("one", "two")
     call, told, answered = cache._redis.call, asyncio.Event(), asyncio.Event()
 
-    async def slowly(command: Callable[[Pipeline], object]) -> Any:
+    async def slowly(command: Callable[[client.Pipeline], object]) -> Any:
         answers = await call(command)
         told.set()
         await answered.wait()
