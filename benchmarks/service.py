@@ -257,7 +257,7 @@ def started(stack: ExitStack, peers: Iterable[str], python: str) -> tuple[Path, 
                 url + asked["login"].path, content=FORM, headers={"Content-Type": FORM_TYPE}
             )
             token = login.raise_for_status().json()["access_token"]
-        own = next(iter(workers(process.pid)), process.pid)  # gunicorn's only child
+        own = workers(process.pid)[0]
         targets[name] = Target(
             url, own, token, asked, database, statistics.median(cold), command, project, env
         )
@@ -287,10 +287,12 @@ def peer(name: str, port: int, python: str) -> list[str]:
 
 
 def workers(process: int) -> list[int]:
-    """The children of a process, without what multiprocessing needs for itself."""
+    """The processes that answer: the children of one, as gunicorn's, or itself if it has none."""
     children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
     commands = {int(one): Path(f"/proc/{one}/cmdline").read_text() for one in children}
-    return [one for one, command in commands.items() if "resource_tracker" not in command]
+    # Multiprocessing has a child for itself.
+    found = [one for one, command in commands.items() if "resource_tracker" not in command]
+    return found or [process]
 
 
 @contextlib.contextmanager
@@ -388,7 +390,7 @@ def more(environment: Path, target: Target) -> None:
             ready = url + target.requests["health"].path
             process, _ = start(on(len(CORES), target.command), target.project, env, log, ready)
             stack.callback(stop, process)
-            for worker in workers(process.pid) or [process.pid]:
+            for worker in workers(process.pid):
                 stack.enter_context(limited(worker))
             for name, clients in (("health", 32), ("user", 32), ("login", 8)):
                 result = load(replace(target, url=url, process=process.pid), name, 10, clients)

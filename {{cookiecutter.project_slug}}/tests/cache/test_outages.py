@@ -3,7 +3,7 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import gettempdir
@@ -60,6 +60,16 @@ def impatient(redis: client.Redis) -> Iterator[None]:
         yield
     finally:
         redis._timeout = patient
+
+
+async def sent_call(
+    redis: client.Redis, command: Callable[[client.Pipeline], object]
+) -> asyncio.Task[client.Answers]:
+    """A call whose commands have been sent, and are perhaps not answered yet."""
+    call = asyncio.create_task(redis.call(command))
+    while redis._sender is None or redis._waiting:  # noqa: ASYNC110 - until it is sent
+        await asyncio.sleep(0)
+    return call
 
 
 @pytest.fixture
@@ -198,9 +208,7 @@ async def test_who_waits_behind_a_failure_is_told_with_it(server: Server) -> Non
     async with client.Redis(settings_for(NOWHERE, redis_url=server.url)) as redis:
         await redis.call(client.Pipeline.ping)
         with server.silent(), impatient(redis):
-            calls = [asyncio.create_task(redis.call(client.Pipeline.ping))]
-            while redis._sender is None or redis._waiting:  # noqa: ASYNC110 - until it is sent
-                await asyncio.sleep(0)
+            calls = [await sent_call(redis, client.Pipeline.ping)]
             calls.append(asyncio.create_task(redis.call(client.Pipeline.ping)))
             _, pending = await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
 
@@ -237,9 +245,7 @@ async def test_what_somebody_has_given_up_is_done_once_before_the_connection_clo
 ) -> None:
     settings = settings_for(NOWHERE, redis_url=server.url)
     async with client.Redis(settings) as redis:
-        call = asyncio.create_task(redis.call(lambda asked: asked.incr("number")))
-        while redis._sender is None or redis._waiting:  # noqa: ASYNC110 - until it is sent
-            await asyncio.sleep(0)
+        call = await sent_call(redis, lambda asked: asked.incr("number"))
         call.cancel()
 
     async with client.Redis(settings) as redis:

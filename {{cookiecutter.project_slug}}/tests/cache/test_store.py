@@ -93,11 +93,10 @@ async def test_change_that_redis_missed_is_not_taken_for_told(
     cache, source = replica(), Source("one", "two")
     call, told, answered = cache._redis.call, asyncio.Event(), asyncio.Event()
 
-    async def slowly(command: Callable[[client.Pipeline], object]) -> Any:
-        answers = await call(command)
+    async def slowly(command: Callable[[client.Pipeline], object]) -> None:
+        await call(command)
         told.set()
         await answered.wait()
-        return answers
 
     async def in_vain(_: object) -> None:
         raise client.UnavailableError
