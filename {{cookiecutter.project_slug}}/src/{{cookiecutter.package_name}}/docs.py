@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
 
+from .errors import ProblemDetails
 from .settings import Settings
 
 ASSETS = "/docs/assets"
@@ -20,12 +21,12 @@ SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
 
 
 def setup(app: FastAPI, settings: Settings) -> None:
-    """Describe errors by their media type; serve /docs, /redoc and /openapi.json when enabled."""
+    """Describe the errors; serve /docs, /redoc and /openapi.json when enabled."""
     describe = app.openapi
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            _name_problem_media_type(describe())
+            _add_problem(describe())
         return describe()
 
     app.openapi = openapi  # type: ignore[method-assign]
@@ -82,11 +83,10 @@ def _page(page: HTMLResponse) -> Response:
     return page
 
 
-def _name_problem_media_type(schema: dict[str, Any]) -> None:
-    problem = {"$ref": "#/components/schemas/ProblemDetails"}
-    for path in schema["paths"].values():
-        for operation in path.values():
-            for response in operation["responses"].values():
-                content = response.get("content", {})
-                if content.get("application/json", {}).get("schema") == problem:
-                    content["application/problem+json"] = content.pop("application/json")
+def _add_problem(schema: dict[str, Any]) -> None:
+    # The routes refer to it (errors.problems).
+    problem = ProblemDetails.model_json_schema(ref_template="#/components/schemas/{model}")
+    added = problem.pop("$defs") | {"ProblemDetails": problem}
+    schemas = schema["components"]["schemas"]
+    assert not schemas.keys() & added.keys(), "another model has the name of one of errors.py"
+    schemas |= added

@@ -100,8 +100,11 @@ def problem_response(
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """OpenAPI responses of a route or router for the given problem statuses."""
+    # By reference: of a model FastAPI makes a validator for each status of each route.
+    schema = {"$ref": "#/components/schemas/ProblemDetails"}
+    content = {"application/problem+json": {"schema": schema}}
     return {
-        status: {"model": ProblemDetails, "description": HTTPStatus(status).phrase}
+        status: {"description": HTTPStatus(status).phrase, "content": content}
         for status in statuses
     }
 
