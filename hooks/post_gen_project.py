@@ -17,12 +17,10 @@ import io
 import json
 import os
 import re
-import secrets
 import shlex
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -115,12 +113,13 @@ def rendered_to_compare() -> bool:
     They compare two renders and apply the difference to the project, where secrets, locks and
     commits that differ by chance would be conflicts.
     """
+    if "_commit" not in ANSWERS:
+        return False
+    from tempfile import gettempdir  # noqa: PLC0415 - only cruft needs to wait for it
+
     place = PROJECT.parent
-    return (
-        "_commit" in ANSWERS
-        and place.parent == Path(tempfile.gettempdir()).resolve()
-        and re.fullmatch(r"tmp\w{8}", place.name) is not None
-    )
+    in_temporary = place.parent == Path(gettempdir()).resolve()
+    return in_temporary and re.fullmatch(r"tmp\w{8}", place.name) is not None
 
 
 def prune() -> None:
@@ -164,7 +163,7 @@ def write_env() -> None:
     lines = (PROJECT / ".env.example").read_text(encoding="utf-8").splitlines()
     for number, line in enumerate(lines):
         if re.fullmatch(rf"\w+={PLACEHOLDER}", line):
-            lines[number] = line.replace(PLACEHOLDER, secrets.token_urlsafe(48))
+            lines[number] = line.replace(PLACEHOLDER, os.urandom(32).hex())
     env = PROJECT / ".env"
     try:
         env.touch(mode=0o600, exist_ok=False)

@@ -11,8 +11,6 @@ import re
 import sys
 import unicodedata
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 ANSWERS = json.loads({{cookiecutter | jsonify | tojson}})  # type: ignore[arg-type, name-defined]  # noqa: F821
 
@@ -88,7 +86,7 @@ def shown(answer: object) -> str:
     return text if len(text) <= SHOWN else f"{text[: SHOWN - 4]}...{text[-1]}"
 
 
-def current_questions() -> dict[str, Any]:
+def current_questions() -> dict[str, object]:
     """The questions as the template asks them now, or nothing where it is out of sight.
 
     Answers from a replay file have not been compared with them. cruft, which does not say where
@@ -97,9 +95,10 @@ def current_questions() -> dict[str, Any]:
     """
     if "_repo_dir" not in ANSWERS:
         return {}
-    path = Path(os.environ.get("PWD", ""), ANSWERS["_repo_dir"], "cookiecutter.json")
+    path = os.path.join(os.environ.get("PWD", ""), ANSWERS["_repo_dir"], "cookiecutter.json")
     try:
-        questions = json.loads(path.read_text(encoding="utf-8"))
+        with open(path, encoding="utf-8") as file:
+            questions = json.load(file)
     except (OSError, ValueError):
         return {}
     if "_features" not in questions:
