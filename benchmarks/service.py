@@ -30,10 +30,9 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import IO
 
 import httpx2
 from cache import render, tell
@@ -101,6 +100,7 @@ SELECT gen_random_uuid(), users.id, 'Item ' || n, repeat('About eighty character
 FROM users, generate_series({}, {}) n WHERE email = 'ada@example.com'
 """
 SOAK = 200_000
+STARTS = 9  # of each, in turn, with no other running
 SHARE = 0.4  # of a processor for each of two processes: one is left for database and load
 LOCK = "BEGIN; LOCK TABLE users; SELECT pg_sleep(8); COMMIT"
 
@@ -120,14 +120,15 @@ class Target:
     """A running service."""
 
     url: str
-    process: int
-    token: str
     requests: Mapping[str, Request]
     database: str
-    cold: float
     command: list[str]
     project: Path
     env: Mapping[str, str]
+    log: Path
+    process: int = 0
+    token: str = ""
+    cold: list[float] = field(default_factory=list)
 
 
 BODY = json.dumps({"title": "Item", "description": "About eighty characters. " * 3})
@@ -184,7 +185,7 @@ def main() -> None:
             show(name, measured)
         print(f"\n{'':12}{'RSS MiB':>10}{'cold start s':>14}")
         for key, target in targets.items():
-            print(f"{key:12}{memory(target.process):10.0f}{target.cold:14.2f}")
+            print(f"{key:12}{memory(target.process):10.0f}{statistics.median(target.cold):14.2f}")
         if options.more:
             more(environment, targets["default"])
     if options.json:
@@ -232,7 +233,7 @@ def started(stack: ExitStack, peers: Iterable[str], python: str) -> tuple[Path, 
             run([str(environment / "bin" / "alembic"), "upgrade", "head"], cwd=project, env=env)
             execute(environment, database, ROWS)
         port = free_port()
-        env |= {"HOST": "127.0.0.1", "PORT": str(port)}
+        env = env | {"HOST": "127.0.0.1", "PORT": str(port)}
         if name in peers:
             command = peer(name, port, python)
             asked = {key: request for key, request in BARE.items() if key != "login"}
@@ -242,25 +243,32 @@ def started(stack: ExitStack, peers: Iterable[str], python: str) -> tuple[Path, 
             asked = BARE
         else:
             command, asked = serve_command(project, env), RENDERED
-        log = stack.enter_context((folder / f"{name}.log").open("wb"))
-        url = f"http://127.0.0.1:{port}"
-        cold = []
-        for last in (False, False, True):
-            ready = url + asked["health"].path
-            process, seconds = start(on(1, command), project, env, log, ready)
-            cold.append(seconds)
-            if not last:
-                stop(process)
+        targets[name] = Target(
+            f"http://127.0.0.1:{port}",
+            asked,
+            database,
+            command,
+            project,
+            env,
+            folder / f"{name}.log",
+        )
+    for _ in range(STARTS):
+        for target in targets.values():
+            process, seconds = start(target)
+            stop(process)
+            target.cold.append(seconds)
+    for target in targets.values():
+        process, _ = start(target)
         stack.callback(stop, process)
-        if name not in peers:
+        if "login" in target.requests:
             login = httpx2.post(
-                url + asked["login"].path, content=FORM, headers={"Content-Type": FORM_TYPE}
+                target.url + target.requests["login"].path,
+                content=FORM,
+                headers={"Content-Type": FORM_TYPE},
             )
             token = login.raise_for_status().json()["access_token"]
-        own = workers(process.pid)[0]
-        targets[name] = Target(
-            url, own, token, asked, database, statistics.median(cold), command, project, env
-        )
+        target.token = token
+        target.process = workers(process.pid)[0]
     return environments["default"], targets
 
 
@@ -331,18 +339,21 @@ def execute(environment: Path, database: str, sql: str) -> None:
     subprocess.run(command, input=sql, text=True, check=True)
 
 
-def start(
-    command: list[str], cwd: Path, env: Mapping[str, str], log: IO[bytes], url: str
-) -> tuple[subprocess.Popen[bytes], float]:
-    """A process, and the seconds until it answered this URL."""
+def start(target: Target, processors: int = 1) -> tuple[subprocess.Popen[bytes], float]:
+    """A process of the service on so many processors, and the seconds until it answered."""
+    url = target.url + target.requests["health"].path
     began = time.perf_counter()
-    process = subprocess.Popen(command, cwd=cwd, env=env, stdout=log, stderr=log)
+    with target.log.open("ab") as log:
+        command = on(processors, target.command)
+        process = subprocess.Popen(
+            command, cwd=target.project, env=target.env, stdout=log, stderr=log
+        )
     while True:
         with contextlib.suppress(httpx2.TransportError):
             httpx2.get(url).raise_for_status()
             return process, time.perf_counter() - began
         if process.poll() is not None or time.perf_counter() - began > STARTUP:
-            raise RuntimeError(f"{command} does not answer; see {log.name}")
+            raise RuntimeError(f"{command} does not answer; see {target.log}")
         time.sleep(0.005)
 
 
@@ -386,14 +397,14 @@ def more(environment: Path, target: Target) -> None:
         port = free_port()
         url = f"http://127.0.0.1:{port}"
         env = {**target.env, "PORT": str(port), "WEB_CONCURRENCY": str(processes)}
-        with Path(os.devnull).open("wb") as log, ExitStack() as stack:
-            ready = url + target.requests["health"].path
-            process, _ = start(on(len(CORES), target.command), target.project, env, log, ready)
+        several = replace(target, url=url, env=env)
+        with ExitStack() as stack:
+            process, _ = start(several, len(CORES))
             stack.callback(stop, process)
             for worker in workers(process.pid):
                 stack.enter_context(limited(worker))
             for name, clients in (("health", 32), ("user", 32), ("login", 8)):
-                result = load(replace(target, url=url, process=process.pid), name, 10, clients)
+                result = load(replace(several, process=process.pid), name, 10, clients)
                 print(f"{name}, {processes} with {SHARE} of a processor each:", brief(result))
     loaded = functools.partial(load, target, "user", clients=200, overloaded=True)
     print("\n200 clients on 10 connections:", brief(loaded(10)))
