@@ -117,7 +117,7 @@ class Request:
 
 @dataclass
 class Target:
-    """A running service."""
+    """A service, and once it runs the process that answers and the token of its account."""
 
     url: str
     requests: Mapping[str, Request]
@@ -267,7 +267,7 @@ def started(stack: ExitStack, peers: Iterable[str], python: str) -> tuple[Path, 
                 headers={"Content-Type": FORM_TYPE},
             )
             token = login.raise_for_status().json()["access_token"]
-        target.token = token
+        target.token = token  # peers have that of the reference before them
         target.process = workers(process.pid)[0]
     return environments["default"], targets
 

@@ -7,8 +7,10 @@ from importlib.resources import files
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.openapi.constants import REF_TEMPLATE
 from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
 from fastapi.routing import APIRoute
+from pydantic.json_schema import models_json_schema
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
@@ -85,8 +87,8 @@ def _page(page: HTMLResponse) -> Response:
 
 def _add_problem(schema: dict[str, Any]) -> None:
     # The routes refer to it (errors.problems).
-    problem = ProblemDetails.model_json_schema(ref_template="#/components/schemas/{model}")
-    added = problem.pop("$defs") | {"ProblemDetails": problem}
+    _, described = models_json_schema([(ProblemDetails, "validation")], ref_template=REF_TEMPLATE)
+    added = described["$defs"]
     schemas = schema["components"]["schemas"]
     assert not schemas.keys() & added.keys(), "another model has the name of one of errors.py"
     schemas |= added

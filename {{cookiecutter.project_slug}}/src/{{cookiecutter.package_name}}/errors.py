@@ -8,6 +8,7 @@ import structlog
 from asgi_correlation_id import correlation_id
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.constants import REF_TEMPLATE
 from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel, Field
 from sqlalchemy.exc import DBAPIError, IntegrityError
@@ -101,7 +102,7 @@ def problem_response(
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """OpenAPI responses of a route or router for the given problem statuses."""
     # By reference: of a model FastAPI makes a validator for each status of each route.
-    schema = {"$ref": "#/components/schemas/ProblemDetails"}
+    schema = {"$ref": REF_TEMPLATE.format(model=ProblemDetails.__name__)}
     content = {"application/problem+json": {"schema": schema}}
     return {
         status: {"description": HTTPStatus(status).phrase, "content": content}
