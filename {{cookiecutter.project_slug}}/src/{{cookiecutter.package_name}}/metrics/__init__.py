@@ -1,7 +1,7 @@
 """Metrics for Prometheus, taken from outside: the other packages have no line for it.
 
-Requests are counted by middleware, statements and connections by events of SQLAlchemy, what the
-service says happened by its log events, and the rest by wrapping methods of what `app.state` holds.
+Requests are counted by middleware, what the service says happened by its log events, and the rest
+by wrapping methods of what `app.state` holds.
 """
 
 import platform

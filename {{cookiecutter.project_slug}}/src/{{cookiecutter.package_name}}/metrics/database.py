@@ -1,18 +1,22 @@
-"""The connection pool and the statements, by events of SQLAlchemy."""
+"""The connection pool and the statements.
+
+An engine that has listeners looks for those of every event anew on each connection, which takes
+longer than all that is counted here. So methods are wrapped, as elsewhere.
+"""
 
 import time
 from collections.abc import Callable
 from typing import Any, Final
 
 from prometheus_client import Gauge, Histogram
-from sqlalchemy import Connection, event
+from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import QueuePool
 
 from ..settings import Settings
 from .wrap import wrap
 
-KINDS: Final = {"SELECT", "INSERT", "UPDATE", "DELETE"}
+KINDS: Final = ("SELECT", "INSERT", "UPDATE", "DELETE")
 
 STATEMENT = Histogram(
     "database_statement_duration_seconds",
@@ -37,8 +41,6 @@ OVERFLOW = Gauge(
 def observe(engine: AsyncEngine, settings: Settings) -> None:
     """Measure the statements of an engine and its pool."""
     LIMIT.set(settings.database_pool_size + settings.database_max_overflow)
-    for kind in (*KINDS, "other"):
-        STATEMENT.labels(kind.lower())
     pool = engine.sync_engine.pool
     assert isinstance(pool, QueuePool)
 
@@ -46,26 +48,28 @@ def observe(engine: AsyncEngine, settings: Settings) -> None:
         USED.set(pool.checkedout() - returned)
         OVERFLOW.set(max(pool.overflow(), 0))
 
-    event.listen(pool, "checkout", lambda *_: count(0))
+    def counted(connect: Callable[[], Any]) -> Callable[[], Any]:
+        def connect_counted() -> Any:
+            with WAIT.time():
+                connection = connect()
+            count(0)
+            return connection
+
+        return connect_counted
+
+    wrap(pool, "connect", counted)
     event.listen(pool, "checkin", lambda *_: count(1))  # which is just about to be returned
-    wrap(pool, "connect", _timed)
-    event.listen(engine.sync_engine, "before_cursor_execute", _begin)
-    event.listen(engine.sync_engine, "after_cursor_execute", _end)
+    for method in ("do_execute", "do_execute_no_params", "do_executemany"):
+        wrap(engine.dialect, method, _timed)
 
 
-def _timed(connect: Callable[[], Any]) -> Callable[[], Any]:
-    def timed() -> Any:
-        with WAIT.time():
-            return connect()
+def _timed(execute: Callable[..., None]) -> Callable[..., None]:
+    kinds = {kind: STATEMENT.labels(kind.lower()) for kind in KINDS}
+    other = STATEMENT.labels("other")
+
+    def timed(cursor: object, statement: str, *arguments: Any) -> None:
+        started = time.perf_counter()
+        execute(cursor, statement, *arguments)
+        kinds.get(statement[:6].upper(), other).observe(time.perf_counter() - started)
 
     return timed
-
-
-def _begin(_: Connection, __: object, ___: str, ____: object, context: Any, _____: bool) -> None:
-    context.metrics_started = time.perf_counter()
-
-
-def _end(_: Connection, __: object, statement: str, ___: object, context: Any, ____: bool) -> None:
-    kind = statement[:6].upper()
-    label = kind.lower() if kind in KINDS else "other"
-    STATEMENT.labels(label).observe(time.perf_counter() - context.metrics_started)

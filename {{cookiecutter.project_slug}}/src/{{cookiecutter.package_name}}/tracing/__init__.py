@@ -50,7 +50,7 @@ async def on(app: FastAPI) -> AsyncIterator[None]:
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-    from .spans import Entry, Exporter, Sampling, Statements
+    from .spans import Entry, Exporter, Sampling, statement_spans
 
     headers = settings.otel_exporter_otlp_headers
     exporter = Exporter(
@@ -73,11 +73,10 @@ async def on(app: FastAPI) -> AsyncIterator[None]:
     provider.add_span_processor(BatchSpanProcessor(exporter))
     trace.set_tracer_provider(provider)
     logging.getLogger(EXPORTER_LOG).addFilter(exporter.is_news)
-    statements = Statements(app.state.database.engine.sync_engine)
     try:
-        yield
+        with statement_spans(app.state.database.engine.dialect):
+            yield
     finally:
-        statements.close()
         give_up = asyncio.get_running_loop().call_later(FLUSH_SECONDS, exporter.shutdown)
         await asyncio.to_thread(provider.shutdown)
         give_up.cancel()

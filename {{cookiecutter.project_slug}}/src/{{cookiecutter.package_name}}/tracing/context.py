@@ -1,21 +1,15 @@
 """Which trace something belongs to: in log lines{% if cookiecutter.use_worker %}, and in jobs{% endif %} (W3C Trace Context)."""
 
-{% if cookiecutter.use_redis -%}
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator{% if cookiecutter.use_redis %}, Sequence{% endif %}
 from contextlib import contextmanager
-{% endif -%}
 from contextvars import ContextVar
-{%- if cookiecutter.use_redis %}
 from typing import Any
-{%- endif %}
 
 from opentelemetry import {% if cookiecutter.use_worker %}propagate, {% endif %}trace
 {%- if cookiecutter.use_worker %}
 from opentelemetry.context import Context
 {%- endif %}
-{%- if cookiecutter.use_redis %}
 from opentelemetry.trace import SpanKind, StatusCode
-{%- endif %}
 from structlog.typing import EventDict, WrappedLogger
 
 # The span by which the request{% if cookiecutter.use_worker %} or job{% endif %} came in, recorded or not. It stays when that span has ended:
@@ -35,27 +29,10 @@ def add_trace(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
 def _span() -> trace.SpanContext:
     span = trace.get_current_span().get_span_context()
     return span if span.is_valid else entered.get()
-{%- if cookiecutter.use_redis %}
 
 
 @contextmanager
-def commands_span(commands: Sequence[tuple[Sequence[Any], object]]) -> Iterator[None]:
-    """Make a span of what Redis is asked, without keys and values, if what asks has one.
-
-    Args:
-        commands: as a pipeline keeps them.
-    """
-    if not trace.get_current_span().is_recording():
-        yield
-        return
-    operation = commands[0][0][0] if len(commands) == 1 else "PIPELINE"
-    attributes = {"db.system.name": "redis", "db.operation.name": operation}
-    with _recorded(operation, SpanKind.CLIENT, attributes):
-        yield
-
-
-@contextmanager
-def _recorded(
+def recorded(
     name: str,
     kind: SpanKind,
     attributes: dict[str, Any],
@@ -63,6 +40,7 @@ def _recorded(
     context: Context | None = None,
 {%- endif %}
 ) -> Iterator[trace.Span]:
+    """Make a span, which has failed when the block raises; the message is not in it."""
     with trace.get_tracer(__name__).start_as_current_span(
         name,
 {%- if cookiecutter.use_worker %}
@@ -79,6 +57,23 @@ def _recorded(
             span.set_attribute("error.type", type(error).__qualname__)
             span.set_status(StatusCode.ERROR)
             raise
+{%- if cookiecutter.use_redis %}
+
+
+@contextmanager
+def commands_span(commands: Sequence[tuple[Sequence[Any], object]]) -> Iterator[None]:
+    """Make a span of what Redis is asked, without keys and values, if what asks has one.
+
+    Args:
+        commands: as a pipeline keeps them.
+    """
+    if not trace.get_current_span().is_recording():
+        yield
+        return
+    operation = commands[0][0][0] if len(commands) == 1 else "PIPELINE"
+    attributes = {"db.system.name": "redis", "db.operation.name": operation}
+    with recorded(operation, SpanKind.CLIENT, attributes):
+        yield
 {%- endif %}
 {%- if cookiecutter.use_worker %}
 
@@ -99,7 +94,7 @@ def job_span(task: str, attempt: int, asked_by: str | None) -> Iterator[None]:
     """
     attributes = {"job.task": task, "job.attempt": attempt}
     context = propagate.extract({"traceparent": asked_by} if asked_by else {})
-    with _recorded(f"job {task}", SpanKind.CONSUMER, attributes, context) as span:
+    with recorded(f"job {task}", SpanKind.CONSUMER, attributes, context) as span:
         entered.set(span.get_span_context())
         yield
 {%- endif %}

@@ -1,7 +1,8 @@
 """What is recorded, which of it, and how it is sent; imported only when there is a collector."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 import structlog
@@ -20,18 +21,18 @@ from opentelemetry.sdk.trace.sampling import (
     SamplingResult,
     TraceIdRatioBased,
 )
-from opentelemetry.trace import SpanContext, SpanKind, StatusCode
+from opentelemetry.trace import SpanContext, SpanKind
 from opentelemetry.util.types import Attributes
-from sqlalchemy import Engine, event
-from sqlalchemy.engine import ExceptionContext
+from sqlalchemy import Dialect
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
-from .context import entered
+from .context import entered, recorded
 
 log = structlog.stdlib.get_logger(__name__)
 
 PARENT_BASED: Final = "parentbased_"
+EXECUTE: Final = ("do_execute", "do_execute_no_params", "do_executemany")
 
 
 class Sampling(Sampler):
@@ -125,53 +126,39 @@ class Exporter(OTLPSpanExporter):
         return not known
 
 
-class Statements:
-    """Makes a span of each statement of an engine, with its text and without its parameters.
+@contextmanager
+def statement_spans(dialect: Dialect) -> Iterator[None]:
+    """Make a span of each statement until the block ends, with its text and without its parameters.
 
     The instrumentation that OpenTelemetry has for SQLAlchemy puts messages of the database into
-    spans, which quote values, and makes a span of each connection taken from the pool.
+    spans, which quote values, and makes a span of each connection taken from the pool. It listens
+    to events of the engine, which then looks for listeners anew on each connection.
+
+    Args:
+        dialect: of the engine, whose methods are replaced.
     """
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self._tracer = trace.get_tracer(__name__)
-        self._listeners: dict[str, Callable[..., Any]] = {
-            "before_cursor_execute": self._begin,
-            "after_cursor_execute": self._end,
-            "handle_error": self._fail,
-        }
-        for name, listener in self._listeners.items():
-            event.listen(engine, name, listener)
+    def with_spans(execute: Callable[..., None]) -> Callable[..., None]:
+        def execute_with_span(cursor: object, statement: str, *arguments: Any) -> None:
+            if not trace.get_current_span().is_recording():
+                execute(cursor, statement, *arguments)
+                return
+            operation = statement.split(maxsplit=1)[0].upper()
+            attributes = {
+                "db.system.name": dialect.name,
+                "db.operation.name": operation,
+                "db.query.text": statement,
+            }
+            with recorded(operation, SpanKind.CLIENT, attributes):
+                execute(cursor, statement, *arguments)
 
-    def close(self) -> None:
-        """Make no further spans."""
-        for name, listener in self._listeners.items():
-            event.remove(self._engine, name, listener)
+        return execute_with_span
 
-    def _begin(
-        self, _: object, __: object, statement: str, ___: object, context: Any, ____: bool
-    ) -> None:
-        if not trace.get_current_span().is_recording():
-            context.span = trace.INVALID_SPAN
-            return
-        operation = statement.split(maxsplit=1)[0].upper()
-        attributes = {
-            "db.system.name": self._engine.dialect.name,
-            "db.operation.name": operation,
-            "db.query.text": statement,
-        }
-        context.span = self._tracer.start_span(
-            operation, kind=SpanKind.CLIENT, attributes=attributes
-        )
-
-    def _end(
-        self, _: object, __: object, ___: str, ____: object, context: Any, _____: bool
-    ) -> None:
-        context.span.end()
-
-    def _fail(self, failure: ExceptionContext) -> None:
-        span = getattr(failure.execution_context, "span", None)
-        if span is not None:
-            span.set_attribute("error.type", type(failure.original_exception).__qualname__)
-            span.set_status(StatusCode.ERROR)
-            span.end()
+    methods = {name: getattr(dialect, name) for name in EXECUTE}
+    for name, execute in methods.items():
+        setattr(dialect, name, with_spans(execute))
+    try:
+        yield
+    finally:
+        for name, execute in methods.items():
+            setattr(dialect, name, execute)
