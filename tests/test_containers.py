@@ -358,6 +358,8 @@ def check_stop(it: Stack) -> None:
     services = set(it.compose("config", "--services").split()) & {"web", "worker", "scheduler"}
     containers = it.ids(*sorted(services))
     assert len(containers) == len(services)
+    # The release has made worker and scheduler anew; a signal during their imports ends with 143.
+    wait_for(lambda: all("started" in it.docker("logs", one).lower() for one in containers))
     it.compose("stop")
     for container in containers:
         assert it.inspect(container, ".State.ExitCode") == "0"
