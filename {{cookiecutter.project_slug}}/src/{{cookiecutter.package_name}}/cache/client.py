@@ -49,6 +49,7 @@ class Redis:
         self._repeated: dict[asyncio.Task[None], Callable[[], Awaitable[None]]] = {}
         self.client: Client = Client.from_url(
             settings.redis_url,
+            socket_timeout=None,  # `call` limits the time of all that it sends
             # A server that was started anew has closed the connection.
             retry=Retry(ExponentialWithJitterBackoff(base=0.002, cap=0.01), retries=2),
             decode_responses=True,
