@@ -6,10 +6,10 @@ from uuid import UUID
 from sqlalchemy import ForeignKey, String
 from sqlalchemy.orm import Mapped, mapped_column
 
-from ..database import Base, Timestamped, utcnow
+from ..database import Base, TimestampMixin, UuidKeyMixin, utcnow
 
 
-class LoginSession(Timestamped, Base):
+class LoginSession(UuidKeyMixin, TimestampMixin, Base):
     """One login: a token family, or a browser session when it has a cookie."""
 
     __tablename__ = "login_sessions"

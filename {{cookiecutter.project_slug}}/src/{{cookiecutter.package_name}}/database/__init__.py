@@ -1,7 +1,7 @@
 """The database: engine, sessions, reader, the base of models, the state of the migrations."""
 
 from .engine import Database, Session{% if cookiecutter.use_redis %}, after_commit{% endif %}
-from .models import Base, Timestamped, one_of, utcnow
+from .models import Base, TimestampMixin, UuidKeyMixin, one_of, utcnow
 from .reader import Reader, Reading, Record
 
 __all__ = [
@@ -11,7 +11,8 @@ __all__ = [
     "Reading",
     "Record",
     "Session",
-    "Timestamped",
+    "TimestampMixin",
+    "UuidKeyMixin",
 {%- if cookiecutter.use_redis %}
     "after_commit",
 {%- endif %}

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 from sqlalchemy import DateTime, Dialect, Enum, MetaData, Uuid
+from sqlalchemy.engine.default import DefaultExecutionContext
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 
@@ -79,9 +80,18 @@ class Base(DeclarativeBase):
     type_annotation_map: ClassVar[dict[Any, Any]] = {datetime: UtcDateTime(), UUID: Uuid()}
 
 
-class Timestamped:
-    """A row with a key that sorts by time (UUIDv7, RFC 9562) and its times of birth and change."""
+class UuidKeyMixin:
+    """A primary key that sorts by creation time (UUIDv7, RFC 9562)."""
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid7, sort_order=-1)
+
+
+def _created_at(context: DefaultExecutionContext) -> Any:
+    return context.get_current_parameters()["created_at"]  # type: ignore[no-untyped-call]
+
+
+class TimestampMixin:
+    """The times of creation and of the last change, which are equal in a new row."""
+
     created_at: Mapped[datetime] = mapped_column(default=utcnow, sort_order=1)
-    updated_at: Mapped[datetime] = mapped_column(default=utcnow, onupdate=utcnow, sort_order=2)
+    updated_at: Mapped[datetime] = mapped_column(default=_created_at, onupdate=utcnow, sort_order=2)

@@ -5,7 +5,7 @@ from uuid import UUID
 from sqlalchemy import Column, ForeignKey, Index, String, Table
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from ..database import Base, Timestamped
+from ..database import Base, TimestampMixin, UuidKeyMixin
 
 item_tags = Table(
     "item_tags",
@@ -15,7 +15,7 @@ item_tags = Table(
 )
 
 
-class Tag(Timestamped, Base):
+class Tag(UuidKeyMixin, TimestampMixin, Base):
     """A word that items of all owners may share."""
 
     __tablename__ = "tags"
@@ -23,7 +23,7 @@ class Tag(Timestamped, Base):
     name: Mapped[str] = mapped_column(String(50), unique=True)
 
 
-class Item(Timestamped, Base):
+class Item(UuidKeyMixin, TimestampMixin, Base):
     """A thing that belongs to a user. `version` counts its changes, for optimistic concurrency."""
 
     __tablename__ = "items"

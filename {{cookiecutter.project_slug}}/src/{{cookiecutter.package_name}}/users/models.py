@@ -5,7 +5,7 @@ from enum import StrEnum
 from sqlalchemy import Index, String
 from sqlalchemy.orm import Mapped, mapped_column
 
-from ..database import Base, Timestamped, one_of
+from ..database import Base, TimestampMixin, UuidKeyMixin, one_of
 
 
 class Role(StrEnum):
@@ -15,7 +15,7 @@ class Role(StrEnum):
     ADMIN = "admin"
 
 
-class User(Timestamped, Base):
+class User(UuidKeyMixin, TimestampMixin, Base):
     """A person with an account. The e-mail is stored in lower case, so it is unique in any case."""
 
     __tablename__ = "users"

@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import JSON, Index, String, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from ..database import Base, Timestamped, one_of
+from ..database import Base, TimestampMixin, UuidKeyMixin, one_of
 
 
 class State(StrEnum):
@@ -20,7 +20,7 @@ class State(StrEnum):
     FAILED = "failed"
 
 
-class Job(Timestamped, Base):
+class Job(UuidKeyMixin, TimestampMixin, Base):
     """A task to be run with some arguments, which are forgotten when it is done.
 
     Attributes:
