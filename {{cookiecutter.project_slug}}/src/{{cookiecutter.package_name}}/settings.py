@@ -123,7 +123,10 @@ class Settings(BaseSettings):
     )
 {%- if cookiecutter.database == "postgresql" %}
     database_statement_timeout: float = Field(
-        15, gt=0, description="Seconds that a single statement may run."
+        10,
+        gt=0,
+        description="Seconds that a single statement may run. A server that is silent for one "
+        "second more is unavailable: the answer is 503.",
     )
     database_prepared_statements: bool = Field(
         True, description="Keep statements prepared; false behind PgBouncer's transaction mode."

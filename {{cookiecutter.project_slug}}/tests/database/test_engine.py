@@ -2,11 +2,17 @@
 
 import asyncio
 {%- if cookiecutter.database == "postgresql" %}
+import os
+import signal
 import socket
-{%- endif %}
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from tempfile import gettempdir
+from uuid import uuid4
+{%- else %}
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-{%- if cookiecutter.database == "sqlite" %}
 from pathlib import Path
 {%- endif %}
 
@@ -31,6 +37,7 @@ from {{ cookiecutter.package_name }}.items.models import Tag
 from {{ cookiecutter.package_name }}.main import create_app
 
 {% if cookiecutter.database == "postgresql" -%}
+from dev import embedded_postgres
 from support import PASSWORD, NewApp, NewDatabase, new_client, settings_for
 {%- else -%}
 from support import NewDatabase, new_client, settings_for
@@ -61,9 +68,10 @@ async def request(app: FastAPI, *statements: Executable, method: str = "POST") -
         for statement in statements:
             await session.execute(statement)
 
-    app.add_api_route(f"/{len(app.routes)}", execute, methods=[method])
+    path = f"/{len(app.routes)}"
+    app.add_api_route(path, execute, methods=[method])
     async with new_client(app) as client:
-        return await client.request(method, f"/{len(app.routes) - 1}")
+        return await client.request(method, path)
 
 
 async def tags_of(app: FastAPI) -> list[str]:
@@ -215,6 +223,39 @@ async def test_lost_connection_is_unavailable_once(new_database: NewDatabase) ->
         assert (await request(app, ADD_TAG)).status_code == 200
 
 
+@contextmanager
+def stopped(processes: Sequence[int]) -> Iterator[None]:
+    """Suspend processes, so that their connections stay open and nothing is answered."""
+    for pid in processes:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in processes:
+            os.kill(pid, signal.SIGCONT)
+
+
+async def test_server_that_stops_answering_is_unavailable_until_it_answers() -> None:
+    # A server of its own, as other tests need theirs.
+    url = embedded_postgres(Path(gettempdir()) / f"postgres-{uuid4().hex}", keep=False)
+    settings = {"database_statement_timeout": 1, "database_pool_timeout": 4}
+    async with running(url, **settings) as app:
+        async with app.state.database.session() as session:
+            pids = list(await session.scalars(text("SELECT pid FROM pg_stat_activity")))
+            postmaster = "SELECT split_part(pg_read_file('postmaster.pid'), E'\\n', 1)::int"
+            pids.append(await session.scalar(text(postmaster)))
+        with stopped(pids):
+            during = await asyncio.gather(
+                request(app, text("SELECT 1"), method="GET"),  # on the open connection
+                request(app, text("SELECT 1")),  # on a new one
+            )
+        after = await request(app, text("SELECT 1"))
+
+    for response in during:
+        assert_unavailable(response)
+    assert after.status_code == 200
+
+
 async def test_unreachable_server_is_unavailable_and_its_password_stays_secret(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -237,7 +278,7 @@ async def test_endless_statement_is_cut_off(prepared: bool, new_database: NewDat
         assert_unavailable(await request(app, text("SELECT pg_sleep(60)")))
 
 
-@pytest.mark.parametrize(("prepared", "lasting"), [(True, "15000"), (False, "0")])
+@pytest.mark.parametrize(("prepared", "lasting"), [(True, "10000"), (False, "0")])
 async def test_transaction_leaves_nothing_on_a_connection_that_others_use(
     prepared: bool, lasting: str, new_database: NewDatabase
 ) -> None:
@@ -253,7 +294,7 @@ async def test_transaction_leaves_nothing_on_a_connection_that_others_use(
             await session.execute(ADD_TAG)
 
         async with database.session(readonly=True) as session:
-            assert (await session.execute(left)).one() == (prepared, "15000", lasting)
+            assert (await session.execute(left)).one() == (prepared, "10000", lasting)
 
 
 def failing(sqlstate: str) -> Executable:

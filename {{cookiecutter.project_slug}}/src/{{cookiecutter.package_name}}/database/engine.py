@@ -15,7 +15,7 @@ import asyncpg
 import structlog
 {% endif -%}
 from fastapi import Depends, Request
-from sqlalchemy import URL, Connection, Dialect, event, make_url
+from sqlalchemy import URL, Connection, Dialect, ExceptionContext, event, make_url
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import (
     AsyncEngine,
@@ -93,12 +93,13 @@ def create_engine(settings: Settings, *, patient: bool = False) -> AsyncEngine:
             "connection_class": ReadingConnection if reading else asyncpg.Connection,
             "timeout": settings.database_pool_timeout,
             # The server ends slow statements; this is for a server that has gone silent.
-            "command_timeout": None if patient else settings.database_statement_timeout + 5,
+            "command_timeout": None if patient else settings.database_statement_timeout + 1,
             "server_settings": session,
             **({} if settings.database_prepared_statements else UNPREPARED),
         },
     )
     event.listen(engine.sync_engine, "do_connect", _connect)
+    event.listen(engine.sync_engine, "handle_error", _terminate_silent_connection)
     if not settings.database_prepared_statements:
 
         def limit(connection: Connection) -> None:
@@ -115,6 +116,19 @@ def _connect(dialect: Dialect, _: object, arguments: list[Any], options: dict[st
         return dialect.connect(*arguments, **options)
     except OSError as error:
         raise OperationalError(None, None, error) from error
+
+
+def _terminate_silent_connection(context: ExceptionContext) -> None:
+    # asyncpg raises a plain TimeoutError after command_timeout. A rollback or an orderly close
+    # would wait for the same silent server.
+    error, connection = context.original_exception, context.connection
+    if isinstance(error, TimeoutError) and connection is not None:
+        driver_connection = connection.connection.driver_connection
+        if driver_connection is not None:
+            driver_connection.terminate()
+        context.is_disconnect = True
+        silence = TimeoutError("the server does not answer")
+        raise OperationalError(None, None, silence, connection_invalidated=True) from error
 {%- else -%}
 """The engine and its sessions.
 
