@@ -55,6 +55,19 @@ async def test_login_is_one_of_the_service_with_a_cookie_for_these_pages(
     assert (await browser.get("/api/v1/users/me")).status_code == 401
 
 
+async def test_cookies_of_pages_and_api_are_not_interchangeable(
+    app: FastAPI, admin: Account, browser: AsyncClient
+) -> None:
+    async with new_client(app) as api:
+        await api.post("/api/v1/auth/session", json={"email": admin.email, "password": PASSWORD})
+        swapped = browser_of(app)
+        swapped.cookies.set("__Secure-admin", api.cookies["__Host-session"], path="/admin")
+        swapped.cookies.set("__Host-session", browser.cookies["__Secure-admin"])
+
+    assert is_refused(await swapped.get(USERS))
+    assert (await swapped.get("/api/v1/auth/session")).status_code == 401
+
+
 @pytest.mark.parametrize("password", ["wrong-password-1843", "", "\0", "x" * 2000])
 async def test_wrong_password_opens_nothing(app: FastAPI, admin: Account, password: str) -> None:
     response = await sign_in(browser_of(app), admin.email, password)

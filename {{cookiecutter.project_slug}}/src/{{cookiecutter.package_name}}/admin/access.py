@@ -59,10 +59,11 @@ class Login(AuthenticationBackend):
 
     async def authenticate(self, request: Request) -> bool:
         """Whether the request comes from an administrator whose login lives."""
-        token = request.cookies.get(cookie_name(self.app.state.settings))
+        cookie = cookie_name(self.app.state.settings)
+        token = request.cookies.get(cookie)
         if token is None:
             return False
-        principal = await principal_of_cookie(self.app.state.database.reader, token)
+        principal = await principal_of_cookie(self.app.state.database.reader, cookie, token)
         if principal is None or principal.role is not Role.ADMIN:
             return False
         structlog.contextvars.bind_contextvars(user_id=str(principal.id))
@@ -95,7 +96,8 @@ class Login(AuthenticationBackend):
             lifetime = min(LIFETIME, auth.settings.session_ttl)
             settings = auth.settings.model_copy(update={"session_ttl": lifetime})
             short = replace(auth, settings=settings)
-            token = await open_browser_session(session, short, user, client)
+            cookie = cookie_name(auth.settings)
+            token = await open_browser_session(session, short, user, client, cookie)
         log.info("admin action", action="login", user_id=str(user.id))
         return token
 

@@ -101,8 +101,9 @@ async def _by_token(reader: Reader, auth: AuthTools, token: str) -> Principal:
 
 
 async def _by_cookie(request: Request, reader: Reader, auth: AuthTools) -> Principal:
-    token = request.cookies.get(session_cookie(auth.settings))
-    principal = await principal_of_cookie(reader, token) if token else None
+    name = session_cookie(auth.settings)
+    token = request.cookies.get(name)
+    principal = await principal_of_cookie(reader, name, token) if token else None
     if token is None or principal is None:
         raise Problem(401, "Not authenticated.", headers={"WWW-Authenticate": "Bearer"})
     if request.method not in SAFE_METHODS:

@@ -91,7 +91,8 @@ async def create_session(
     user = await service.authenticate(session, auth, data.email, password, client)
     if user is None:
         raise Problem(401, "E-mail or password is wrong.", headers={"WWW-Authenticate": "Bearer"})
-    token = await service.open_browser_session(session, auth, user, client)
+    cookie = session_cookie(auth.settings)
+    token = await service.open_browser_session(session, auth, user, client, cookie)
     set_cookies(response, auth.settings, token, user.id)
     response.headers.update(NO_STORE)
     return user

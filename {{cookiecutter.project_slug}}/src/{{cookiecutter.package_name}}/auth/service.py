@@ -210,11 +210,11 @@ async def open_token_family(
 
 
 async def open_browser_session(
-    session: AsyncSession, auth: AuthTools, user: User, client: ClientInfo
+    session: AsyncSession, auth: AuthTools, user: User, client: ClientInfo, cookie: str
 ) -> str:
-    """Begin a login of a browser; returns the token for its cookie."""
+    """Begin a login of a browser; returns the token for the cookie of this name."""
     token = secrets.token_urlsafe(32)
-    await _open_session(session, auth, user, client, cookie_hash=fingerprint(token))
+    await _open_session(session, auth, user, client, _cookie_hash(cookie, token))
     return token
 
 
@@ -293,9 +293,18 @@ async def principal_of_token(reader: Reader, claims: Claims) -> Principal | None
     return await _principal(reader, _BY_TOKEN, session_id=claims.session_id, user_id=claims.user_id)
 
 
-async def principal_of_cookie(reader: Reader, token: str) -> Principal | None:
-    """Whose browser session this is, as long as it lives."""
-    return await _principal(reader, _BY_COOKIE, cookie_hash=fingerprint(token))
+async def principal_of_cookie(reader: Reader, cookie: str, token: str) -> Principal | None:
+    """Return the user of a browser session, or None if it has expired or been revoked.
+
+    Args:
+        cookie: the name of the cookie that the token was sent in.
+    """
+    return await _principal(reader, _BY_COOKIE, cookie_hash=_cookie_hash(cookie, token))
+
+
+def _cookie_hash(cookie: str, token: str) -> str:
+    # With the name, so that a token is not valid in a cookie with another path or lifetime.
+    return fingerprint(f"{cookie}={token}")
 
 
 async def _principal(
