@@ -1,12 +1,18 @@
 """What the fixtures and the tests share."""
 
+import asyncio
 import os
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    asynccontextmanager,
+    contextmanager,
+)
 from dataclasses import dataclass
 {%- if cookiecutter.use_redis %}
 from functools import cache
@@ -16,6 +22,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import bcrypt
+import uvicorn
 from alembic import command
 from alembic.config import Config
 from fastapi import FastAPI
@@ -233,3 +240,30 @@ def serve(settings: Settings, log: Path) -> Iterator[Server]:
         finally:
             process.terminate()
             process.wait()
+
+
+@asynccontextmanager
+async def listen(app: FastAPI) -> AsyncIterator[int]:
+    """Serve the application from this process, without its lifespan, until the block ends.
+
+    Returns:
+        the port on 127.0.0.1.
+    """
+    config = uvicorn.Config(app, port=0, lifespan="off", log_config=None, access_log=False)
+    server = uvicorn.Server(config)
+    serving = asyncio.create_task(server.serve())
+    while not server.started:  # noqa: ASYNC110 - of the server
+        await asyncio.sleep(0.01)
+    yield server.servers[0].sockets[0].getsockname()[1]
+    server.should_exit = True
+    await serving
+
+
+async def exchange(port: int, sent: bytes) -> bytes:
+    """Send bytes over a connection of their own; returns what is received until it is closed."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(sent)
+    async with asyncio.timeout(60):
+        received = await reader.read()
+    writer.close()
+    return received

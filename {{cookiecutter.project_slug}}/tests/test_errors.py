@@ -1,5 +1,7 @@
 """Errors as clients see them: problems (RFC 9457) that tell nothing of the inside."""
 
+import json
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -9,7 +11,7 @@ from starlette.responses import StreamingResponse
 
 from {{ cookiecutter.package_name }}.http import SECURITY_HEADERS
 
-from support import NewApp, new_client, pointers
+from support import NewApp, exchange, listen, new_client, pointers
 
 
 def problem(response: Response, status: int) -> dict[str, Any]:
@@ -102,6 +104,29 @@ async def test_unexpected_error_tells_its_cause_only_while_debugging(
     assert response.text.count("vault") == debug
     assert "Traceback" not in response.text
     assert response.headers["access-control-allow-origin"] == "https://app.example"
+
+
+async def test_unexpected_error_is_logged_once_and_its_connection_goes_on(
+    new_app: NewApp, capsys: pytest.CaptureFixture[str]
+) -> None:
+    app = new_app()
+
+    @app.get("/fail")
+    async def fail() -> None:
+        raise LookupError
+
+    async with listen(app) as port:
+        answers = await exchange(
+            port,
+            b"GET /fail HTTP/1.1\r\nHost: test\r\n\r\n"
+            b"GET /health/live HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n",
+        )
+
+    assert re.findall(rb"HTTP/1.1 (\d+)", answers) == [b"500", b"200"]
+    [line] = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert (line["message"], line["error.type"]) == ("unhandled exception", "LookupError")
+    assert "raise LookupError" in line["error.stack_trace"]
+    assert line["http.request.id"].encode() in answers
 
 
 async def test_error_after_the_start_of_an_answer_is_left_to_the_server(new_app: NewApp) -> None:

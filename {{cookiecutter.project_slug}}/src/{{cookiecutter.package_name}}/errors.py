@@ -218,7 +218,10 @@ class ProblemMiddleware:
         try:
             await self.app(scope, receive, send_problem)
         except Exception as error:
-            if not started:
-                detail = f"{type(error).__name__}: {error}" if self.debug else None
-                await problem_response(500, detail)(scope, receive, send)
-            raise  # the server logs it with its traceback
+            if started:
+                raise  # the server ends the connection, as there is no other way to say it
+            # Not raised again: the server would close the connection without announcing it, and the
+            # next request on it would be lost.
+            log.exception("unhandled exception")
+            detail = f"{type(error).__name__}: {error}" if self.debug else None
+            await problem_response(500, detail)(scope, receive, send)

@@ -1,6 +1,5 @@
 """A Sentry server, and applications that report to it."""
 
-import asyncio
 import subprocess
 import sys
 import time
@@ -8,14 +7,13 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
 import pytest
-import uvicorn
 from httpx2 import AsyncClient, Client
 
 from {{ cookiecutter.package_name }} import errortracking
 from {{ cookiecutter.package_name }}.main import create_app
 
 from reports_support import NewReportingApp, Reporting, Reports
-from support import NewDatabase, accepts, free_port, settings_for
+from support import NewDatabase, accepts, free_port, listen, settings_for
 
 
 @pytest.fixture(scope="session")
@@ -54,15 +52,11 @@ def new_reporting_app(
     async def new(**changes: object) -> AsyncIterator[Reporting]:
         async with new_database() as url:
             app = create_app(settings_for(url, sentry_dsn=reports.dsn, **changes))
-            server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, access_log=False))
-            serving = asyncio.create_task(server.serve())
-            while not server.started:  # noqa: ASYNC110 - of the server
-                await asyncio.sleep(0.01)
-            port = server.servers[0].sockets[0].getsockname()[1]
-            here = f"http://127.0.0.1:{port}"
-            async with AsyncClient(base_url=here, timeout=60) as client:
+            async with (
+                app.router.lifespan_context(app),
+                listen(app) as port,
+                AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as client,
+            ):
                 yield Reporting(app, client)
-            server.should_exit = True
-            await serving
 
     return new
