@@ -134,11 +134,13 @@ def migrate(settings: Settings, revision: str = "head") -> None:
     command.upgrade(alembic_config(settings), revision)
 
 
-def new_client(app: ASGIApp, token: str | None = None) -> AsyncClient:
+def new_client(
+    app: ASGIApp, token: str | None = None, *, address: str = "127.0.0.1"
+) -> AsyncClient:
     """A client of the application in this process; https, because cookies ask for it."""
     return AsyncClient(
         # An unexpected error is to be seen as its client sees it.
-        transport=ASGITransport(app=app, raise_app_exceptions=False),
+        transport=ASGITransport(app=app, raise_app_exceptions=False, client=(address, 1)),
         base_url="https://test",
         headers={"Authorization": f"Bearer {token}"} if token else {},
     )

@@ -91,7 +91,8 @@ def create_admin(email: str, password: str | None) -> None:
         await session.commit()  # nothing is held open while a person types
         new = password or click.prompt("Password", hide_input=True, confirmation_prompt=True)
         data = UserCreate.model_validate({"email": email, "password": new})
-        await users.register(session, Passwords(settings.bcrypt_rounds), data, Role.ADMIN)
+        passwords = Passwords(settings.bcrypt_rounds)
+        await users.register(session, passwords, data, "command line", Role.ADMIN)
         return f"{address} is registered as an administrator."
 
     click.echo(_in_session(work))
@@ -108,7 +109,8 @@ def seed(count: int) -> None:
         password = secrets.token_urlsafe(12)
         email = f"demo-{secrets.token_hex(3)}@example.com"
         data = UserCreate.model_validate({"email": email, "password": password})
-        user = await users.register(session, Passwords(settings.bcrypt_rounds), data)
+        passwords = Passwords(settings.bcrypt_rounds)
+        user = await users.register(session, passwords, data, "command line")
         tags = ("work", "home", "someday")
         for number in range(1, count + 1):
             item = ItemCreate(title=f"Item {number}", tags=[tags[number % len(tags)]])

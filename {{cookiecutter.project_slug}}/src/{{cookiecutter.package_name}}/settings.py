@@ -247,7 +247,13 @@ class Settings(BaseSettings):
         12, ge=4, le=16, description="Cost of a password hash; at least 10 in production."
     )
     login_attempts: int = Field(
-        10, ge=1, description="Failed logins allowed per account in LOGIN_WINDOW."
+        10,
+        ge=1,
+        description="Failed logins allowed per account and address in LOGIN_WINDOW; also wrong "
+        "passwords of a logged-in user.",
+    )
+    login_attempts_per_account: int = Field(
+        100, ge=1, description="Failed logins allowed per account, all addresses together."
     )
     login_attempts_per_address: int = Field(
         100, ge=1, description="Logins and registrations allowed per address in LOGIN_WINDOW."

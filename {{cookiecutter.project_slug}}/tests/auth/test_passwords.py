@@ -15,6 +15,7 @@ from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from {{ cookiecutter.package_name }}.auth import passwords
+from {{ cookiecutter.package_name }}.errors import Problem
 from {{ cookiecutter.package_name }}.main import create_app
 from {{ cookiecutter.package_name }}.users.models import User
 
@@ -62,6 +63,20 @@ async def test_password_counts_to_its_last_byte(client: AsyncClient, password: s
     guesses = (password, password[:-1], f"{password}x", f"{password}\0", password.title())
     answers = [(await log_in(client, EMAIL, guess)).status_code for guess in guesses]
     assert answers == [200, 400, 400, 400, 400]
+
+
+async def test_refused_new_password_costs_no_hash(
+    member: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(bcrypt, "checkpw")
+    monkeypatch.delattr(bcrypt, "hashpw")
+    change = {"current_password": PASSWORD, "new_password": "1qaz2wsx3edc"}
+
+    responses = [
+        await member.client.put("/api/v1/users/me/password", json=change) for _ in range(11)
+    ]
+
+    assert {response.status_code for response in responses} == {422}
 
 
 async def test_login_renews_a_hash_of_another_cost(
@@ -136,6 +151,37 @@ async def test_logins_that_wait_hold_nobody_up(gate: Gate, new_database: NewData
     assert response.status_code == 200
     assert not another_arrived  # as many hashes at a time as processors
     assert [login.result().status_code for login in logins] == [400, 400]
+
+
+async def test_callers_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    hasher, served = passwords.Passwords(rounds=4), []
+
+    async def verify(caller: str) -> None:
+        await hasher.verify(PASSWORD, None, caller)
+        served.append(caller)
+
+    await asyncio.gather(*map(verify, "aaaaaabb"))
+
+    assert "".join(served) == "ababaaaa"
+
+
+@pytest.mark.parametrize(
+    "callers",
+    [["a"] * 25 + ["b", "a"], [str(number) for number in range(101)]],
+    ids=["of one caller", "of all"],
+)
+async def test_queue_is_bounded(callers: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    hasher = passwords.Passwords(rounds=4)
+
+    checks = (hasher.verify(PASSWORD, None, caller) for caller in callers)
+    *served, refused = await asyncio.gather(*checks, return_exceptions=True)
+
+    assert served == [False] * (len(callers) - 1)
+    assert isinstance(refused, Problem)
+    assert (refused.status_code, refused.headers) == (503, {"Retry-After": "5"})
+    assert not await hasher.verify(PASSWORD, None, callers[-1])  # there is room again
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,15 @@ import asyncio
 
 import pytest
 from fastapi import FastAPI
-from httpx2 import ASGITransport, AsyncClient, Response
+from httpx2 import AsyncClient, Response
 
 from {{ cookiecutter.package_name }}.throttle import Limit, MemoryThrottle
 
 from support import PASSWORD, Account, NewApp, Register, log_in, new_client
 
+ME = "/api/v1/users/me"
 WRONG = "a wrong password"
+NEW_PASSWORD = "difference-engine-1822"
 
 
 def assert_braked(response: Response) -> None:
@@ -42,13 +44,53 @@ async def test_right_password_forgives_the_wrong_ones(client: AsyncClient, membe
         assert (await log_in(client, member.email)).status_code == 200
 
 
+async def test_stranger_cannot_lock_the_owner_out(app: FastAPI, member: Account) -> None:
+    stranger, owner = (new_client(app, address=f"192.0.2.{host}") for host in (1, 2))
+    await guess(stranger, member.email)
+
+    assert_braked(await log_in(stranger, member.email))
+    assert (await log_in(owner, member.email)).status_code == 200
+    change = {"current_password": PASSWORD, "new_password": NEW_PASSWORD}
+    assert (await member.client.put(f"{ME}/password", json=change)).status_code == 204
+
+
+async def test_guesses_from_many_addresses_spare_the_address_of_the_owner(
+    new_app: NewApp, member: Account
+) -> None:
+    app = new_app(login_attempts=1, login_attempts_per_account=2)
+    home, elsewhere, *strangers = (new_client(app, address=f"192.0.2.{host}") for host in range(5))
+    assert (await log_in(home, member.email)).status_code == 200
+    for stranger in strangers[:2]:
+        await guess(stranger, member.email, times=1)
+
+    assert_braked(await log_in(strangers[2], member.email, WRONG))
+    assert_braked(await log_in(elsewhere, member.email))
+    assert (await log_in(home, member.email)).status_code == 200
+
+
 async def test_stolen_token_does_not_help_to_guess(client: AsyncClient, member: Account) -> None:
-    proof = {"current_password": WRONG, "new_password": "difference-engine-1822"}
-    answers = [await member.client.put("/api/v1/users/me/password", json=proof) for _ in range(11)]
+    proof = {"current_password": WRONG, "new_password": NEW_PASSWORD}
+    answers = [await member.client.put(f"{ME}/password", json=proof) for _ in range(11)]
+    deletion = await member.client.request("DELETE", ME, json={"password": WRONG})
 
     assert [answer.status_code for answer in answers[:-1]] == [403] * 10
     assert_braked(answers[-1])
-    assert_braked(await log_in(client, member.email))
+    assert_braked(deletion)
+    assert (await log_in(client, member.email)).status_code == 200
+
+
+async def test_changed_password_resets_the_attempts(new_app: NewApp, member: Account) -> None:
+    app = new_app(login_attempts=2)
+    password, statuses = PASSWORD, []
+    for new in (NEW_PASSWORD, PASSWORD):
+        login = await log_in(new_client(app), member.email, password)
+        client = new_client(app, login.json()["access_token"])
+        for current in (WRONG, password):
+            change = {"current_password": current, "new_password": new}
+            statuses.append((await client.put(f"{ME}/password", json=change)).status_code)
+        password = new
+
+    assert statuses == [403, 204, 403, 204]
 
 
 async def test_guesses_at_the_same_time_are_counted(live_app: FastAPI) -> None:
@@ -74,11 +116,10 @@ async def test_address_cannot_try_many_accounts(
     app = new_app(login_attempts_per_address=1)
 
     async def sign_up(address: str, email: str) -> list[int]:
-        transport = ASGITransport(app, raise_app_exceptions=False, client=(address, 1))
-        async with AsyncClient(transport=transport, base_url="https://test") as client:
-            data = {"email": email, "password": PASSWORD}
-            registered = await client.post("/api/v1/users", json=data)
-            return [registered.status_code, (await log_in(client, email)).status_code]
+        client = new_client(app, address=address)
+        data = {"email": email, "password": PASSWORD}
+        registered = await client.post("/api/v1/users", json=data)
+        return [registered.status_code, (await log_in(client, email)).status_code]
 
     assert await sign_up(first, "first@example.com") == [201, 200]
     assert await sign_up(same, "same@example.com") == [429, 429]

@@ -71,7 +71,7 @@ async def test_logins_are_counted_by_outcome_whatever_is_logged(
         assert (await log_in(client, account.email)).status_code == 200
     with (
         rises("auth_logins_total", outcome="failure"),
-        rises("attempts_refused_total", purpose="account"),
+        rises("attempts_refused_total", purpose="account_address"),
     ):
         assert (await log_in(client, account.email, "wrong")).status_code == 400
         assert (await log_in(client, account.email, "wrong")).status_code == 429
@@ -94,7 +94,7 @@ async def test_passwords_that_wait_are_seen(new_app: NewApp, rises: Rises) -> No
     before = REGISTRY.get_sample_value("password_hashes_in_progress") or 0
 
     with rises("password_hash_duration_seconds_count", 5):
-        tasks = [asyncio.create_task(hashing("analytical-engine")) for _ in range(5)]
+        tasks = [asyncio.create_task(hashing("analytical-engine", "a")) for _ in range(5)]
         await asyncio.sleep(0)
         assert REGISTRY.get_sample_value("password_hashes_in_progress") == before + 5
         await asyncio.gather(*tasks)

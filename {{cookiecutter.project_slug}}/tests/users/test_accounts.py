@@ -137,11 +137,11 @@ async def test_proof_is_worthless_once_the_password_has_changed(
 ) -> None:
     verify = app.state.auth.passwords.verify
 
-    async def verify_while_it_changes(password: str, hashed: str | None) -> bool:
+    async def verify_while_it_changes(password: str, hashed: str | None, caller: str) -> bool:
         change = update(User).where(User.id == member.id).values(password_hash="changed")
         await session.execute(change)
         await session.commit()
-        return bool(await verify(password, hashed))
+        return bool(await verify(password, hashed, caller))
 
     monkeypatch.setattr(app.state.auth.passwords, "verify", verify_while_it_changes)
     if path == "/me":

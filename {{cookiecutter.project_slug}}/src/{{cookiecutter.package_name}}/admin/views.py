@@ -233,7 +233,9 @@ class UserView(View, model=models.User):
         create = UserCreate(
             email=data["email"], password=data["password"], full_name=data["full_name"] or None
         )
-        user = await users.register(work.session, work.auth.passwords, create, Role(data["role"]))
+        user = await users.register(
+            work.session, work.auth.passwords, create, str(work.admin.id), Role(data["role"])
+        )
         if not data["is_active"]:
             await users.update_user(
                 work.session, work.admin.id, user.id, UserUpdate(is_active=False)
@@ -250,7 +252,7 @@ class UserView(View, model=models.User):
             reset = PasswordReset(password=password).password.get_secret_value()
             await check_new_password(reset, data["email"], pointer="/body/password")
             # Before the first statement, so that no connection is held meanwhile.
-            password_hash = await work.auth.passwords.hash(reset)
+            password_hash = await work.auth.passwords.hash(reset, str(work.admin.id))
         user = await users.get_user(work.session, key)
         changes = _changes(user, {**data, "full_name": data["full_name"] or None})
         if changes:

@@ -1,10 +1,13 @@
 """Passwords: hashing off the event loop, and the rules for new ones."""
 
+import asyncio
 import os
+from collections import Counter
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Final, TypeVar, TypeVarTuple
+from weakref import WeakValueDictionary
 
 import bcrypt
 from anyio import CapacityLimiter, to_thread
@@ -15,6 +18,9 @@ from ..errors import FieldError, Problem
 MIN_LENGTH: Final = 12
 MAX_BYTES: Final = 72  # bcrypt reads no more
 CPU_MAX: Final = Path("/sys/fs/cgroup/cpu.max")
+# Passwords that may be in progress or waiting, for each core: of all callers, and of one of them.
+MAX_PENDING: Final = 100
+MAX_PENDING_PER_CALLER: Final = 25
 
 Arguments = TypeVarTuple("Arguments")
 Result = TypeVar("Result")
@@ -49,7 +55,9 @@ class Passwords:
     """Hashes and checks passwords with bcrypt.
 
     A hash costs a core for a quarter of a second: it runs in a thread, and no more at a time than
-    there are cores, so that logins cannot starve other requests.
+    there are cores, so that logins cannot starve other requests. Callers take turns, so that one
+    who sends many requests cannot keep the others waiting, and the queue is bounded. A caller is an
+    account when the request is authenticated, and a client address otherwise.
 
     Args:
         rounds: binary logarithm of the cost.
@@ -62,18 +70,28 @@ class Passwords:
         self.rounds = rounds
         self.at_once = _cores()
         self._limiter = CapacityLimiter(self.at_once)
+        self._pending: Counter[str] = Counter()
+        self._turns: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self._unknown = bcrypt.gensalt(rounds).decode() + "." * 31  # no password has this hash
 
-    async def hash(self, password: str) -> str:
-        """Hash a password of at most 72 bytes."""
-        return (await self._run(self._hash, password.encode())).decode()
+    async def hash(self, password: str, caller: str) -> str:
+        """Hash a password of at most 72 bytes.
 
-    async def verify(self, password: str, hashed: str | None) -> bool:
-        """Whether the password fits; without a hash (no such user) False after the same time."""
+        Raises:
+            Problem: 503 with Retry-After, too many passwords are waiting.
+        """
+        return (await self._run(caller, self._hash, password.encode())).decode()
+
+    async def verify(self, password: str, hashed: str | None, caller: str) -> bool:
+        """Whether the password fits; without a hash (no such user) False after the same time.
+
+        Raises:
+            Problem: as `hash`.
+        """
         presented = password.encode()
         fits = len(presented) <= MAX_BYTES and b"\0" not in presented
         expected = (self._unknown if hashed is None else hashed).encode()
-        matches = await self._run(bcrypt.checkpw, presented if fits else b"", expected)
+        matches = await self._run(caller, bcrypt.checkpw, presented if fits else b"", expected)
         return matches and fits and hashed is not None
 
     def outdated(self, hashed: str) -> bool:
@@ -84,9 +102,25 @@ class Passwords:
         return bcrypt.hashpw(password, bcrypt.gensalt(self.rounds))
 
     async def _run(
-        self, function: Callable[[*Arguments], Result], *arguments: *Arguments
+        self, caller: str, function: Callable[[*Arguments], Result], *arguments: *Arguments
     ) -> Result:
-        return await to_thread.run_sync(function, *arguments, limiter=self._limiter)
+        if (
+            self._pending.total() >= MAX_PENDING * self.at_once
+            or self._pending[caller] >= MAX_PENDING_PER_CALLER * self.at_once
+        ):
+            raise Problem(
+                503,
+                "Too many passwords are being checked; try again shortly.",
+                headers={"Retry-After": "5"},
+            )
+        self._pending[caller] += 1
+        try:
+            # The limiter serves its queue in order, and a caller has few places in it at a time.
+            turn = self._turns.setdefault(caller, asyncio.Semaphore(self.at_once))
+            async with turn:
+                return await to_thread.run_sync(function, *arguments, limiter=self._limiter)
+        finally:
+            self._pending -= Counter([caller])
 
 
 def _cores() -> int:

@@ -28,6 +28,8 @@ from .tokens import AccessTokens, Claims, InvalidTokenError
 
 log = structlog.stdlib.get_logger(__name__)
 
+AttemptCounter = tuple[str, Limit]  # of attempts: key and limit in the throttle
+
 
 @dataclass(frozen=True)
 class AuthTools:
@@ -107,24 +109,37 @@ async def authenticate(
     """The active user with this e-mail and password, else None: same answer and time for all.
 
     Raises:
-        Problem: 429, too many failures for the account or the address.
+        Problem: 429, too many failures for the account or the address; 503, too many passwords
+            are waiting to be checked.
     """
     email = email.strip().lower()
     await limit_address(auth, client, "login")
-    await _count_attempt(auth, email)
+    from_address, from_anywhere = _login_counters(auth.settings, email, client)
+    # Counted before the slow check, so that attempts in parallel cannot slip through.
+    await refuse_excess(auth.throttle, *from_address)
     password_hash = await session.scalar(
         select(User.password_hash).where(User.email == email, User.is_active)
     )
+    addresses = await session.scalars(
+        select(LoginSession.address)
+        .join(User, User.id == LoginSession.user_id)
+        .where(User.email == email, *_is_alive())
+    )
+    known = address_key(client.address) in {address_key(known) for known in addresses if known}
     await session.commit()  # those who wait for a slow check hold no connection
+    if not known:
+        await refuse_excess(auth.throttle, *from_anywhere)
     user = renewed = None
-    if await auth.passwords.verify(password, password_hash) and password_hash is not None:
+    caller = address_key(client.address)
+    if await auth.passwords.verify(password, password_hash, caller) and password_hash is not None:
         if auth.passwords.outdated(password_hash):
-            renewed = await auth.passwords.hash(password)
+            renewed = await auth.passwords.hash(password, caller)
         user = await _lock(session, User.email == email, password_hash)
     if user is None:
         log.info("login failed", address=client.address)
         return None
-    await _forgive_attempts(auth, email)
+    await auth.throttle.forget(*from_address)
+    await auth.throttle.forget(*from_anywhere)
     user.password_hash = renewed or user.password_hash
     return user
 
@@ -134,6 +149,9 @@ async def prove_password(
 ) -> str:
     """Check the password of a user who is logged in, before something that cannot be undone.
 
+    Attempts are counted by account, apart from logins, so that other clients cannot use them up.
+    Call `reset_attempts` when the change is made.
+
     Args:
         pointer: JSON Pointer of the member that holds the password, for the error.
 
@@ -141,16 +159,23 @@ async def prove_password(
         The hash that was proven, for `lock_account` when the change is made.
 
     Raises:
-        Problem: 403, it is wrong; 429, too many failures.
+        Problem: 403, it is wrong; 429, too many attempts; 503, too many passwords are waiting to
+            be checked.
     """
-    await _count_attempt(auth, user.email)
+    await refuse_excess(auth.throttle, *_reauthentication_counter(auth.settings, user.id))
     password_hash = await session.scalar(select(User.password_hash).where(User.id == user.id))
     await session.commit()  # as in `authenticate`
-    proven = await auth.passwords.verify(password.get_secret_value(), password_hash)
+    proven = await auth.passwords.verify(
+        password.get_secret_value(), password_hash, caller=str(user.id)
+    )
     if not proven or password_hash is None:
         raise _wrong_password(pointer)
-    await _forgive_attempts(auth, user.email)
     return password_hash
+
+
+async def reset_attempts(auth: AuthTools, user_id: UUID) -> None:
+    """Reset the counter of `prove_password`."""
+    await auth.throttle.forget(*_reauthentication_counter(auth.settings, user_id))
 
 
 async def lock_account(
@@ -187,18 +212,27 @@ def _wrong_password(pointer: str) -> Problem:
     )
 
 
-async def _count_attempt(auth: AuthTools, email: str) -> None:
-    # Counted before the slow check, so that attempts in parallel cannot slip through.
-    await refuse_excess(auth.throttle, *_attempts(auth, email))
+def _login_counters(
+    settings: Settings, email: str, client: ClientInfo
+) -> tuple[AttemptCounter, AttemptCounter]:
+    """Return the counters of failed logins: of the account from this address, and from anywhere.
+
+    The first one is used first, so that an address beyond its limit adds nothing to the second and
+    cannot lock the owner out. The second one leaves addresses out at which the owner is logged in.
+    """
+    account, window = fingerprint(email), settings.login_window
+    return (
+        (
+            f"account_address:{account}:{address_key(client.address)}",
+            Limit(settings.login_attempts, window),
+        ),
+        (f"account:{account}", Limit(settings.login_attempts_per_account, window)),
+    )
 
 
-async def _forgive_attempts(auth: AuthTools, email: str) -> None:
-    await auth.throttle.forget(*_attempts(auth, email))
-
-
-def _attempts(auth: AuthTools, email: str) -> tuple[str, Limit]:
-    limit = Limit(auth.settings.login_attempts, auth.settings.login_window)
-    return f"account:{fingerprint(email)}", limit
+def _reauthentication_counter(settings: Settings, user_id: UUID) -> AttemptCounter:
+    limit = Limit(settings.login_attempts, settings.login_window)
+    return f"reauthentication:{user_id}", limit
 
 
 async def open_token_family(

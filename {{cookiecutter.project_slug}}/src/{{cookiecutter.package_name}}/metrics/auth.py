@@ -32,7 +32,7 @@ REFUSED = Counter(
 def observe(tools: AuthTools) -> None:
     """Measure the tools of authentication."""
     HASHED_AT_ONCE.set(tools.passwords.at_once)
-    for purpose in ("account", "login", "register"):
+    for purpose in ("account", "account_address", "login", "reauthentication", "register"):
         REFUSED.labels(purpose)
     for method in ("hash", "verify"):
         wrap(tools.passwords, method, _timed)
@@ -40,9 +40,9 @@ def observe(tools: AuthTools) -> None:
 
 
 def _timed(work: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-    async def timed(*arguments: Any) -> Any:
+    async def timed(*arguments: Any, **options: Any) -> Any:
         with HASHING.track_inprogress(), HASH_DURATION.time():
-            return await work(*arguments)
+            return await work(*arguments, **options)
 
     return timed
 

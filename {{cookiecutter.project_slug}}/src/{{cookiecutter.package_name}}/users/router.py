@@ -10,6 +10,7 @@ from ..auth.service import Principal, limit_address
 from ..database import Reading, Record, Session
 from ..errors import problems
 from ..pagination import Page
+from ..throttle import address_key
 from . import service
 from .models import User
 from .schemas import (
@@ -29,7 +30,7 @@ router = APIRouter(prefix="/users", tags=["users"])
 async def register_user(data: UserCreate, session: Session, auth: Auth, client: Client) -> User:
     """Register an account; everybody may, and nobody becomes an administrator by it."""
     await limit_address(auth, client, "register")
-    return await service.register(session, auth.passwords, data)
+    return await service.register(session, auth.passwords, data, address_key(client.address))
 
 
 @router.get("/me", response_model=UserRead, responses=problems(401))

@@ -9,7 +9,14 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ..auth.passwords import Passwords, check_new_password
-from ..auth.service import AuthTools, Principal, lock_account, prove_password, revoke_all
+from ..auth.service import (
+    AuthTools,
+    Principal,
+    lock_account,
+    prove_password,
+    reset_attempts,
+    revoke_all,
+)
 from ..database import Reader, Record
 from ..errors import Problem
 from ..pagination import paginate, shown
@@ -34,19 +41,27 @@ LIST = select(*shown(User, UserRead))
 
 
 async def register(
-    session: AsyncSession, passwords: Passwords, data: UserCreate, role: Role = Role.USER
+    session: AsyncSession,
+    passwords: Passwords,
+    data: UserCreate,
+    caller: str,
+    role: Role = Role.USER,
 ) -> User:
     """Make an account.
 
+    Args:
+        caller: account or address of the client, as in `Passwords`.
+
     Raises:
-        Problem: 409, the e-mail has an account; 422, the password is too easy to guess.
+        Problem: 409, the e-mail has an account; 422, the password is too easy to guess; 503, too
+            many passwords are waiting to be hashed.
     """
     password = data.password.get_secret_value()
     await check_new_password(password, data.email, pointer="/body/password")
     user = User(
         email=data.email,
         full_name=data.full_name,
-        password_hash=await passwords.hash(password),
+        password_hash=await passwords.hash(password, caller),
         role=role,
     )
     session.add(user)
@@ -150,16 +165,17 @@ async def change_password(
 
     Raises:
         Problem: 403, the current password is wrong; 422, the new one is too easy to guess; 429,
-            too many wrong ones.
+            too many attempts; 503, too many passwords are waiting to be hashed.
     """
     pointer = "/body/current_password"
-    proven = await prove_password(session, auth, user, data.current_password, pointer=pointer)
     password = data.new_password.get_secret_value()
     await check_new_password(password, user.email, pointer="/body/new_password")
-    password_hash = await auth.passwords.hash(password)
+    proven = await prove_password(session, auth, user, data.current_password, pointer=pointer)
+    password_hash = await auth.passwords.hash(password, caller=str(user.id))
     account = await lock_account(session, user.id, proven, pointer=pointer)
     account.password_hash = password_hash
     await revoke_all(session, user.id)
+    await reset_attempts(auth, user.id)
     log.info("password changed")
 
 
