@@ -224,16 +224,21 @@ def free_port() -> Iterator[int]:
 
 
 @contextmanager
-def serve(settings: Settings, log: Path) -> Iterator[Server]:
+def serve(
+    settings: Settings, log: Path, *, redirection: str = "", **variables: str
+) -> Iterator[Server]:
     """Run the service in a process of its own, on a free port, until the block ends.
 
     Args:
         log: the file that gets what the process prints.
+        redirection: sends the output elsewhere, as a shell reads it.
+        variables: further environment variables.
     """
     module = "{{ cookiecutter.package_name }}.cli"
-    command = [sys.executable, "-m", module, "run"]
+    run = [sys.executable, "-m", module, "run"]
+    command = ["sh", "-c", f'exec "$0" "$@" {redirection}', *run] if redirection else run
     with free_port() as port, log.open("wb") as output:
-        environment = environment_of(settings.model_copy(update={"port": port}))
+        environment = environment_of(settings.model_copy(update={"port": port})) | variables
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)  # noqa: S603
         server = Server(port, process, log)
         try:

@@ -5,17 +5,29 @@ import logging
 import sys
 from collections.abc import Callable
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import pytest
 import structlog
+from httpx2 import AsyncClient
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from {{ cookiecutter.package_name }} import __version__
 from {{ cookiecutter.package_name }}.logging import ECS_VERSION
 from {{ cookiecutter.package_name }}.users.models import User
 
-from support import PASSWORD, Account, NewApp, log_in, new_client, refresh
+from support import (
+    PASSWORD,
+    Account,
+    NewApp,
+    NewDatabase,
+    log_in,
+    new_client,
+    refresh,
+    serve,
+    settings_for,
+)
 
 Logged = Callable[[], list[dict[str, Any]]]
 SECRET = "".join(("hunter", "2"))  # is not found in the source lines of a traceback
@@ -122,6 +134,39 @@ async def test_no_line_has_a_secret(
     lines = logged()
     assert [line["message"] for line in lines].count("request") == 8
     assert [secret for secret in secrets if secret in json.dumps(lines)] == []
+
+
+@pytest.mark.parametrize(("encoding", "log_format"), [("cp1252", "json"), ("ascii", "console")])
+async def test_every_character_is_logged_whatever_the_encoding(
+    new_database: NewDatabase, tmp_path: Path, encoding: str, log_format: str
+) -> None:
+    log = tmp_path / "log"
+    async with new_database() as url:
+        settings = settings_for(url, log_level="INFO", log_format=log_format)
+        with serve(settings, log, PYTHONIOENCODING=encoding) as server:
+            async with AsyncClient(base_url=server.base_url) as client:
+                statuses = [(await client.get("/漢字")).status_code for _ in "ab"]
+
+    assert statuses == [404, 404]
+    if log_format == "json":
+        lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+        assert [line.get("url.path") for line in lines].count("/漢字") == 2
+    else:
+        text = log.read_text(encoding=encoding)
+        assert (text.count(r"/\u6f22\u5b57"), text.count("Traceback")) == (2, 0)
+
+
+@pytest.mark.parametrize("redirection", [">/dev/full 2>&1", ">&- 2>&-"])
+async def test_output_that_cannot_be_written_harms_no_request(
+    new_database: NewDatabase, tmp_path: Path, redirection: str
+) -> None:
+    async with new_database() as url:
+        settings = settings_for(url, log_level="INFO")
+        with serve(settings, tmp_path / "log", redirection=redirection) as server:
+            async with AsyncClient(base_url=server.base_url) as client:
+                statuses = [(await client.get("/nowhere")).status_code for _ in "ab"]
+
+    assert statuses == [404, 404]
 
 
 @pytest.mark.parametrize("log_format", ["auto", "console"])

@@ -5,10 +5,14 @@ are not fields of the schema are put under `labels`.
 """
 
 import logging
+import os
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
+from io import TextIOWrapper
+from pathlib import Path
 from typing import Any, Final
 
 import structlog
@@ -48,6 +52,7 @@ FIELDS: Final[Mapping[str, str]] = {
 
 def configure_logging(settings: Settings) -> None:
     """Send every log line of the process to stdout, in the format that the settings ask for."""
+    _prepare_stdout(settings)
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -98,6 +103,15 @@ def configure_logging(settings: Settings) -> None:
 {%- endif %}
 
 
+def _prepare_stdout(settings: Settings) -> None:
+    # No character of a line may be an error, whatever the environment names as encoding.
+    if sys.stdout is None:  # closed when the process started
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
+    if isinstance(sys.stdout, TextIOWrapper):
+        encoding = None if _is_for_people(settings) else "utf-8"  # of JSON (RFC 8259 section 8.1)
+        sys.stdout.reconfigure(encoding=encoding, errors="backslashreplace")
+
+
 def _is_for_people(settings: Settings) -> bool:
     return settings.log_format == "console" or (
         settings.log_format == "auto" and sys.stdout.isatty()
@@ -122,8 +136,10 @@ def access_log(settings: Settings) -> Callable[..., None]:
 {%- if cookiecutter.use_opentelemetry %}
         add_trace(None, "", event)
 {%- endif %}
-        sys.stdout.write(encode(fields(None, "", event)).decode() + "\n")
-        sys.stdout.flush()
+        # The standard library's handlers keep such errors from their callers, too.
+        with suppress(OSError, ValueError):  # a full disk, a closed stream
+            sys.stdout.write(encode(fields(None, "", event)).decode() + "\n")
+            sys.stdout.flush()
 
     return write
 
