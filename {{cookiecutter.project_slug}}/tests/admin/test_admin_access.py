@@ -55,6 +55,19 @@ async def test_login_is_one_of_the_service_with_a_cookie_for_these_pages(
     assert (await browser.get("/api/v1/users/me")).status_code == 401
 
 
+async def test_login_ends_the_one_that_it_replaces(
+    app: FastAPI, admin: Account, browser: AsyncClient
+) -> None:
+    stolen = browser_of(app)
+    stolen.cookies.set("__Secure-admin", browser.cookies["__Secure-admin"], path="/admin")
+    assert (await stolen.get(USERS)).status_code == 200
+
+    await sign_in(browser, admin.email)
+
+    assert is_refused(await stolen.get(USERS))
+    assert (await browser.get(USERS)).status_code == 200
+
+
 async def test_cookies_of_pages_and_api_are_not_interchangeable(
     app: FastAPI, admin: Account, browser: AsyncClient
 ) -> None:

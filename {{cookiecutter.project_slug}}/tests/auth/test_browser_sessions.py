@@ -6,7 +6,7 @@ import pytest
 from fastapi import FastAPI
 from httpx2 import AsyncClient, Response
 
-from support import PASSWORD, Account, NewApp, new_client
+from support import PASSWORD, Account, NewApp, Register, new_client
 
 ME, SESSION, SESSIONS = "/api/v1/users/me", "/api/v1/auth/session", "/api/v1/auth/sessions"
 OWN, PARTNER, EVIL = {"Origin": "https://test"}, "https://app.example", "https://evil.example"
@@ -45,6 +45,21 @@ async def test_session_is_bound_to_this_host(client: AsyncClient, member: Accoun
         assert (cookie["samesite"], cookie["max-age"]) == ("lax", "2592000")
     assert cookies["__Host-session"]["httponly"]
     assert not cookies["__Host-csrf"]["httponly"]
+
+
+async def test_login_ends_the_session_that_it_replaces(
+    app: FastAPI, browser: AsyncClient, member: Account, register: Register
+) -> None:
+    async with new_client(app) as stolen:
+        stolen.cookies.set("__Host-session", browser.cookies["__Host-session"])
+        assert (await open_session(browser, member, "a wrong password")).status_code == 401
+        assert (await stolen.get(ME)).status_code == 200
+
+        assert (await open_session(browser, await register())).status_code == 201
+
+        assert (await stolen.get(ME)).status_code == 401
+    assert (await browser.get(ME)).status_code == 200
+    assert (await member.client.get(ME)).status_code == 200
 
 
 async def test_csrf_token_reaches_pages_of_other_origins_and_comes_again(

@@ -16,7 +16,17 @@ from {{ cookiecutter.package_name }}.users.models import Role, User
 from {{ cookiecutter.package_name }}.users.schemas import UserUpdate
 from {{ cookiecutter.package_name }}.users.service import update_user
 
-from support import Account, log_in, new_account, pointers, read_pages, refresh
+from support import (
+    PASSWORD,
+    Account,
+    NewApp,
+    log_in,
+    new_account,
+    new_client,
+    pointers,
+    read_pages,
+    refresh,
+)
 
 USERS = "/api/v1/users"
 
@@ -144,6 +154,52 @@ async def test_administrators_cannot_lock_themselves_out(
 
     assert (await admin.client.patch(url, json=change)).status_code == 409
     assert (await admin.client.patch(url, json={"full_name": "Root"})).status_code == 200
+
+
+async def test_last_administrator_cannot_delete_the_account(
+    admin: Account, member: Account, session: AsyncSession
+) -> None:
+    await session.execute(update(User).where(User.id == member.id).values(role=Role.ADMIN))
+
+    async def delete(*, other_is_active: bool) -> int:
+        other = update(User).where(User.id == member.id).values(is_active=other_is_active)
+        await session.execute(other)
+        await session.commit()
+        proof = {"password": PASSWORD}
+        response = await admin.client.request("DELETE", f"{USERS}/me", json=proof)
+        return response.status_code
+
+    assert await delete(other_is_active=False) == 409
+    assert await delete(other_is_active=True) == 204
+
+
+async def test_refused_deletion_does_not_reset_the_attempts(
+    new_app: NewApp, admin: Account
+) -> None:
+    token = admin.client.headers["Authorization"].removeprefix("Bearer ")
+    client = new_client(new_app(login_attempts=2), token)
+
+    statuses = [
+        (await client.request("DELETE", f"{USERS}/me", json={"password": PASSWORD})).status_code
+        for _ in range(3)
+    ]
+
+    assert statuses == [409, 409, 429]
+
+
+async def test_administrators_cannot_delete_themselves_at_once(live_app: FastAPI) -> None:
+    accounts = [await new_account(live_app) for _ in range(3)]
+    async with live_app.state.database.session() as session:
+        await session.execute(update(User).values(role=Role.ADMIN))
+
+    responses = await asyncio.gather(
+        *(
+            account.client.request("DELETE", f"{USERS}/me", json={"password": PASSWORD})
+            for account in accounts
+        )
+    )
+
+    assert sorted(response.status_code for response in responses) == [204, 204, 409]
 
 
 async def test_administrators_cannot_demote_each_other_at_once(live_app: FastAPI) -> None:

@@ -97,7 +97,9 @@ class Login(AuthenticationBackend):
             settings = auth.settings.model_copy(update={"session_ttl": lifetime})
             short = replace(auth, settings=settings)
             cookie = cookie_name(auth.settings)
-            token = await open_browser_session(session, short, user, client, cookie)
+            token = await open_browser_session(
+                session, short, user, client, cookie, replaced=request.cookies.get(cookie)
+            )
         log.info("admin action", action="login", user_id=str(user.id))
         return token
 

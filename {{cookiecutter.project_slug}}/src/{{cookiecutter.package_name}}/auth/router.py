@@ -84,7 +84,7 @@ async def create_session(
     auth: Auth,
     client: Client,
 ) -> User:
-    """Log a browser in: sets the session cookie and the CSRF cookie."""
+    """Log a browser in: sets the session and CSRF cookies, and revokes the session they replace."""
     if "Origin" in request.headers or "Sec-Fetch-Site" in request.headers:
         check_origin(request, auth.settings)
     password = data.password.get_secret_value()
@@ -92,7 +92,9 @@ async def create_session(
     if user is None:
         raise Problem(401, "E-mail or password is wrong.", headers={"WWW-Authenticate": "Bearer"})
     cookie = session_cookie(auth.settings)
-    token = await service.open_browser_session(session, auth, user, client, cookie)
+    token = await service.open_browser_session(
+        session, auth, user, client, cookie, replaced=request.cookies.get(cookie)
+    )
     set_cookies(response, auth.settings, token, user.id)
     response.headers.update(NO_STORE)
     return user

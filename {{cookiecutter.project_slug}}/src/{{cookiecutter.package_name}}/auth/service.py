@@ -244,9 +244,21 @@ async def open_token_family(
 
 
 async def open_browser_session(
-    session: AsyncSession, auth: AuthTools, user: User, client: ClientInfo, cookie: str
+    session: AsyncSession,
+    auth: AuthTools,
+    user: User,
+    client: ClientInfo,
+    cookie: str,
+    *,
+    replaced: str | None,
 ) -> str:
-    """Begin a login of a browser; returns the token for the cookie of this name."""
+    """Begin a login of a browser; returns the token for the cookie of this name.
+
+    Args:
+        replaced: the token that the browser has sent in this cookie, whose session is revoked.
+    """
+    if replaced is not None:
+        await _revoke(session, LoginSession.cookie_hash == _cookie_hash(cookie, replaced))
     token = secrets.token_urlsafe(32)
     await _open_session(session, auth, user, client, _cookie_hash(cookie, token))
     return token

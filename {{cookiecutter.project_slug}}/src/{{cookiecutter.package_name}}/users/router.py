@@ -53,9 +53,9 @@ async def change_my_password(
     await service.change_password(session, auth, user, data)
 
 
-@router.delete("/me", status_code=204, responses=problems(401, 403, 429))
+@router.delete("/me", status_code=204, responses=problems(401, 403, 409, 429))
 async def delete_me(data: AccountDelete, user: CurrentUser, session: Session, auth: Auth) -> None:
-    """Delete the caller's account and everything that belongs to it."""
+    """Delete the caller's account and all its data, unless the caller is the last administrator."""
     await service.delete_account(session, auth, user, data)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 import structlog
-from sqlalchemy import or_, select
+from sqlalchemy import and_, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -185,16 +185,28 @@ async def delete_account(
     """Delete the account with all that belongs to it.
 
     Raises:
-        Problem: 403, the password is wrong; 429, too many wrong ones.
+        Problem: 403, the password is wrong; 409, the user is the last active administrator; 429,
+            too many attempts; 503, too many passwords are waiting to be checked.
     """
     pointer = "/body/password"
     proven = await prove_password(session, auth, user, data.password, pointer=pointer)
+    # All administrators are locked, in the order of `update_user`, as another one may be about to
+    # delete the own account.
+    locked = await session.scalars(
+        select(User.id)
+        .where(or_(User.id == user.id, and_(User.role == Role.ADMIN, User.is_active)))
+        .order_by(User.id)
+        .with_for_update(key_share=True)
+    )
     account = await lock_account(session, user.id, proven, pointer=pointer)
+    if account.role is Role.ADMIN and locked.all() == [account.id]:
+        raise Problem(409, "The last administrator cannot delete the account.")
 {%- if cookiecutter.use_redis %}
     await revoke_all(session, user.id)
 {%- endif %}
     await session.delete(account)
     await session.flush()
+    await reset_attempts(auth, user.id)
     log.info("user deleted")
 
 
