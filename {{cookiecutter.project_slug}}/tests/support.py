@@ -152,9 +152,20 @@ async def log_in(client: AsyncClient, email: str, password: str = PASSWORD) -> R
     return await client.post("/api/v1/auth/token", data=form)
 
 
-async def new_account(app: FastAPI, email: str | None = None) -> Account:
+def new_user(**changes: object) -> User:
+    """A user to be stored; the only place where tests make one."""
+    values = {"email": f"{uuid4().hex}@example.com", "password_hash": PASSWORD_HASH}
+    return User(**values | changes)
+
+
+def registration(**changes: object) -> dict[str, Any]:
+    """The body of a request to register."""
+    return {"email": "ada@example.com", "password": PASSWORD} | changes
+
+
+async def new_account(app: FastAPI, **changes: object) -> Account:
     """An account with a login, stored without HTTP, as most tests are about something else."""
-    user = User(email=email or f"{uuid4().hex}@example.com", password_hash=PASSWORD_HASH)
+    user = new_user(**changes)
     async with app.state.database.session() as session:
         session.add(user)
         await session.flush()

@@ -11,7 +11,7 @@ from starlette.responses import StreamingResponse
 
 from {{ cookiecutter.package_name }}.http import SECURITY_HEADERS
 
-from support import NewApp, exchange, listen, new_client, pointers
+from support import NewApp, exchange, listen, new_client, pointers, registration
 
 
 def problem(response: Response, status: int) -> dict[str, Any]:
@@ -44,7 +44,7 @@ async def test_refusal_is_a_problem(
 
 
 async def test_invalid_members_are_pointed_at_and_not_repeated(client: AsyncClient) -> None:
-    sent = {"email": "nobody", "password": "hunter2", "a/b~c": "hunter2"}
+    sent = registration(email="nobody", password="hunter2") | {"a/b~c": "hunter2"}
 
     response = await client.post("/api/v1/users", json=sent)
 

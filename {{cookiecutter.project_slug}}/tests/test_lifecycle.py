@@ -9,9 +9,9 @@ from starlette.types import Message
 
 from {{ cookiecutter.package_name }}.main import create_app
 
-from support import PASSWORD, NewDatabase, accepts, serve, settings_for
+from support import NewDatabase, accepts, registration, serve, settings_for
 
-BODY = json.dumps({"email": "ada@example.com", "password": PASSWORD}).encode()
+BODY = json.dumps(registration()).encode()
 HEAD = (
     "POST /api/v1/users HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     f"Content-Length: {len(BODY)}\r\nExpect: 100-continue\r\nX-Forwarded-For: 203.0.113.9\r\n\r\n"

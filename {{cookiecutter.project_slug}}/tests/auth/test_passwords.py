@@ -27,6 +27,7 @@ from support import (
     Register,
     log_in,
     new_client,
+    registration,
     settings_for,
 )
 
@@ -44,9 +45,9 @@ async def test_weak_password_is_refused(
     def body(**members: str) -> dict[str, Any]:
         return {"content": json.dumps(members), "headers": {"Content-Type": "application/json"}}
 
-    sent = body(email=EMAIL, password=password)
+    sent = body(**registration(email=EMAIL, password=password))
     new = await client.post("/api/v1/users", **sent)
-    member = await register(EMAIL)
+    member = await register(email=EMAIL)
     sent = body(current_password=PASSWORD, new_password=password)
     changed = await member.client.put("/api/v1/users/me/password", **sent)
 
@@ -58,7 +59,7 @@ async def test_weak_password_is_refused(
 
 @pytest.mark.parametrize("password", ["twelve chars", "é" * 36, "x" * 72], ids=ascii)
 async def test_password_counts_to_its_last_byte(client: AsyncClient, password: str) -> None:
-    await client.post("/api/v1/users", json={"email": EMAIL, "password": password})
+    await client.post("/api/v1/users", json=registration(email=EMAIL, password=password))
 
     guesses = (password, password[:-1], f"{password}x", f"{password}\0", password.title())
     answers = [(await log_in(client, EMAIL, guess)).status_code for guess in guesses]
@@ -204,7 +205,7 @@ async def test_login_proves_the_account_as_it_is_in_the_end(
 ) -> None:
     arrivals, opened = gate
     async with new_client(live_app) as client, asyncio.TaskGroup() as group:
-        await client.post("/api/v1/users", json={"email": EMAIL, "password": PASSWORD})
+        await client.post("/api/v1/users", json=registration(email=EMAIL))
         login = group.create_task(log_in(client, EMAIL))
         assert await asyncio.to_thread(arrivals.acquire, timeout=60)
         async with live_app.state.database.session() as session:

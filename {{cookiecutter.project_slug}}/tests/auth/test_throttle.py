@@ -8,7 +8,7 @@ from httpx2 import AsyncClient, Response
 
 from {{ cookiecutter.package_name }}.throttle import Limit, MemoryThrottle
 
-from support import PASSWORD, Account, NewApp, Register, log_in, new_client
+from support import PASSWORD, Account, NewApp, Register, log_in, new_client, registration
 
 ME = "/api/v1/users/me"
 WRONG = "a wrong password"
@@ -117,8 +117,7 @@ async def test_address_cannot_try_many_accounts(
 
     async def sign_up(address: str, email: str) -> list[int]:
         client = new_client(app, address=address)
-        data = {"email": email, "password": PASSWORD}
-        registered = await client.post("/api/v1/users", json=data)
+        registered = await client.post("/api/v1/users", json=registration(email=email))
         return [registered.status_code, (await log_in(client, email)).status_code]
 
     assert await sign_up(first, "first@example.com") == [201, 200]

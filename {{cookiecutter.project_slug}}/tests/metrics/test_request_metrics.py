@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 from prometheus_client import REGISTRY
 
-from support import PASSWORD, NewApp, new_client
+from support import NewApp, new_client, registration
 
 Rises = Callable[..., AbstractContextManager[None]]
 
@@ -49,7 +49,7 @@ async def test_unknown_paths_and_methods_are_one_series(new_app: NewApp, rises: 
 async def test_bodies_are_counted_in_bytes(new_app: NewApp, rises: Rises) -> None:
     client = new_client(new_app())
     route = {"method": "POST", "route": "/api/v1/users", "status": "2xx"}
-    body = json.dumps({"email": "ada@example.com", "password": PASSWORD})
+    body = json.dumps(registration())
 
     before = REGISTRY.get_sample_value("http_response_body_bytes_total", route) or 0
     with rises("http_request_body_bytes_total", len(body), **route):

@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from {{ cookiecutter.package_name }}.worker.models import State
 from {{ cookiecutter.package_name }}.worker.tasks import purge
 
-from support import PASSWORD, new_client
+from support import new_client, registration
 from tracing_support import TRACE, Collector, NewTracedApp, sent_by_caller
 from worker_support import Service, until
 
@@ -17,8 +17,7 @@ async def register_in_vain(app: FastAPI, **headers: str) -> None:
     """Register an account, and wait until the e-mail to it has failed for the first time."""
     service = Service(app)
     async with service.working():
-        account = {"email": "ada@example.com", "password": PASSWORD}
-        await new_client(app).post("/api/v1/users", json=account, headers=headers)
+        await new_client(app).post("/api/v1/users", json=registration(), headers=headers)
 
         async def has_failed() -> bool:
             [job] = await service.jobs()

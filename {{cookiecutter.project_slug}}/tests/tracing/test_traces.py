@@ -26,6 +26,7 @@ from support import (
     environment_of,
     new_account,
     new_client,
+    registration,
     serve,
     settings_for,
 )
@@ -137,7 +138,7 @@ async def test_probes_are_not_traced(new_traced_app: NewTracedApp, collector: Co
 async def test_no_span_has_what_people_sent(
     new_traced_app: NewTracedApp, collector: Collector
 ) -> None:
-    account = {"email": f"{SECRET}@example.com", "password": PASSWORD, "full_name": SECRET}
+    account = registration(email=f"{SECRET}@example.com", full_name=SECRET)
     async with new_traced_app() as app:
 
         @app.get("/fail")

@@ -16,7 +16,7 @@ from {{ cookiecutter.package_name }}.auth.models import (
 from {{ cookiecutter.package_name }}.items.models import Item
 from {{ cookiecutter.package_name }}.users.models import User
 
-from support import PASSWORD, Account, Register, log_in, new_client, pointers, refresh
+from support import PASSWORD, Account, Register, log_in, new_client, pointers, refresh, registration
 
 USERS = "/api/v1/users"
 ME = "/api/v1/users/me"
@@ -26,7 +26,7 @@ NEW_PASSWORD = "difference-engine-1822"
 async def test_account_is_made_and_shown_without_its_password(
     client: AsyncClient, session: AsyncSession
 ) -> None:
-    body = {"email": "Ada@Example.com", "password": PASSWORD, "full_name": " Ada "}
+    body = registration(email="Ada@Example.com", full_name=" Ada ")
 
     response = await client.post(USERS, json=body)
 
@@ -47,7 +47,7 @@ async def test_email_has_one_account_in_any_case_and_at_any_time(live_app: FastA
     async with new_client(live_app) as client:
         responses = await asyncio.gather(
             *(
-                client.post(USERS, json={"email": email, "password": PASSWORD})
+                client.post(USERS, json=registration(email=email))
                 for email in ("ada@example.com", "ADA@example.com", "Ada@Example.COM")
             )
         )
@@ -70,7 +70,7 @@ async def test_email_has_one_account_in_any_case_and_at_any_time(live_app: FastA
 async def test_unusable_registration_names_the_wrong_members(
     client: AsyncClient, change: dict[str, Any]
 ) -> None:
-    body = {"email": "ada.lovelace@example.com", "password": PASSWORD} | change
+    body = registration(email="ada.lovelace@example.com") | change
 
     response = await client.post(USERS, json=body)
 
@@ -169,4 +169,4 @@ async def test_deleted_account_leaves_nothing_behind(
     assert (await session.scalars(select(Item.owner_id))).all() == [other.id]
     assert (await session.scalars(select(LoginSession.user_id))).all() == [other.id]
     assert await session.scalar(select(func.count(RefreshToken.token_hash))) == 1
-    assert (await register(member.email)).id != member.id
+    assert (await register(email=member.email)).id != member.id

@@ -23,6 +23,7 @@ from support import (
     log_in,
     new_account,
     new_client,
+    new_user,
     pointers,
     read_pages,
     refresh,
@@ -35,10 +36,10 @@ USERS = "/api/v1/users"
 async def crowd(session: AsyncSession) -> list[User]:
     """Accounts whose e-mails and names look alike."""
     users = [
-        User(email="ann_a@example.com", full_name="Ann 100%", password_hash="-"),
-        User(email="annxa@example.com", full_name="Ann Other", password_hash="-"),
-        User(email="bob@example.com", full_name=None, password_hash="-", is_active=False),
-        User(email="carl@example.com", full_name="Carl\\Ann", password_hash="-"),
+        new_user(email="ann_a@example.com", full_name="Ann 100%"),
+        new_user(email="annxa@example.com", full_name="Ann Other"),
+        new_user(email="bob@example.com", full_name=None, is_active=False),
+        new_user(email="carl@example.com", full_name="Carl\\Ann"),
     ]
     session.add_all(users)
     await session.commit()

@@ -27,10 +27,10 @@ from {{ cookiecutter.package_name }}.worker.outbox import (
 from {{ cookiecutter.package_name }}.worker.service import retry_job
 from {{ cookiecutter.package_name }}.worker.tasks import send_welcome
 
-from support import PASSWORD, Account, new_account, new_client, read_pages
+from support import Account, new_account, new_client, new_user, read_pages, registration
 from worker_support import Body, MailServer, NewService, NewTask, Service, until
 
-ADA = {"email": "ada@example.com", "password": PASSWORD, "full_name": "Ada Lovelace"}
+ADA = registration(full_name="Ada Lovelace")
 
 
 async def make_admin(service: Service) -> Account:
@@ -44,7 +44,7 @@ async def make_admin(service: Service) -> Account:
 
 async def add_user(context: Context) -> None:
     """Do something that can be seen in the database."""
-    context.session.add(User(email=f"{uuid4()}@example.com", password_hash="-"))
+    context.session.add(new_user())
     await context.session.flush()
 
 
