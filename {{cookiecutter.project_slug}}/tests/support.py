@@ -272,9 +272,11 @@ async def listen(app: FastAPI) -> AsyncIterator[int]:
     serving = asyncio.create_task(server.serve())
     while not server.started:  # noqa: ASYNC110 - of the server
         await asyncio.sleep(0.01)
-    yield server.servers[0].sockets[0].getsockname()[1]
-    server.should_exit = True
-    await serving
+    try:
+        yield server.servers[0].sockets[0].getsockname()[1]
+    finally:
+        server.should_exit = True
+        await serving
 
 
 async def exchange(port: int, sent: bytes) -> bytes:

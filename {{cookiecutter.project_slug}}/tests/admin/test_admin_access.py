@@ -14,7 +14,7 @@ from {{ cookiecutter.package_name }}.auth.models import LoginSession
 from {{ cookiecutter.package_name }}.auth.service import revoke_all
 from {{ cookiecutter.package_name }}.users.models import Role, User
 
-from support import PASSWORD, Account, NewApp, new_client
+from support import PASSWORD, Account, NewApp, exchange, listen, new_client
 
 LOGIN, LOGOUT, USERS = "/admin/login", "/admin/logout", "/admin/user/list"
 WRONG = "E-mail or password is wrong."
@@ -140,6 +140,20 @@ async def test_nobody_else_gets_in(
 
     assert is_refused(await browser.request(method, "/admin" + path.format(id=member.id)))
     assert (await member.client.get("/api/v1/users/me")).status_code == 200
+
+
+async def test_cookie_with_a_similar_name_is_not_the_login(
+    app: FastAPI, browser: AsyncClient
+) -> None:
+    cookie = f"__Secure-admin={browser.cookies['__Secure-admin']}".encode()
+    statuses = []
+    async with listen(app) as port:
+        for space in (b"", b"\xa0", b"\x85"):
+            head = f"GET {USERS} HTTP/1.1\r\nHost: test\r\nConnection: close\r\nCookie: ".encode()
+            response = await exchange(port, head + space + cookie + b"\r\n\r\n")
+            statuses.append(response[9:12])
+
+    assert statuses == [b"200", b"302", b"302"]
 
 
 @pytest.mark.parametrize("change", ["revoked", "deactivated", "demoted"])

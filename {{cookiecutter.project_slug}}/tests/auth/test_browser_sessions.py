@@ -6,7 +6,15 @@ import pytest
 from fastapi import FastAPI
 from httpx2 import AsyncClient, Response
 
-from support import PASSWORD, Account, NewApp, Register, new_client
+from support import (
+    PASSWORD,
+    Account,
+    NewApp,
+    Register,
+    exchange,
+    listen,
+    new_client,
+)
 
 ME, SESSION, SESSIONS = "/api/v1/users/me", "/api/v1/auth/session", "/api/v1/auth/sessions"
 OWN, PARTNER, EVIL = {"Origin": "https://test"}, "https://app.example", "https://evil.example"
@@ -60,6 +68,26 @@ async def test_login_ends_the_session_that_it_replaces(
         assert (await stolen.get(ME)).status_code == 401
     assert (await browser.get(ME)).status_code == 200
     assert (await member.client.get(ME)).status_code == 200
+
+
+@pytest.mark.parametrize("space", [b"\xa0", b"\x85"])
+async def test_cookie_with_a_similar_name_is_not_the_session(
+    app: FastAPI, browser: AsyncClient, space: bytes
+) -> None:
+    token = browser.cookies["__Host-session"].encode()
+    cookies = {
+        b"__Host-session=" + token: b"200",
+        b"other=; __Host-session=" + token: b"200",
+        space + b"__Host-session=" + token: b"401",
+        b"__Host-session" + space + b"=" + token: b"401",
+        b"__host-session=" + token: b"401",
+        b"__Host-session=" + token + b"; __Host-session=other": b"401",
+    }
+    async with listen(app) as port:
+        for cookie, status in cookies.items():
+            head = b"GET /api/v1/users/me HTTP/1.1\r\nHost: test\r\nConnection: close\r\nCookie: "
+            response = await exchange(port, head + cookie + b"\r\n\r\n")
+            assert response.startswith(b"HTTP/1.1 " + status), cookie
 
 
 async def test_csrf_token_reaches_pages_of_other_origins_and_comes_again(

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ..auth.cookies import check_origin
+from ..auth.cookies import check_origin, read_cookie
 from ..auth.schemas import SessionCreate
 from ..auth.service import (
     AuthTools,
@@ -60,7 +60,7 @@ class Login(AuthenticationBackend):
     async def authenticate(self, request: Request) -> bool:
         """Whether the request comes from an administrator whose login lives."""
         cookie = cookie_name(self.app.state.settings)
-        token = request.cookies.get(cookie)
+        token = read_cookie(request, cookie)
         if token is None:
             return False
         principal = await principal_of_cookie(self.app.state.database.reader, cookie, token)
@@ -98,7 +98,7 @@ class Login(AuthenticationBackend):
             short = replace(auth, settings=settings)
             cookie = cookie_name(auth.settings)
             token = await open_browser_session(
-                session, short, user, client, cookie, replaced=request.cookies.get(cookie)
+                session, short, user, client, cookie, replaced=read_cookie(request, cookie)
             )
         log.info("admin action", action="login", user_id=str(user.id))
         return token

@@ -8,13 +8,28 @@ import hmac
 from typing import Final
 from uuid import UUID
 
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
 from ..errors import Problem
 from ..settings import Settings
 
 CSRF_HEADER: Final = "X-CSRF-Token"
+
+
+def read_cookie(connection: HTTPConnection, name: str) -> str | None:
+    """Return the value of a cookie; None without it, and if it was sent more than once.
+
+    Names are compared exactly. Starlette's parser strips all that Python takes for a space, so that
+    a cookie of another site, such as one named `\\xa0__Host-session`, would pass for ours.
+    """
+    pairs = (
+        pair.lstrip(" ").partition("=")
+        for header in connection.headers.getlist("Cookie")
+        for pair in header.split(";")
+    )
+    values = [value for key, _, value in pairs if key == name]
+    return values[0] if len(values) == 1 else None
 
 
 def session_cookie(settings: Settings) -> str:

@@ -23,7 +23,7 @@ from ..database import Reader
 from ..database.engine import SAFE_METHODS
 from ..errors import Problem
 from ..users.models import Role
-from .cookies import check_csrf{% if cookiecutter.use_redis %}, csrf_cookie, csrf_token{% endif %}, session_cookie
+from .cookies import check_csrf{% if cookiecutter.use_redis %}, csrf_cookie, csrf_token{% endif %}, read_cookie, session_cookie
 from .service import (
     AuthTools,
     ClientInfo,
@@ -102,7 +102,7 @@ async def _by_token(reader: Reader, auth: AuthTools, token: str) -> Principal:
 
 async def _by_cookie(request: Request, reader: Reader, auth: AuthTools) -> Principal:
     name = session_cookie(auth.settings)
-    token = request.cookies.get(name)
+    token = read_cookie(request, name)
     principal = await principal_of_cookie(reader, name, token) if token else None
     if token is None or principal is None:
         raise Problem(401, "Not authenticated.", headers={"WWW-Authenticate": "Bearer"})
@@ -164,10 +164,10 @@ def proven_caller(connection: HTTPConnection) -> str | None:
         with suppress(InvalidTokenError):
             return f"user:{auth.tokens.verify(token).user_id}"
     # The CSRF cookie proves whose the session cookie is, or was.
-    proof = connection.cookies.get(csrf_cookie(auth.settings), "")
+    proof = read_cookie(connection, csrf_cookie(auth.settings)) or ""
     with suppress(ValueError):
         user_id = UUID(proof.partition(".")[0])
-        session_token = connection.cookies.get(session_cookie(auth.settings), "")
+        session_token = read_cookie(connection, session_cookie(auth.settings)) or ""
         expected = csrf_token(auth.settings, session_token, user_id)
         if hmac.compare_digest(proof.encode(), expected.encode()):
             return f"user:{user_id}"

@@ -10,7 +10,14 @@ from ..errors import Problem, problems
 from ..users.models import User
 from ..users.schemas import UserRead
 from . import service
-from .cookies import check_origin, clear_cookies, session_cookie, set_cookies, set_csrf
+from .cookies import (
+    check_origin,
+    clear_cookies,
+    read_cookie,
+    session_cookie,
+    set_cookies,
+    set_csrf,
+)
 from .dependencies import Auth, Client, CurrentUser
 from .oauth import NO_STORE, OAuthError, OAuthRoute
 from .schemas import (
@@ -93,7 +100,7 @@ async def create_session(
         raise Problem(401, "E-mail or password is wrong.", headers={"WWW-Authenticate": "Bearer"})
     cookie = session_cookie(auth.settings)
     token = await service.open_browser_session(
-        session, auth, user, client, cookie, replaced=request.cookies.get(cookie)
+        session, auth, user, client, cookie, replaced=read_cookie(request, cookie)
     )
     set_cookies(response, auth.settings, token, user.id)
     response.headers.update(NO_STORE)
@@ -105,7 +112,7 @@ async def read_session(
     request: Request, response: Response, user: CurrentUser, auth: Auth
 ) -> Principal:
     """Who is logged in. A browser gets its CSRF token anew."""
-    token = request.cookies.get(session_cookie(auth.settings))
+    token = read_cookie(request, session_cookie(auth.settings))
     if token is not None:
         set_csrf(response, auth.settings, token, user.id)
     return user
