@@ -33,7 +33,7 @@ async def test_administrator_is_registered(new_database: NewDatabase) -> None:
     async with new_database() as url:
         typed = f"{PASSWORD}\n{PASSWORD}\n"
 
-        made = await invoke(settings_for(url), "create-admin", "Ada@Example.com", typed=typed)
+        made = await invoke(settings_for(url), "create-admin", "Ａda@Example.com", typed=typed)
 
         assert made.output.endswith("\nada@example.com is registered as an administrator.\n")
         assert PASSWORD not in made.output

@@ -1,12 +1,32 @@
 """The bases and text types of all request and response bodies."""
 
 import re
+import unicodedata
 from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, EmailStr, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    EmailStr,
+    Field,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+)
 
 CONTROL: Final = r"\x00-\x1f\x7f"
 CONTROL_BUT_BREAKS: Final = r"\x00-\x08\x0b\x0c\x0e-\x1f\x7f"
+MAX_EMAIL_LENGTH: Final = 254
+# Default_Ignorable_Code_Point (Unicode TR 44) as far as email-validator accepts it.
+INVISIBLE: Final = re.compile(
+    r"[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef]"
+)
+# The scripts of Chinese, Japanese and Korean, which are written together, also with Latin letters.
+EAST_ASIAN: Final = frozenset(
+    {"BOPOMOFO", "CJK", "HANGUL", "HIRAGANA", "IDEOGRAPHIC", "KATAKANA", "KATAKANA-HIRAGANA"}
+)
 
 # For members of a partial change: optional, yet neither nullable nor with a default in the schema.
 # Read such a body with `model_dump(exclude_unset=True)`.
@@ -49,4 +69,36 @@ Line = Annotated[
     AfterValidator(_one_line),
     Field(json_schema_extra={"pattern": rf"^[^{CONTROL}]*[^{CONTROL}\s][^{CONTROL}]*$"}),
 ]
-Email = Annotated[EmailStr, AfterValidator(str.lower)]
+
+
+def _nfkc(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    if len(value) > MAX_EMAIL_LENGTH:
+        raise ValueError(f"must have at most {MAX_EMAIL_LENGTH} characters")
+    return unicodedata.normalize("NFKC", value).lower()
+
+
+def _unambiguous(value: str) -> str:
+    local_part = value.rpartition("@")[0]
+    if INVISIBLE.search(local_part):
+        raise ValueError("must not contain invisible characters")
+    # A character's name begins with its script; the standard library has no property for it.
+    letters = filter(str.isalpha, local_part)
+    scripts = {unicodedata.name(letter, "").partition(" ")[0] for letter in letters}
+    if len(scripts - EAST_ASIAN) > 1:
+        raise ValueError("must not mix letters of different scripts before the @")
+    return value.lower()
+
+
+# In one form (NFKC, lower case), so that look-alike spellings cannot be accounts of their own.
+Email = Annotated[EmailStr, BeforeValidator(_nfkc), AfterValidator(_unambiguous)]
+_EMAIL: Final = TypeAdapter[str](Email)
+
+
+def normalize_email(value: str) -> str:
+    """Return an email address in the form of `Email`; text that is none only in lower case."""
+    try:
+        return _EMAIL.validate_python(value)
+    except ValidationError:
+        return value.strip().lower()

@@ -43,6 +43,49 @@ async def test_account_is_made_and_shown_without_its_password(
     assert PASSWORD not in (await session.scalars(select(User.password_hash))).one()
 
 
+@pytest.mark.parametrize(
+    ("typed", "email"),
+    [
+        (" ADA@Example.com", "ada@example.com"),
+        ("ａｄａ＠example.com", "ada@example.com"),
+        ("ﬁ@example.com", "fi@example.com"),
+        ("ada@xn--bcher-kva.example.com", "ada@bücher.example.com"),
+        ("ДЯДЯ.1@example.com", "дядя.1@example.com"),
+        ("佐々木たろう.taro@example.com", "佐々木たろう.taro@example.com"),
+    ],
+    ids=ascii,
+)
+async def test_email_is_normalized_and_logs_in_as_it_was_typed(
+    client: AsyncClient, typed: str, email: str
+) -> None:
+    registered = await client.post(USERS, json={"email": typed, "password": PASSWORD})
+    again = await client.post(USERS, json={"email": email, "password": PASSWORD})
+
+    assert (registered.json()["email"], again.status_code) == (email, 409)
+    assert (await log_in(client, typed)).status_code == 200
+    browser = {"email": typed, "password": PASSWORD}
+    assert (await client.post("/api/v1/auth/session", json=browser)).status_code == 201
+
+
+@pytest.mark.parametrize(
+    "email",
+    [
+        "\N{CYRILLIC SMALL LETTER A}da@example.com",
+        "ad\N{GREEK SMALL LETTER ALPHA}@example.com",
+        "a\N{COMBINING GRAPHEME JOINER}da@example.com",
+        "a\N{VARIATION SELECTOR-16}da@example.com",
+        "a\N{HANGUL FILLER}da@example.com",
+        "ada\N{SMALL COMMERCIAL AT}example.com@example.com",
+        f"{'x' * 255} <ａda@example.com>",
+    ],
+    ids=ascii,
+)
+async def test_look_alike_email_is_refused(client: AsyncClient, email: str) -> None:
+    response = await client.post(USERS, json={"email": email, "password": PASSWORD})
+
+    assert (response.status_code, pointers(response)) == (422, ["/body/email"])
+
+
 async def test_email_has_one_account_in_any_case_and_at_any_time(live_app: FastAPI) -> None:
     async with new_client(live_app) as client:
         responses = await asyncio.gather(

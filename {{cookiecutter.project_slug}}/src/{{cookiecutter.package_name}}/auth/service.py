@@ -18,6 +18,7 @@ from ..cache.denylist import deny
 {% endif -%}
 from ..database import Reader, Record, utcnow
 from ..errors import FieldError, Problem
+from ..schemas import normalize_email
 from ..settings import Settings
 from ..throttle import Limit, Throttle, address_key, refuse_excess
 from ..users.models import Role, User
@@ -112,7 +113,7 @@ async def authenticate(
         Problem: 429, too many failures for the account or the address; 503, too many passwords
             are waiting to be checked.
     """
-    email = email.strip().lower()
+    email = normalize_email(email)
     await limit_address(auth, client, "login")
     from_address, from_anywhere = _login_counters(auth.settings, email, client)
     # Counted before the slow check, so that attempts in parallel cannot slip through.

@@ -16,7 +16,7 @@ class Role(StrEnum):
 
 
 class User(UuidKeyMixin, TimestampMixin, Base):
-    """A person with an account. The e-mail is stored in lower case, so it is unique in any case."""
+    """A person with an account. The email is stored in the form of `schemas.Email`."""
 
     __tablename__ = "users"
 
