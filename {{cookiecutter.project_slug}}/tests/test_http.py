@@ -45,6 +45,21 @@ async def test_head_is_get_without_the_content(member: Account, path: str) -> No
     assert head.headers["Content-Length"] == got.headers["Content-Length"]
 
 
+async def test_empty_response_has_no_content_type(member: Account, new_app: NewApp) -> None:
+    app = new_app()
+
+    @app.delete("/thing", status_code=204)
+    async def delete_thing() -> None:
+        pass
+
+    for response in (
+        await new_client(app).delete("/thing"),
+        await member.client.delete("/api/v1/auth/session"),
+    ):
+        assert (response.status_code, response.content) == (204, b"")
+        assert "Content-Type" not in response.headers
+
+
 async def test_answers_of_the_api_are_not_stored(member: Account) -> None:
     response = await member.client.get("/api/v1/users/me")
 

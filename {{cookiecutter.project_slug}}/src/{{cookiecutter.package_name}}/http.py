@@ -101,9 +101,13 @@ class ResponseMiddleware:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                present = {name for name, _ in message["headers"]}
+                sent = message["headers"]
+                if status == 204:
+                    # FastAPI names the type that the content would have.
+                    sent = [header for header in sent if header[0] != b"content-type"]
+                present = {name for name, _ in sent}
                 message["headers"] = [
-                    *message["headers"],
+                    *sent,
                     *(header for header in headers if header[0] not in present),
                     (b"x-request-id", request_id.encode()),
                 ]

@@ -72,7 +72,7 @@ async def create_token(
     )
 
 
-@oauth.post("/revoke", responses=OAUTH_ERRORS)
+@oauth.post("/revoke", response_class=Response, responses=OAUTH_ERRORS)
 async def revoke_token(
     form: Annotated[RevocationRequest, Form()], session: Session, auth: Auth
 ) -> None:
