@@ -4,8 +4,8 @@ Cookiecutter deletes a project whose hook fails, so nothing here is fatal: a ste
 done is one line that says why and what to run by hand, and the exit code stays 0.
 
 `cruft update` and `cruft diff` render into a temporary folder, named as `tempfile.mkdtemp` does,
-where all but pruning is left out. A `cruft create` into such a folder cannot be told from them:
-stderr has one line that says so.
+where all but pruning is left out, and a failure of it stops them. A `cruft create` into such a
+folder cannot be told from them: stderr has one line that says so.
 
 Environment:
     TEMPLATE_SKIP: steps to leave out, separated by commas: `lock`, which asks a package registry,
@@ -21,7 +21,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +40,21 @@ GIT_PLACES = {
 }
 
 
+# Files that desktops write beside others, as in a template's folder that a person has looked at.
+LITTER = ("._*", ".DS_Store", "Thumbs.db", "desktop.ini")
+
+
 class StepError(Exception):
-    """A step was left out; the message says why in a few words."""
+    """A step was left out; the message says why in a few words.
+
+    Attributes:
+        by_hand: the commands that do it, where they are not the usual ones of the step.
+    """
+
+    def __init__(self, reason: str, by_hand: str = "") -> None:
+        """Keep both."""
+        super().__init__(reason)
+        self.by_hand = by_hand
 
 
 def say(text: str) -> None:
@@ -98,7 +111,7 @@ def find_template() -> tuple[Path, dict[str, Any]] | None:
 
 def paths_in(template: Path) -> set[Path]:
     """Every file of the template, named as this render names it."""
-    [project] = template.glob("*cookiecutter.project_slug*")
+    [project] = template.glob("[{]{cookiecutter.project_slug}}")
     package = re.compile(r"\{\{ ?cookiecutter\.package_name ?\}\}")
     return {
         Path(package.sub(ANSWERS["package_name"], str(path.relative_to(project))))
@@ -122,6 +135,24 @@ def rendered_to_compare() -> bool:
     return in_temporary and re.fullmatch(r"tmp\w{8}", place.name) is not None
 
 
+def is_on(feature: dict[str, Any]) -> bool:
+    """Whether the answers ask for a feature.
+
+    cookiecutter before 2.7.1 has the word `yes` of the command line here, not True.
+    """
+    return all(
+        bool(ANSWERS[name]) if answer is True else ANSWERS[name] == answer
+        for name, answer in feature["when"].items()
+    )
+
+
+def superfluous(features: dict[str, Any]) -> Iterator[Path]:
+    """The paths of each feature that is off, and what desktops have written beside the files."""
+    off = [pattern for one in features.values() if not is_on(one) for pattern in one["paths"]]
+    for pattern in [*off, *(f"**/{name}" for name in LITTER)]:
+        yield from list(PROJECT.glob(pattern))
+
+
 def prune() -> None:
     """Remove the paths of each feature that is off, and the folders that this empties.
 
@@ -130,18 +161,16 @@ def prune() -> None:
     it was recorded with; cruft brings the present one.
     """
     template = find_template()
-    if template:
-        rendered, features = paths_in(template[0]), template[1]
-    elif (PROJECT / ".git").exists() or (PROJECT / ".cruft.json").exists():
+    features = template[1] if template else ANSWERS["_features"]
+    if template is None and any((PROJECT / own).exists() for own in (".git", ".cruft.json")):
         raise StepError("the project was there before, and may have files of its own")
-    else:
-        rendered, features = None, ANSWERS["_features"]
-    for feature in features.values():
-        if feature["when"].items() <= ANSWERS.items():
-            continue
-        for pattern in feature["paths"]:
-            for path in list(PROJECT.glob(pattern)):
-                remove(path, rendered)
+    try:
+        rendered = paths_in(template[0]) if template else None
+        for path in superfluous(features):
+            remove(path, rendered)
+    except (OSError, ValueError) as error:
+        left = [shlex.quote(str(path.relative_to(PROJECT))) for path in superfluous(features)]
+        raise StepError(str(error), f"rm -r {' '.join(left)}") from None
 
 
 def remove(top: Path, rendered: set[Path] | None) -> None:
@@ -183,7 +212,19 @@ def lock() -> None:
     uv = find_uv()
     if uv is None:
         raise StepError("uv is not installed")
-    run(uv, "lock", "--quiet", "--python", sys.executable)
+    supported = sys.version_info >= (3, 11)
+    run(uv, "lock", "--quiet", *(("--python", sys.executable) if supported else ()))
+    if not (PROJECT / "uv.lock").exists():
+        # A folder above is a uv workspace with this project as a member: the lock is there.
+        for workspace in PROJECT.parents:
+            if (workspace / "uv.lock").exists():
+                member = json.dumps(PROJECT.relative_to(workspace).as_posix())
+                raise StepError(
+                    f"the project is a member of the uv workspace in {workspace}, which has one "
+                    "lock for all, and images are built from a lock of their own",
+                    f"add exclude = [{member}] to [tool.uv.workspace] there, then uv lock",
+                )
+        raise StepError("uv wrote none")
 
 
 def in_repository() -> bool:
@@ -193,11 +234,12 @@ def in_repository() -> bool:
 
 def commit() -> None:
     """Make a repository with one commit, by the author's name where git knows no other."""
+    add = f"git add . && git commit -m {shlex.quote('Add ' + ANSWERS['project_name'])} ."
     git = shutil.which("git")
+    if in_repository():
+        raise StepError("the folder is inside a repository already", add)
     if git is None:
         raise StepError("git is not installed")
-    if in_repository():
-        raise StepError("the folder is inside a repository already")
     run(git, "init", "--quiet", "--initial-branch=main")
     run(git, "add", "--all")
     try:
@@ -209,9 +251,11 @@ def commit() -> None:
         if f"user.{key} " not in known:
             identity += ["-c", f"user.{key}={ANSWERS[f'author_{key}']}"]
     run(git, *identity, "commit", "--quiet", "--message", "Initial commit")
+    if not run(git, "for-each-ref", "--count=1"):  # by a git hook, for one
+        raise StepError("git has committed nothing")
 
 
-def next_steps() -> str:
+def next_steps(committed: bool) -> str:  # noqa: FBT001
     """The commands that come next, for exactly the chosen options."""
     data = {"postgresql": "PostgreSQL with its data in .local/", "sqlite": "data in data/app.db"}
     pipelines = {"github": "GitHub Actions", "gitlab": "GitLab CI/CD"}
@@ -232,7 +276,7 @@ def next_steps() -> str:
     if "_commit" in ANSWERS and in_repository():
         record = "git add .cruft.json && git commit -m 'Add .cruft.json'"
         commands.append((record, "cruft updates only what is committed"))
-    if ANSWERS["ci"] in pipelines and (PROJECT / ".git").exists():
+    if ANSWERS["ci"] in pipelines and committed:
         push = "git remote add origin URL && git push -u origin main"
         commands.append((push, f"{pipelines[ANSWERS['ci']]} checks each push"))
     width = max(len(command) for command, _ in commands)
@@ -242,38 +286,54 @@ def next_steps() -> str:
 
 
 # What each step is for, how to do it by hand, and the word in TEMPLATE_SKIP that leaves it out.
-BY_HAND = "git init -b main && git add -A && git commit -m 'Initial commit'"
+UNPRUNED = "delete the files of each feature that is off, as cookiecutter.json lists them"
+UNCOMMITTED = "git init -b main && git add -A && git commit -m 'Initial commit'"
 STEPS: tuple[tuple[Callable[[], None], str, str, str], ...] = (
-    (prune, "Not pruned", "remove what the answers leave out", ""),
+    (prune, "Not pruned", UNPRUNED, ""),
     (write_env, "No new .env", "cp .env.example .env, with a secret for each change-me", ""),
     (lock, "No uv.lock", "uv lock", "lock"),
-    (commit, "No first commit", BY_HAND, "git"),
+    (commit, "No first commit", UNCOMMITTED, "git"),
 )
 
 
-def main() -> None:
-    """Take every step that can be taken, and report those that cannot."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a name may have letters that the terminal lacks
+def take(steps: Iterable[tuple[Callable[[], None], str, str, str]]) -> set[Callable[[], None]]:
+    """Take every step that can be taken, and report those that cannot; return those taken.
+
+    A project that is not pruned is neither locked nor committed: both would keep all features.
+    """
     skipped = os.environ.get("TEMPLATE_SKIP", "").split(",")
-    steps = STEPS[:1] if rendered_to_compare() else STEPS
-    if steps is not STEPS:
-        with contextlib.suppress(OSError):
-            # `cruft diff` has its patch on stdout.
-            print("In a temporary folder, only pruned, as cruft compares it.", file=sys.stderr)
+    taken: set[Callable[[], None]] = set()
     for step, outcome, by_hand, word in steps:
         if word and word in skipped:
             continue
+        if step in {lock, commit} and prune not in taken:
+            say(f"{outcome}: the project is not pruned yet. By hand, in the project: {by_hand}")
+            continue
         try:
             step()
+            taken.add(step)
         except Exception as problem:  # noqa: BLE001 - or cookiecutter deletes the project
-            say(f"{outcome}: {problem}. By hand: {by_hand}")
-    if steps is STEPS:
-        try:
-            say(next_steps())
-        except Exception as problem:  # noqa: BLE001 - as above
-            say(f"No next steps: {problem}. By hand: see README.md in {PROJECT}")
+            command = getattr(problem, "by_hand", "") or by_hand
+            say(f"{outcome}: {problem}. By hand, in the project: {command}")
+    return taken
+
+
+def main() -> int:
+    """Finish the project, and return the exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a name may have letters that the terminal lacks
+    if rendered_to_compare():
+        with contextlib.suppress(OSError):
+            # `cruft diff` has its patch on stdout.
+            print("In a temporary folder, only pruned, as cruft compares it.", file=sys.stderr)
+        return 0 if take(STEPS[:1]) else 1
+    taken = take(STEPS)
+    try:
+        say(next_steps(committed=commit in taken))
+    except Exception as problem:  # noqa: BLE001 - as above
+        say(f"No next steps: {problem}. By hand: see README.md in {PROJECT}")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

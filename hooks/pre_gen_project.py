@@ -12,6 +12,9 @@ import sys
 import unicodedata
 from collections.abc import Iterator
 
+if sys.version_info < (3, 10):  # noqa: UP036 - cookiecutter runs hooks with its own Python
+    sys.exit(f"Python {sys.version.split()[0]} is too old: run cookiecutter with 3.11 or later.")
+
 ANSWERS = json.loads({{cookiecutter | jsonify | tojson}})  # type: ignore[arg-type, name-defined]  # noqa: F821
 
 # Free text stands unescaped in Markdown and between double quotes in TOML, YAML and Python: the
@@ -28,10 +31,19 @@ PACKAGE = re.compile(r"[a-z][a-z0-9_]*")
 PACKAGE_LIMIT = SLUG_LIMIT + len("app_")
 EMAIL = re.compile(
     # A hyphen in front would make it an option of a command.
-    r"(?!-)[\w'+-]+(\.[\w'+-]+)*@([a-z0-9]+(-+[a-z0-9]+)*\.)+[a-z0-9]+(-+[a-z0-9]+)*",
+    r"(?!-)[\w'+-]+(\.[\w'+-]+)*@([a-z0-9]+(-+[a-z0-9]+)*\.)+([a-z0-9]+-+)*[a-z0-9]*[a-z]",
     re.IGNORECASE | re.ASCII,
 )
 EMAIL_LIMIT = 254  # RFC 5321 section 4.5.3.1.3
+LABEL_LIMIT = 63  # RFC 1035 section 2.3.4
+RESERVED_LABEL = re.compile(r"..--")  # RFC 5890 section 2.3.1; without an IDNA library, xn-- too
+# Top-level domains that no mail server is in (RFC 6761, 6762, 7686); the service rejects them.
+SPECIAL_DOMAINS = {"arpa", "invalid", "local", "localhost", "onion", "test"}
+
+# Words that cookiecutter 2.7 reads as an answer. Before that, a word given on the command line
+# reaches templates as text, which they take for yes.
+YES_WORDS = {"1", "true", "t", "yes", "y", "on"}
+NO_WORDS = {"0", "false", "f", "no", "n", "off"}
 
 SHOWN = 80  # characters of an answer that a refusal repeats
 
@@ -44,12 +56,15 @@ STANDARD_LIBRARY = sys.stdlib_module_names | set(
     annotationlib compression profiling
     """.split()
 )
-# What stands beside the package in the rendered project, and the distributions, modules and
-# commands that it installs (dashes as underscores): one of the two would hide the other.
+# What stands beside the package in the rendered project, PostgreSQL's own databases, and the
+# distributions, modules and commands that the project installs (dashes as underscores): one of the
+# two would hide the other.
 TAKEN = set(
     """
     conftest contract deploy dev locustfile migrations reports_support src support test tests
     tracing_support worker_support
+
+    template0 template1
 
     aiohappyeyeballs aiohttp aiosignal aiosmtplib aiosqlite alembic annotated_types anyio
     asgi_correlation_id asyncpg bcrypt certifi cffi charset_normalizer click cryptography dns
@@ -106,11 +121,31 @@ def current_questions() -> dict[str, object]:
     return {name: default for name, default in questions.items() if not name.startswith("_")}
 
 
+def yes_or_no_questions() -> dict[str, object]:
+    """The questions that are answered with yes or no, as the manifest of features has them."""
+    conditions = [feature.get("when", {}) for feature in ANSWERS["_features"].values()]
+    yes = (True, "True")  # the text in cookiecutter 1
+    return {name: False for when in conditions for name, answer in when.items() if answer in yes}
+
+
+def problem_with_yes_or_no(answer: object) -> str | None:
+    """Neither yes nor no, or a no that templates would take for yes."""
+    word = answer.lower() if isinstance(answer, str) else None
+    if isinstance(answer, bool) or word in YES_WORDS:
+        return None
+    if word in NO_WORDS:
+        return (
+            f"is {shown(answer)}: leave it out, since only cookiecutter 2.7.1 and later read that "
+            "word."
+        )
+    return f"is {shown(answer)}: answer yes or no."
+
+
 def problem_with_kind(name: str, default: object) -> str | None:
     """An answer that is none of the choices, or of another type than the question asks for."""
     answer = ANSWERS.get(name)
-    if isinstance(default, bool) and not isinstance(answer, bool):
-        return f"is {shown(answer)}: answer yes or no."
+    if isinstance(default, bool):
+        return problem_with_yes_or_no(answer)
     if isinstance(default, list) and answer not in default:
         return f"is {shown(answer)}: choose one of {', '.join(default)}."
     if isinstance(default, str) and not isinstance(answer, str):
@@ -162,9 +197,19 @@ def problem_with_package(package: str) -> str | None:
 
 
 def problem_with_email(email: str) -> str | None:
-    """Something that cannot be an e-mail address."""
-    if len(email) > EMAIL_LIMIT or not EMAIL.fullmatch(email):
+    """An address that the service's own settings and `create-admin` would reject."""
+    labels = email.rpartition("@")[2].lower().split(".")
+    if (
+        len(email) > EMAIL_LIMIT
+        or not EMAIL.fullmatch(email)
+        or any(len(label) > LABEL_LIMIT or RESERVED_LABEL.match(label) for label in labels)
+    ):
         return f"is {shown(email)}: write an address such as 'team@example.com'."
+    if labels[-1] in SPECIAL_DOMAINS:
+        return (
+            f"is {shown(email)}, but .{labels[-1]} is reserved and receives no email: write an "
+            "address such as 'team@example.com'."
+        )
     return None
 
 
@@ -197,7 +242,7 @@ def problem_with_cloud() -> str | None:
 def problems() -> Iterator[str]:
     """One sentence for each bad answer."""
     texts = dict.fromkeys((*TEXT_LIMITS, "project_slug", "package_name", "author_email"), "")
-    questions = texts | current_questions()
+    questions = texts | yes_or_no_questions() | current_questions()
     found = {name: problem_with_kind(name, default) for name, default in questions.items()}
     if not any(found.values()):
         for name, limit in TEXT_LIMITS.items():
@@ -213,8 +258,19 @@ def problems() -> Iterator[str]:
             yield f"{name} {problem}"
 
 
+def problem_with_cookiecutter() -> str | None:
+    """A cookiecutter that has text for yes and no, or that has taken a wrong template folder."""
+    answers = [ANSWERS.get(name) for name in yes_or_no_questions()]
+    if "False" in answers and all(isinstance(answer, str) for answer in answers):
+        return "cookiecutter is too old: install version 2.7.1 or later."
+    if os.path.basename(os.getcwd()) == f"._{ANSWERS['project_slug']}":
+        return "The template's folder has files of macOS named ._*: delete them and render again."
+    return None
+
+
 if __name__ == "__main__":
-    refusals = list(problems())
+    wrong = problem_with_cookiecutter()
+    refusals = [wrong] if wrong else list(problems())
     for refusal in refusals:
         print(refusal, file=sys.stderr)
     sys.exit(bool(refusals))

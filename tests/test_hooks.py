@@ -29,12 +29,14 @@ from support import (
     product,
     without_secrets,
 )
+from workbench import uv
 
 WORD = "is empty: write at least one word."
 SLUG = ": use lowercase letters and digits, with single hyphens between."
 PACKAGE = ": use lowercase letters, digits and _, a letter first."
 WORKER = "on without use_redis: jobs wait in Redis, so answer yes to both, or no here."
 EMAIL = ": write an address such as 'team@example.com'."
+NO = "is 'no': leave it out, since only cookiecutter 2.7.1 and later read that word."
 REFUSED = [
     ("project_name", "", WORD),
     ("project_name", " \t", WORD),
@@ -91,6 +93,13 @@ REFUSED = [
     ("author_email", "-x@example.com", EMAIL),
     ("author_email", "ada@é.fr", EMAIL),
     ("author_email", f"{'a' * 250}@b.cd", EMAIL),
+    ("author_email", "ada@corp.local", "but .local is reserved and receives no email" + EMAIL),
+    ("author_email", "ada@shop.test", "but .test is reserved and receives no email" + EMAIL),
+    ("author_email", "ada@x.LOCALHOST", "but .localhost is reserved and receives no email" + EMAIL),
+    ("author_email", "ada@10.0.0.1", EMAIL),
+    ("author_email", "ada@ab--c.com", EMAIL),
+    ("author_email", f"ada@{'a' * 64}.com", EMAIL),
+    ("package_name", "template0", ", which the project installs or has: try 'template0_service'."),
 ]  # fmt: skip
 
 
@@ -162,6 +171,9 @@ def recorded(**answers: Any) -> dict[str, Any]:
     [
         ("database", "mysql", "is 'mysql': choose one of postgresql, sqlite."),
         ("author_name", None, "is None: answer with text."),
+        ("use_redis", "maybe", "is 'maybe': answer yes or no."),
+        ("use_redis", None, "is None: answer yes or no."),
+        ("use_redis", "no", NO),
     ],
 )
 def test_replayed_answer_that_fits_no_question_is_refused(
@@ -174,6 +186,66 @@ def test_replayed_answer_that_fits_no_question_is_refused(
 
     assert done.returncode == 1
     assert refusals(done.stderr) == [f"{question} {sentence}"]
+
+
+# Versions of the tools
+
+
+def older(version: str, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Render with an older cookiecutter, in an environment of its own."""
+    config = folder / "config.yaml"
+    config.write_text(f"replay_dir: {folder / 'replay'}\n")
+    tool = [uv(), "tool", "run", "--quiet", "--python", sys.executable]
+    tool += ["--from", f"cookiecutter=={version}", "--with", "setuptools<81", "cookiecutter"]
+    return subprocess.run(
+        [*tool, TEMPLATE, "--no-input", "--output-dir", folder, *arguments],
+        env={**os.environ, "COOKIECUTTER_CONFIG": str(config)},
+        capture_output=True,
+        check=False,
+        text=True,
+    )
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("version", ["2.2.3", "2.6.0"])
+def test_older_cookiecutter_gives_the_same_project(
+    version: str, render: Render, tmp_path: Path
+) -> None:
+    done = older(version, tmp_path, "use_redis=yes", "use_admin=True", "database=sqlite")
+
+    assert done.returncode == 0, done.stderr
+    expected = without_secrets(render(use_redis=True, use_admin=True, database="sqlite"))
+    assert without_secrets(tmp_path / "orders") == expected
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize(
+    ("version", "sentence"),
+    [
+        ("1.7.3", "cookiecutter is too old: install version 2.7.1 or later."),
+        ("2.1.1", "cookiecutter is too old: install version 2.7.1 or later."),
+        ("2.6.0", f"use_redis {NO}"),
+    ],
+)
+def test_cookiecutter_that_is_too_old_is_named_and_leaves_nothing(
+    version: str, sentence: str, tmp_path: Path
+) -> None:
+    done = older(version, tmp_path, "use_redis=no")
+
+    assert done.returncode == 1
+    assert sentence in done.stderr.splitlines()
+    assert not (tmp_path / "orders").exists()
+
+
+def test_python_that_is_too_old_is_named_and_leaves_nothing(
+    render: Render, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "version_info", (3, 9, 18, "final", 0))
+
+    with pytest.raises(
+        FailedHookException, match=r"is too old: run cookiecutter with 3\.11 or later\.$"
+    ):
+        render()
 
 
 # A finished project
@@ -262,8 +334,48 @@ def test_project_inside_a_repository_is_not_made_another(tmp_path: Path) -> None
 
     said = generate(tmp_path, TEMPLATE_SKIP="lock")
 
-    assert "No first commit: the folder is inside a repository already." in said
+    problem = "No first commit: the folder is inside a repository already."
+    [command] = re.findall(rf"^{problem} By hand, in the project: (.+)$", said, re.MULTILINE)
     assert not (tmp_path / "orders" / ".git").exists()
+    assert "git push" not in said
+    env = os.environ | {
+        f"GIT_{who}_{what}": "ada@example.com"
+        for who in ("AUTHOR", "COMMITTER")
+        for what in ("NAME", "EMAIL")
+    }
+    subprocess.run(["/bin/sh", "-ec", command], cwd=tmp_path / "orders", env=env, check=True)
+    assert git(tmp_path, "log", "--format=%s") == "Add Orders\n"
+    assert "orders/pyproject.toml" in git(tmp_path, "ls-files").splitlines()
+
+
+def test_commit_that_did_not_come_to_be_is_reported(tmp_path: Path) -> None:
+    undo = tmp_path / "git-hooks" / "post-commit"
+    undo.parent.mkdir()
+    undo.write_text("#!/bin/sh\ngit update-ref -d HEAD\n")
+    undo.chmod(0o755)
+    config = tmp_path / "gitconfig"
+    config.write_text(f"[core]\nhooksPath = {undo.parent}\n")
+
+    said = generate(tmp_path, TEMPLATE_SKIP="lock", GIT_CONFIG_GLOBAL=config)
+
+    assert "No first commit: git has committed nothing. By hand, in the project: git init" in said
+    assert "git push" not in said
+
+
+@pytest.mark.slow
+def test_member_of_a_uv_workspace_is_told_how_to_get_its_own_lock(tmp_path: Path) -> None:
+    workspace = tmp_path / "pyproject.toml"
+    workspace.write_text('[tool.uv.workspace]\nmembers = ["*"]\n')
+
+    said = generate(tmp_path, "ci=none", TEMPLATE_SKIP="git")
+
+    [line] = re.findall(r"^No uv\.lock: .+$", said, re.MULTILINE)
+    assert f"a member of the uv workspace in {tmp_path}, " in line
+    [exclude] = re.findall(r"By hand, in the project: add (.+) to \[tool\.uv\.workspace\]", line)
+    workspace.write_text(f"{workspace.read_text()}{exclude}\n")
+    lock = [uv(), "lock", "--quiet", "--python", sys.executable]
+    subprocess.run(lock, cwd=tmp_path / "orders", check=True)
+    assert (tmp_path / "orders" / "uv.lock").exists()
 
 
 def test_machine_without_uv_and_git_still_gets_its_project(tmp_path: Path) -> None:
@@ -278,8 +390,9 @@ def test_machine_without_uv_and_git_still_gets_its_project(tmp_path: Path) -> No
         TEMPLATE_SKIP="",
     )
 
-    assert "No uv.lock: uv is not installed. By hand: uv lock\n" in said
-    assert "No first commit: git is not installed. By hand: git init -b main && " in said
+    by_hand = "By hand, in the project:"
+    assert f"No uv.lock: uv is not installed. {by_hand} uv lock\n" in said
+    assert f"No first commit: git is not installed. {by_hand} git init -b main && " in said
     assert f"  {tmp_path}/bare/bin/python -m pip install uv " in said
     assert f'  export PATH="$PATH":{tmp_path}/bare/bin ' in said
     assert (tmp_path / "orders" / "pyproject.toml").exists()
@@ -288,7 +401,7 @@ def test_machine_without_uv_and_git_still_gets_its_project(tmp_path: Path) -> No
 def test_machine_without_a_registry_still_gets_its_project(tmp_path: Path) -> None:
     said = generate(tmp_path, TEMPLATE_SKIP="", UV_OFFLINE="1", UV_CACHE_DIR=tmp_path / "cold")
 
-    assert re.search(r"^No uv\.lock: .+\. By hand: uv lock$", said, re.MULTILINE)
+    assert re.search(r"^No uv\.lock: .+\. By hand, in the project: uv lock$", said, re.MULTILINE)
     assert git(tmp_path / "orders", "log", "--format=%s") == "Initial commit\n"
 
 
@@ -327,20 +440,94 @@ def test_uv_beside_cookiecutter_is_put_on_the_path(tmp_path: Path) -> None:
     assert found.stdout == f"{Path(sys.executable).parent / 'uv'}\n"
 
 
-def test_step_that_breaks_does_not_cost_the_project(tmp_path: Path) -> None:
-    (tmp_path / "template").mkdir()
+@pytest.fixture
+def template(tmp_path: Path) -> Path:
+    """A copy of the template."""
+    folder = tmp_path / "template"
+    folder.mkdir()
+    shutil.copy(TEMPLATE / "cookiecutter.json", folder)
     for source in (TEMPLATE / "hooks", PROJECT):
-        shutil.copytree(source, tmp_path / "template" / source.name)
-    context = json.loads((TEMPLATE / "cookiecutter.json").read_text("utf-8"))
-    (tmp_path / "template" / "cookiecutter.json").write_text(
+        shutil.copytree(source, folder / source.name)
+    return folder
+
+
+def test_project_that_could_not_be_pruned_is_neither_locked_nor_committed(
+    template: Path, tmp_path: Path
+) -> None:
+    context = json.loads((template / "cookiecutter.json").read_text("utf-8"))
+    (template / "cookiecutter.json").write_text(
         json.dumps({**context, "_features": {"broken": {}}})
     )
 
-    done = command_line(tmp_path / "template", "--no-input", "--output-dir", tmp_path)
+    done = command_line(
+        template, "--no-input", "--output-dir", tmp_path, TEMPLATE_SKIP="", UV_OFFLINE="1"
+    )
 
     assert done.returncode == 0
-    assert "Not pruned: 'when'. By hand: remove what the answers leave out\n" in done.stdout
+    assert [line.partition(" By hand, ")[0] for line in done.stdout.splitlines()[:3]] == [
+        "Not pruned: 'when'.",
+        "No uv.lock: the project is not pruned yet.",
+        "No first commit: the project is not pruned yet.",
+    ]
     assert (tmp_path / "orders" / ".env").exists()
+    assert not (tmp_path / "orders" / ".git").exists()
+
+
+def test_what_could_not_be_removed_is_named(
+    render: Render,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    unlink = Path.unlink
+
+    def fail(path: Path, *, missing_ok: bool = False) -> None:
+        if path.name == "ci.yml":
+            raise PermissionError(13, "Permission denied", str(path))
+        unlink(path, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", fail)
+
+    render(ci="none")
+
+    said = capfd.readouterr().out
+    assert "Permission denied" in said
+    [command] = re.findall(r"^Not pruned: .+ By hand, in the project: (.+)$", said, re.MULTILINE)
+    assert command == "rm -r .github .gitlab-ci.yml"
+
+
+def test_what_a_desktop_writes_into_the_template_is_left_out(
+    template: Path, render: Render, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = without_secrets(render())
+    project = template / PROJECT.name
+    junk = b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X"
+    for path in [*template.iterdir(), *project.iterdir(), *(project / "src").iterdir()]:
+        (path.parent / f"._{path.name}").write_bytes(junk)
+    (project / "tests" / ".DS_Store").write_bytes(junk)
+    # Which of the two cookiecutter takes is chance.
+    monkeypatch.setattr("cookiecutter.generate.find_template", lambda *_: project)
+
+    cookiecutter(str(template), no_input=True, output_dir=str(tmp_path))
+
+    assert without_secrets(tmp_path / "orders") == expected
+
+
+def test_file_of_a_desktop_that_is_taken_for_the_template_is_named(
+    template: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    junk = template / f"._{PROJECT.name}"
+    junk.touch()
+    monkeypatch.setattr("cookiecutter.generate.find_template", lambda *_: junk)
+
+    with pytest.raises(FailedHookException):
+        cookiecutter(str(template), no_input=True, output_dir=str(tmp_path))
+
+    sentence = "The template's folder has files of macOS named ._*: delete them and render again."
+    assert sentence in capfd.readouterr().err.splitlines()
+    assert [path.name for path in tmp_path.iterdir()] == ["template"]
 
 
 @pytest.mark.parametrize("answers", product(["database", "ci"]), ids=label)

@@ -1,10 +1,13 @@
 """Names of every kind: each answer gives a correct project, or is refused in one sentence."""
 
 import ast
+import itertools
+import json
 import keyword
 import re
 import tomllib
-from pathlib import PurePosixPath
+import zipfile
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
@@ -12,8 +15,10 @@ from cookiecutter.exceptions import FailedHookException
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from conftest import Render
 from rendering import rendered
-from support import QUESTIONS, Files, applications, flaws
+from support import QUESTIONS, TEMPLATE, Files, applications, flaws
+from workbench import environ, run, uv
 
 # What people write, and what breaks files: letters of any script, signs, and pieces of syntax.
 LETTERS = st.characters(categories=["L", "M", "N", "P", "S", "Z"])
@@ -85,3 +90,107 @@ def assert_named(files: Files, names: dict[str, str]) -> None:
     assert project["description"] == names.get("description", project["description"])
     assert project["authors"][0]["name"] == names.get("author_name", project["authors"][0]["name"])
     assert titles == [names.get("project_name", QUESTIONS["project_name"])]
+
+
+# What the service makes of the answers
+
+LOCAL_PARTS = """
+ada a.b a_b o'brien+x -x a--b a- A .a a. a..b a@b a%b a!b ü "a" a\\b
+"""
+DOMAINS = """
+example.com EXAMPLE.COM a.b.c.example.co.uk x.museum 1.com 1-2.com a.b-c a.b2c a.b--c a--b.com
+corp.local CORP.LOCAL local.com x.test test.com x.localhost localhost x.invalid x.onion x.arpa
+1.0.0.127.in-addr.arpa x.example x.1 x.1a x.a1 127.0.0.1 [127.0.0.1] ab--c.com a.xx--y.com
+xn--bcher-kva.com xn--a.com XN--BCHER-KVA.com -a.com a-.com a.-com a.com- a..com .a.com a.com.
+a_b.com bücher.com a.рф a,b.com
+"""
+# Written to no file, or refused for what a file or a command would make of it.
+STRICTER = re.compile(r"-.*|.*[^\w.@+'-].*|.*[^\x00-\x7f].*|.*\bxn--.*", re.IGNORECASE)
+ACCEPTS = """
+import json, sys
+from pydantic import TypeAdapter, ValidationError
+from orders.schemas import Email
+from orders.settings import Settings
+
+def accepts(address):
+    try:
+        TypeAdapter(Email).validate_python(address)
+        Settings(redis_url="redis://x", mail_from=address)
+    except ValidationError:
+        return False
+    return True
+
+print(json.dumps([accepts(address) for address in json.load(sys.stdin)]))
+"""
+
+
+def hook() -> dict[str, Any]:
+    """The functions of the hook that checks answers, without answers."""
+    source = (TEMPLATE / "hooks" / "pre_gen_project.py").read_text("utf-8")
+    found: dict[str, Any] = {"__name__": "hook"}
+    exec(re.sub("^ANSWERS = .*", "ANSWERS = {}", source, flags=re.MULTILINE), found)  # noqa: S102
+    return found
+
+
+def test_address_is_accepted_if_settings_and_commands_accept_it(
+    render: Render, environment: Path
+) -> None:
+    long = ["a" * 63, "a" * 64, "a" * 65, ".".join(["a" * 60] * 4)]
+    local_parts = [*LOCAL_PARTS.split(), *long, "", "a b"]
+    domains = [*DOMAINS.split(), *(f"{label}.com" for label in long), ""]
+    addresses = ["@".join(parts) for parts in itertools.product(local_parts, domains)]
+    addresses += ["ada", "ada@example.com\n", " ada@example.com", "Ada <ada@example.com>"]
+    project = render(database="sqlite", use_redis=True, use_worker=True)
+    python = str(environment / "bin" / "python")
+
+    said = run(
+        [python, "-c", ACCEPTS],
+        cwd=project,
+        env=environ(project, environment),
+        stdin=json.dumps(addresses),
+    )
+
+    problem = hook()["problem_with_email"]
+    service = dict(zip(addresses, json.loads(said), strict=True))
+    for address, accepted in service.items():
+        if problem(address) is None:
+            assert accepted, address
+        elif accepted:
+            assert STRICTER.fullmatch(address), address
+
+
+# The longest of each that the hook accepts, with every sign that it does not refuse.
+ODD_NAMES = {
+    "project_name": "Ω, #1: it's & 100% «ü» [x] @home / ? = + * ~ | ; ' (日本) end",
+    "description": "- A: b, 'c' # d & e; % f @ g! | h ~ i * j = k, [l] (m) «ñ» ? / ^ + " + "x" * 53,
+    "author_name": "Doe, Ada; O'Hara: (x) [y] @z / ü & 日本 # % " + "w" * 36,
+    "author_email": f"o'brien+x@{'a' * 63}.example.co.uk",
+    "project_slug": "1-" * 24 + "bc",
+    "package_name": "app_" + "1_" * 24 + "bc",
+}
+STARTS = """
+import asyncio, sys
+from importlib import import_module
+main, settings = (import_module(f"{sys.argv[1]}.{name}") for name in ("main", "settings"))
+app = main.create_app(settings.Settings())
+print(app.openapi()["info"]["title"])
+"""
+
+
+def test_odd_names_give_a_service_that_starts_and_a_package_that_builds(
+    render: Render, environment: Path, tmp_path: Path
+) -> None:
+    project = render(**ODD_NAMES, **{**RICHEST[0], "database": "sqlite", "use_kubernetes": False})
+    python = str(environment / "bin" / "python")
+    env = environ(project, environment, ENVIRONMENT="local", REDIS_URL="redis://127.0.0.1:1/0")
+
+    title = run([python, "-c", STARTS, ODD_NAMES["package_name"]], cwd=project, env=env)
+    run([uv(), "build", "--quiet", "--wheel", "--out-dir", str(tmp_path)], cwd=project)
+
+    assert title.strip() == ODD_NAMES["project_name"]
+    [wheel] = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        [metadata] = [name for name in archive.namelist() if name.endswith("/METADATA")]
+        text = archive.read(metadata).decode()
+    assert f"Summary: {ODD_NAMES['description']}\n" in text
+    assert f" <{ODD_NAMES['author_email']}>\n" in text

@@ -161,11 +161,22 @@ def environ(project: Path, environment: Path, **settings: str) -> dict[str, str]
 
 
 def run(
-    command: list[str], cwd: Path, env: Mapping[str, str] | None = None, timeout: float = 3600
+    command: list[str],
+    cwd: Path,
+    env: Mapping[str, str] | None = None,
+    timeout: float = 3600,
+    stdin: str | None = None,
 ) -> str:
     """Run a command, fail the test with its output where it fails, else return its stdout."""
     done = subprocess.run(
-        command, cwd=cwd, env=env, timeout=timeout, check=False, capture_output=True, text=True
+        command,
+        cwd=cwd,
+        env=env,
+        timeout=timeout,
+        check=False,
+        capture_output=True,
+        text=True,
+        input=stdin,
     )
     if done.returncode:
         pytest.fail(
