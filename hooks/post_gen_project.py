@@ -202,6 +202,15 @@ def write_env() -> None:
     env.write_text("\n".join([*lines, ""]), encoding="utf-8", newline="\n")
 
 
+def share_mounts() -> None:
+    """Let everyone read the files that compose.yaml mounts: containers have users of their own."""
+    compose = (PROJECT / "compose.yaml").read_text(encoding="utf-8")
+    for name in re.findall(r"^ +- \./([^:\n]+):", compose, re.MULTILINE):
+        for path in [PROJECT / name, *(PROJECT / name).rglob("*")]:
+            of_owner = path.stat().st_mode & 0o500
+            path.chmod(path.stat().st_mode | of_owner >> 3 | of_owner >> 6)
+
+
 def find_uv() -> str | None:
     """The uv on PATH, or the one installed beside cookiecutter."""
     return shutil.which("uv") or shutil.which("uv", path=str(Path(sys.executable).parent))
@@ -291,6 +300,7 @@ UNCOMMITTED = "git init -b main && git add -A && git commit -m 'Initial commit'"
 STEPS: tuple[tuple[Callable[[], None], str, str, str], ...] = (
     (prune, "Not pruned", UNPRUNED, ""),
     (write_env, "No new .env", "cp .env.example .env, with a secret for each change-me", ""),
+    (share_mounts, "Not readable in containers", "chmod -R a+rX deploy", ""),
     (lock, "No uv.lock", "uv lock", "lock"),
     (commit, "No first commit", UNCOMMITTED, "git"),
 )

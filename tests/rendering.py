@@ -22,14 +22,14 @@ from cookiecutter.environment import StrictEnvironment
 from cookiecutter.exceptions import FailedHookException
 from cookiecutter.main import cookiecutter
 
-from support import MEMORY, QUESTIONS, TEMPLATE, Files, read
+from support import MEMORY, PROJECT, QUESTIONS, TEMPLATE, Files, read
 
 _compile = StrictEnvironment.compile
 _compiled: dict[tuple[Any, ...], CodeType] = {}
 _is_binary = functools.cache(generate.is_binary)
 
 
-def render(folder: Path, **answers: Any) -> Path:
+def render(folder: Path, template: Path = TEMPLATE, **answers: Any) -> Path:
     """Render a project into a folder and return where it is; answers not given are the defaults.
 
     Raises:
@@ -41,9 +41,25 @@ def render(folder: Path, **answers: Any) -> Path:
         mock.patch.object(hooks, "run_script", _run_here),
     ):
         project = cookiecutter(
-            str(TEMPLATE), no_input=True, extra_context=answers, output_dir=str(folder)
+            str(template), no_input=True, extra_context=answers, output_dir=str(folder)
         )
     return Path(project)
+
+
+def render_privately(folder: Path, **answers: Any) -> Path:
+    """Render into a folder with umask 077, from a template that was cloned with umask 077."""
+    template = folder / "template"
+    before = os.umask(0o077)
+    try:
+        template.mkdir()
+        shutil.copyfile(TEMPLATE / "cookiecutter.json", template / "cookiecutter.json")
+        for source in (TEMPLATE / "hooks", PROJECT):
+            shutil.copytree(source, template / source.name)
+        for path in template.rglob("*"):
+            path.chmod(path.stat().st_mode & 0o700)
+        return render(folder, template, **answers)
+    finally:
+        os.umask(before)
 
 
 def rendered(**answers: Any) -> Files:

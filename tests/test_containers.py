@@ -6,6 +6,7 @@ cannot do, is replaced by an override file; it changes nothing of the service it
 
 import asyncio
 import contextlib
+import functools
 import json
 import os
 import re
@@ -26,6 +27,7 @@ import yaml
 from filelock import FileLock
 
 from conftest import Render
+from rendering import render_privately
 from support import Answers, applications, label
 from workbench import CACHE, environ, free_port, requirements, run, shared_environment, uv, wait_for
 
@@ -368,6 +370,31 @@ def check_stop(it: Stack) -> None:
         assert {"message", "@timestamp"} <= set.intersection(*(set(json.loads(x)) for x in lines))
     it.compose("down", "--volumes")
     assert it.ids("--all") == []
+
+
+@pytest.mark.thorough
+@pytest.mark.usefixtures("engine")
+def test_files_of_an_owner_with_umask_077_are_read_in_containers(tmp_path: Path) -> None:
+    def render(**answers: Any) -> Path:
+        return render_privately(tmp_path, **answers)
+
+    with stack(render, tmp_path / "stack", {"database": "sqlite", "use_prometheus": True}) as it:
+        ports = {"prometheus": free_port(), "alertmanager": free_port()}
+        it.env |= {f"{name.upper()}_PORT": str(port) for name, port in ports.items()}
+        it.docker("build", "--tag", it.name, ".")
+        it.compose("up", "--detach", "--wait")
+        it.compose("--profile", "monitoring", "up", "--detach", "--no-deps", *ports)
+
+        with httpx2.Client() as client:
+            for port in ports.values():
+                wait_for(functools.partial(answers, client, f"http://127.0.0.1:{port}/-/ready"))
+
+
+def answers(client: httpx2.Client, url: str) -> bool:
+    """Whether a URL is answered with 200 by now."""
+    with contextlib.suppress(httpx2.TransportError):
+        return client.get(url).status_code == 200
+    return False
 
 
 @pytest.mark.thorough

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from cookiecutter.exceptions import FailedHookException
 from cookiecutter.main import cookiecutter
 
 from conftest import Render
-from rendering import command_line, git, refusals
+from rendering import command_line, git, refusals, render_privately
 from support import (
     FEATURES,
     PROJECT,
@@ -438,6 +439,20 @@ def test_uv_beside_cookiecutter_is_put_on_the_path(tmp_path: Path) -> None:
         text=True,
     )
     assert found.stdout == f"{Path(sys.executable).parent / 'uv'}\n"
+
+
+def test_containers_may_read_what_they_mount_and_nothing_else(tmp_path: Path) -> None:
+    project = render_privately(tmp_path, use_prometheus=True, use_elk=True)
+
+    services = yaml.safe_load((project / "compose.yaml").read_text("utf-8"))["services"]
+    volumes = [volume for service in services.values() for volume in service.get("volumes", ())]
+    tops = {project / volume.split(":")[0] for volume in volumes if volume.startswith("./")}
+    mounted = tops.union(*(top.rglob("*") for top in tops))
+    assert {"prometheus.yml", "service.json", "setup.sh"} <= {path.name for path in mounted}
+    for path in project.rglob("*"):
+        mode = stat.S_IMODE(path.stat().st_mode)
+        expected = 0o755 if path.is_dir() or path.suffix == ".sh" else 0o644
+        assert mode == (expected if path in mounted else expected & 0o700), path
 
 
 @pytest.fixture

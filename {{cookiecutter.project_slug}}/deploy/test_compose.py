@@ -138,9 +138,15 @@ def test_database_is_in_the_volume() -> None:
 def test_what_the_image_copies_is_sent_to_the_build() -> None:
     allowed = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
 
-    for line in re.findall(r"^COPY (?!--from)(.+) \S+$", DOCKERFILE, re.MULTILINE):
+    for line in re.findall(r"^COPY (?!--from)(?:--\S+ )?(.+) \S+$", DOCKERFILE, re.MULTILINE):
         for source in line.split():
             assert f"!{source.rstrip('*')}" in allowed
+
+
+def test_what_the_user_reads_is_copied_with_modes_of_its_own() -> None:
+    final = DOCKERFILE.rpartition("\nFROM ")[2]
+
+    assert re.findall(r"^COPY (?!--from)(?!--chmod=)(.+)$", final, re.MULTILINE) == []
 
 
 def test_servers_are_of_the_same_major_version_everywhere() -> None:
