@@ -6,7 +6,9 @@ from uuid import uuid4
 import pytest
 from fastapi import Depends, FastAPI
 from httpx2 import ASGITransport, AsyncClient, Response
+from starlette.requests import HTTPConnection
 
+from {{ cookiecutter.package_name }}.auth.dependencies import CALLERS
 from {{ cookiecutter.package_name }}.cache.client import PREFIX
 from {{ cookiecutter.package_name }}.cache.limits import RateLimit
 from {{ cookiecutter.package_name }}.throttle import Limit
@@ -66,6 +68,33 @@ async def test_who_proves_nothing_is_limited_by_address(replicas: Iterator[FastA
         assert (await client("192.0.2.1", **headers).get(ME)).status_code == 401
     assert_limited(await client("192.0.2.1", Cookie="__Host-csrf=forged").get(ME))
     assert (await client("192.0.2.2").get(ME)).status_code == 401
+
+
+def test_callers_of_every_security_scheme_have_limits_of_their_own(app: FastAPI) -> None:
+    schemes = app.openapi()["components"]["securitySchemes"]
+
+    assert schemes.keys() == CALLERS.keys(), "see CALLERS in auth/dependencies.py"
+
+
+async def test_callers_of_another_scheme_are_limited_apart(
+    replicas: Iterator[FastAPI], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = next(replicas)
+    app.add_api_route("/api/v1/report", lambda: "all")
+
+    async def ask(key: str) -> int:
+        authorization = {"Authorization": f"ApiKey {key}"}
+        return (await new_client(app).get("/api/v1/report", headers=authorization)).status_code
+
+    def caller_of_api_key(connection: HTTPConnection) -> str | None:
+        scheme, _, key = connection.headers.get("Authorization", "").partition(" ")
+        return f"key:{key}" if scheme == "ApiKey" and key in {"ada", "bob"} else None
+
+    monkeypatch.setitem(CALLERS, "ApiKey", caller_of_api_key)
+
+    assert [await ask(key) for key in ("ada", "ada", "ada", "ada")] == [200, 200, 200, 429]
+    assert await ask("bob") == 200
+    assert [await ask(key) for key in ("x", "y", "z", "x")] == [200, 200, 200, 429]
 
 
 async def test_all_logins_of_a_user_count_together(

@@ -2,9 +2,10 @@
 
 {% if cookiecutter.use_redis -%}
 import hmac
+from collections.abc import Callable
 from contextlib import suppress
 {% endif -%}
-from typing import Annotated
+from typing import Annotated{% if cookiecutter.use_redis %}, Final{% endif %}
 {%- if cookiecutter.use_redis %}
 from uuid import UUID
 {%- endif %}
@@ -156,13 +157,17 @@ async def current_user_id(
 CurrentUserId = Annotated[UUID, Depends(current_user_id)]
 
 
-def proven_caller(connection: HTTPConnection) -> str | None:
-    """Who makes a request, as far as that is proven without the database; for rate limits."""
+def _caller_of_token(connection: HTTPConnection) -> str | None:
     auth: AuthTools = connection.app.state.auth
     scheme, _, token = connection.headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         with suppress(InvalidTokenError):
             return f"user:{auth.tokens.verify(token).user_id}"
+    return None
+
+
+def _caller_of_cookie(connection: HTTPConnection) -> str | None:
+    auth: AuthTools = connection.app.state.auth
     # The CSRF cookie proves whose the session cookie is, or was.
     proof = read_cookie(connection, csrf_cookie(auth.settings)) or ""
     with suppress(ValueError):
@@ -172,4 +177,19 @@ def proven_caller(connection: HTTPConnection) -> str | None:
         if hmac.compare_digest(proof.encode(), expected.encode()):
             return f"user:{user_id}"
     return None
+
+
+# How rate limits recognize the caller of each security scheme, without the database: a key that
+# only this caller can have, or None. Add an entry with each new scheme. Without one, its callers
+# would share the limit of their address; a test compares the entries with the OpenAPI description.
+CALLERS: Final[dict[str, Callable[[HTTPConnection], str | None]]] = {
+    bearer.scheme_name: _caller_of_token,
+    cookie.scheme_name: _caller_of_cookie,
+}
+
+
+def proven_caller(connection: HTTPConnection) -> str | None:
+    """Return the rate limit key of the caller, or None to limit by client address."""
+    callers = (caller_of(connection) for caller_of in CALLERS.values())
+    return next(filter(None, callers), None)
 {%- endif %}
