@@ -1,11 +1,19 @@
 """Background jobs on the admin pages."""
 
+from uuid import UUID
+
 import pytest
 from httpx2 import AsyncClient
+from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from {{ cookiecutter.package_name }}.admin.views import JobView
+from {{ cookiecutter.package_name }}.admin.work import Work
 from {{ cookiecutter.package_name }}.database import utcnow
+from {{ cookiecutter.package_name }}.users.models import Role, User
 from {{ cookiecutter.package_name }}.worker.models import Job, State
+
+from support import Account
 
 
 @pytest.fixture
@@ -32,6 +40,29 @@ async def test_jobs_are_found_by_state_without_their_arguments(
     assert [f"task-{state}" in failed.text for state in State] == [False, False, False, True]
     assert "ConnectionRefusedError" in details.text
     assert "word" not in every.text + details.text
+
+
+async def test_administrator_demoted_meanwhile_retries_nothing(
+    browser: AsyncClient,
+    admin: Account,
+    jobs: dict[State, Job],
+    session: AsyncSession,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    queue = JobView.queue
+
+    async def queue_after_demotion(view: JobView, work: Work, key: UUID) -> bool:
+        await session.execute(update(User).where(User.id == admin.id).values(role=Role.USER))
+        await session.commit()
+        return await queue(view, work, key)
+
+    monkeypatch.setattr(JobView, "queue", queue_after_demotion)
+    failed = jobs[State.FAILED]
+
+    response = await browser.post(f"/admin/job/action/retry?pks={failed.id}")
+
+    await session.refresh(failed)
+    assert (response.status_code, failed.state) == (403, State.FAILED)
 
 
 async def test_only_failed_jobs_are_tried_again(

@@ -76,7 +76,7 @@ class Login(AuthenticationBackend):
         Raises:
             Problem: 429, too many failures for the account or the address.
         """
-        form = await request.form()
+        form = await request.form(max_files=0)
         try:
             data = SessionCreate.model_validate(
                 {"email": form.get("username"), "password": form.get("password")}

@@ -133,6 +133,7 @@ class Pages(Admin):
     ) -> Response:
         if request.method in SAFE_METHODS or not await self.logins.authenticate(request):
             return await endpoint(request)
+        await request.form(max_files=0)  # none takes files
         try:
             async with unit_of_work(self.service, request, request.state.principal):
                 response = await endpoint(request)

@@ -6,11 +6,13 @@ from datetime import datetime
 from typing import Any, ClassVar, TypeVar
 from uuid import UUID
 
+from pydantic import SecretStr
 from sqladmin import ModelView, action, expose
 from sqladmin.filters import BooleanFilter, StaticValuesFilter
 from sqladmin.formatters import BASE_FORMATTERS
 from sqlalchemy import Select, or_, update
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -25,8 +27,8 @@ from wtforms import (
 )
 
 from ..auth.models import LoginSession
-from ..auth.passwords import MIN_LENGTH, NewPassword, check_new_password
-from ..auth.service import revoke_all, revoke_session
+from ..auth.passwords import MIN_LENGTH, NewPassword
+from ..auth.service import revoke_session
 {%- if cookiecutter.use_redis %}
 from ..cache.store import forget
 {%- endif %}
@@ -73,8 +75,9 @@ class TagWrite(Input):
 
 
 class UserForm(Form):  # type: ignore[misc]
-    """An account."""
+    """An account, and the time of its last change when the form was filled."""
 
+    updated_at = HiddenField()
     email = StringField("E-mail", render_kw=TEXT)
     full_name = StringField("Name", render_kw=TEXT)
     role = SelectField("Role", choices=[*Role], render_kw={"class": "form-select"})
@@ -105,8 +108,8 @@ class TagForm(Form):  # type: ignore[misc]
 class View(ModelView):
     """What all views share: sqladmin reads and shows, services write.
 
-    A view that lets something be changed defines `add`, `change` or `remove`; each is called in the
-    transaction of the request.
+    A view that lets something be changed defines `add`, `change` or `remove`. They get the session
+    from `Work.begin`, and all of a request is one transaction.
     """
 
     page_size = 25
@@ -138,7 +141,7 @@ class View(ModelView):
         """Make what a form describes."""
         work: Work = request.state.work
         with work.attempt():
-            made = await self.add(work, data)
+            made = await self.add(work, _values(data))
             work.record("create", self.identity, made.id, filter(data.get, data))
         return made
 
@@ -146,7 +149,7 @@ class View(ModelView):
         """Change something to what a form describes."""
         work: Work = request.state.work
         with work.attempt():
-            return await self.change(work, UUID(pk), data)
+            return await self.change(work, UUID(pk), _values(data))
 
     async def delete_model(self, request: Request, pk: str) -> None:
         """Delete one of the things that are named."""
@@ -233,47 +236,35 @@ class UserView(View, model=models.User):
         create = UserCreate(
             email=data["email"], password=data["password"], full_name=data["full_name"] or None
         )
-        user = await users.register(
-            work.session, work.auth.passwords, create, str(work.admin.id), Role(data["role"])
-        )
+        password_hash = await _hash_password(work, create.password, create.email)
+        session = await work.begin()
+        user = await users.create_user(session, create, password_hash, Role(data["role"]))
         if not data["is_active"]:
-            await users.update_user(
-                work.session, work.admin.id, user.id, UserUpdate(is_active=False)
-            )
+            await users.update_user(session, work.admin.id, user.id, UserUpdate(is_active=False))
         return user
 
     async def change(self, work: Work, key: UUID, data: dict[str, Any]) -> User:
         """Change an account as its administrator."""
         password_hash = None
         if password := data.pop("password"):
-            if key == work.admin.id:
-                # The API asks for the present password first.
-                raise Problem(409, "Change your own password in your profile.")
-            reset = PasswordReset(password=password).password.get_secret_value()
-            await check_new_password(reset, data["email"], pointer="/body/password")
-            # Before the first statement, so that no connection is held meanwhile.
-            password_hash = await work.auth.passwords.hash(reset, str(work.admin.id))
-        user = await users.get_user(work.session, key)
+            new = PasswordReset(password=password).password
+            password_hash = await _hash_password(work, new, data["email"])
+        session = await work.begin()
+        user = await users.get_user(session, key)
+        if data.pop("updated_at") != str(user.updated_at):
+            raise Problem(409, "The account has changed in the meantime; read it again.")
         changes = _changes(user, {**data, "full_name": data["full_name"] or None})
         if changes:
-            await users.update_user(work.session, work.admin.id, key, UserUpdate(**changes))
+            await users.update_user(session, work.admin.id, key, UserUpdate(**changes))
         if password_hash is not None:
-            user.password_hash = password_hash
-            await revoke_all(work.session, user.id)
+            await users.reset_password(session, work.admin.id, key, password_hash)
             changes["password"] = password_hash
         work.record("change", self.identity, key, changes)
         return user
 
     async def remove(self, work: Work, key: UUID) -> None:
         """Delete an account with all that belongs to it."""
-        if key == work.admin.id:
-            raise Problem(409, "Administrators cannot delete themselves.")
-        user = await users.get_user(work.session, key)
-{%- if cookiecutter.use_redis %}
-        await revoke_all(work.session, user.id)
-{%- endif %}
-        await work.session.delete(user)
-        await work.session.flush()
+        await users.delete_user(await work.begin(), work.admin.id, key)
 
 
 class LoginView(View, model=models.LoginSession):
@@ -301,10 +292,11 @@ class LoginView(View, model=models.LoginSession):
 
     async def end(self, work: Work, key: UUID) -> bool:
         """Revoke a login, if it lives."""
-        login = await work.session.get(LoginSession, key)
+        session = await work.begin()
+        login = await session.get(LoginSession, key, with_for_update=True)
         if login is None or login.revoked_at is not None:
             return False
-        await revoke_session(work.session, login.user_id, key)
+        await revoke_session(session, login.user_id, key)
         return True
 
 
@@ -321,8 +313,9 @@ class ItemView(View, model=models.Item):
 
     async def change(self, work: Work, key: UUID, data: dict[str, Any]) -> Item:
         """Change an item, unless somebody else has since the form was filled."""
-        owner_id = await _owner_id(work, key)
-        item = await items.get_item(work.session, owner_id, key)
+        session = await work.begin()
+        owner_id = await _owner_id(session, key)
+        item = await items.get_item(session, owner_id, key)
         given = {
             "title": data["title"],
             "description": data["description"].replace("\r\n", "\n") or None,
@@ -333,13 +326,14 @@ class ItemView(View, model=models.Item):
             changes["tags"] = tags
         if changes:
             version = f'"{data["version"]}"'
-            await items.update_item(work.session, owner_id, key, ItemUpdate(**changes), version)
+            await items.update_item(session, owner_id, key, ItemUpdate(**changes), version)
         work.record("change", self.identity, key, changes)
         return item
 
     async def remove(self, work: Work, key: UUID) -> None:
         """Delete an item."""
-        await items.delete_item(work.session, await _owner_id(work, key), key, None)
+        session = await work.begin()
+        await items.delete_item(session, await _owner_id(session, key), key, None)
 
 
 class TagView(View, model=models.Tag):
@@ -355,25 +349,30 @@ class TagView(View, model=models.Tag):
     async def add(self, work: Work, data: dict[str, Any]) -> Tag:
         """Make a tag."""
         tag = Tag(name=TagWrite(**data).name)
-        work.session.add(tag)
-        await _flush(work)
+        session = await work.begin()
+        session.add(tag)
+        await _flush(session)
         return tag
 
     async def change(self, work: Work, key: UUID, data: dict[str, Any]) -> Tag:
         """Rename a tag."""
-        tag = await _existing(work, Tag, key)
-        tag.name = TagWrite(**data).name
-        await _flush(work)
-        await _touch_items(work, key)
+        name = TagWrite(**data).name
+        session = await work.begin()
+        tag = await _existing(session, Tag, key)
+        # Before the tag, as requests that change an item lock the item first.
+        await _touch_items(session, key)
+        tag.name = name
+        await _flush(session)
         work.record("change", self.identity, key, ["name"])
         return tag
 
     async def remove(self, work: Work, key: UUID) -> None:
         """Take a tag from all items."""
-        tag = await _existing(work, Tag, key)
-        await _touch_items(work, key)
-        await work.session.delete(tag)
-        await work.session.flush()
+        session = await work.begin()
+        tag = await _existing(session, Tag, key)
+        await _touch_items(session, key)
+        await session.delete(tag)
+        await session.flush()
 
 
 {% if cookiecutter.use_worker -%}
@@ -400,10 +399,11 @@ class JobView(View, model=models.Job):
 
     async def queue(self, work: Work, key: UUID) -> bool:
         """Queue a job anew, if it has failed."""
-        job = await work.session.get(Job, key)
+        session = await work.begin()
+        job = await session.get(Job, key, with_for_update=True)
         if job is None or job.state is not State.FAILED:
             return False
-        await jobs.retry_job(work.session, key)
+        await jobs.retry_job(session, key)
         return True
 
 
@@ -411,6 +411,16 @@ VIEWS: tuple[type[View], ...] = (UserView, LoginView, ItemView, TagView, JobView
 {%- else -%}
 VIEWS: tuple[type[View], ...] = (UserView, LoginView, ItemView, TagView)
 {%- endif %}
+
+
+async def _hash_password(work: Work, password: SecretStr, email: str) -> str:
+    caller = str(work.admin.id)
+    return await users.hash_new_password(work.auth.passwords, password, email, caller)
+
+
+def _values(form: Mapping[str, Any]) -> dict[str, Any]:
+    # A field that was not sent is None.
+    return {name: "" if value is None else value for name, value in form.items()}
 
 
 def _changes(row: User | Item, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -424,37 +434,37 @@ def _keys(request: Request) -> list[UUID]:
         raise HTTPException(400, "Nothing is selected.") from None
 
 
-async def _existing(work: Work, model: type[Row], key: UUID) -> Row:
-    row = await work.session.get(model, key)
+async def _existing(session: AsyncSession, model: type[Row], key: UUID) -> Row:
+    row = await session.get(model, key)
     if row is None:
         raise Problem(404, f"No such {model.__name__.lower()}.")
     return row
 
 
-async def _owner_id(work: Work, key: UUID) -> UUID:
-    return (await _existing(work, Item, key)).owner_id
+async def _owner_id(session: AsyncSession, key: UUID) -> UUID:
+    return (await _existing(session, Item, key)).owner_id
 
 
-async def _flush(work: Work) -> None:
+async def _flush(session: AsyncSession) -> None:
     try:
-        await work.session.flush()
+        await session.flush()
     except IntegrityError as error:
         raise Problem(409, "There is a tag of this name already.") from error
 
 
-async def _touch_items(work: Work, key: UUID) -> None:
+async def _touch_items(session: AsyncSession, key: UUID) -> None:
     # Clients would otherwise take what they have of these items for the present version.
 {%- if cookiecutter.use_redis %}
-    owners = await work.session.scalars(
+    owners = await session.scalars(
         update(Item)
         .where(Item.tags.any(Tag.id == key))
         .values(version=Item.version + 1, updated_at=utcnow())
         .returning(Item.owner_id)
         .execution_options(synchronize_session=False)
     )
-    forget(work.session, *map(items.namespace, owners.unique()))
+    forget(session, *map(items.namespace, owners.unique()))
 {%- else %}
-    await work.session.execute(
+    await session.execute(
         update(Item)
         .where(Item.tags.any(Tag.id == key))
         .values(version=Item.version + 1, updated_at=utcnow())

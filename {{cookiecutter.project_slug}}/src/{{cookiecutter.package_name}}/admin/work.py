@@ -12,6 +12,7 @@ from starlette.requests import Request
 
 from ..auth.service import AuthTools, Principal
 from ..errors import Problem
+from ..users.service import begin_administration
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -29,11 +30,23 @@ class Work:
         error: why nothing may be committed.
     """
 
-    session: AsyncSession
+    _session: AsyncSession
     auth: AuthTools
     admin: Principal
     error: Exception | None = None
     _done: list[dict[str, object]] = field(default_factory=list)
+
+    async def begin(self) -> AsyncSession:
+        """Return the session, with the accounts of all administrators locked.
+
+        Hash passwords before: the locks are held until the request ends.
+
+        Raises:
+            Problem: 403, the administrator is none any more.
+        """
+        if not self._session.in_transaction():
+            await begin_administration(self._session, self.admin.id)
+        return self._session
 
     def record(self, action: str, model: str, key: object, fields: Iterable[str] = ()) -> None:
         """Note what was done, for the audit log: names of fields, never their values."""

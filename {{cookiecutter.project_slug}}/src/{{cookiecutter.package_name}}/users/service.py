@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from uuid import UUID
 
 import structlog
-from sqlalchemy import and_, or_, select
+from pydantic import SecretStr
+from sqlalchemy import or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -56,14 +57,36 @@ async def register(
         Problem: 409, the e-mail has an account; 422, the password is too easy to guess; 503, too
             many passwords are waiting to be hashed.
     """
-    password = data.password.get_secret_value()
-    await check_new_password(password, data.email, pointer="/body/password")
-    user = User(
-        email=data.email,
-        full_name=data.full_name,
-        password_hash=await passwords.hash(password, caller),
-        role=role,
-    )
+    password_hash = await hash_new_password(passwords, data.password, data.email, caller)
+    return await create_user(session, data, password_hash, role)
+
+
+async def hash_new_password(
+    passwords: Passwords, password: SecretStr, email: str, caller: str
+) -> str:
+    """Check a new password and hash it, before the transaction begins.
+
+    Args:
+        caller: account or address of the client, as in `Passwords`.
+
+    Raises:
+        Problem: 422, the password is too easy to guess; 503, too many passwords are waiting to be
+            hashed.
+    """
+    new = password.get_secret_value()
+    await check_new_password(new, email, pointer="/body/password")
+    return await passwords.hash(new, caller)
+
+
+async def create_user(
+    session: AsyncSession, data: UserCreate, password_hash: str, role: Role
+) -> User:
+    """Create an account with a password that is hashed already.
+
+    Raises:
+        Problem: 409, the e-mail has an account.
+    """
+    user = User(email=data.email, full_name=data.full_name, password_hash=password_hash, role=role)
     session.add(user)
     await _flush(session)
 {%- if cookiecutter.use_worker %}
@@ -123,6 +146,31 @@ async def update_profile(session: AsyncSession, user_id: UUID, data: ProfileUpda
     return user
 
 
+async def lock_administrators(session: AsyncSession) -> set[UUID]:
+    """Lock the accounts of all active administrators and return their ids.
+
+    Every change by an administrator and every deletion of an account locks them first. Such changes
+    therefore run one at a time, and at least one administrator is left.
+    """
+    ids = await session.scalars(
+        select(User.id)
+        .where(User.role == Role.ADMIN, User.is_active)
+        .order_by(User.id)
+        .with_for_update(key_share=True)
+    )
+    return set(ids)
+
+
+async def begin_administration(session: AsyncSession, admin_id: UUID) -> None:
+    """Lock the administrators' accounts for a change by one of them.
+
+    Raises:
+        Problem: 403, the account is no longer an active administrator.
+    """
+    if admin_id not in await lock_administrators(session):
+        raise Problem(403, "Only administrators may do this.")
+
+
 async def update_user(
     session: AsyncSession, admin_id: UUID, user_id: UUID, data: UserUpdate
 ) -> User:
@@ -132,20 +180,8 @@ async def update_user(
         Problem: 403, the administrator is none any more; 404, no such user; 409, the e-mail is
             taken, or administrators would lock themselves out.
     """
-    # Both are locked, as two administrators may be about to demote each other.
-    accounts = await session.scalars(
-        select(User)
-        .where(User.id.in_([admin_id, user_id]))
-        .order_by(User.id)
-        .with_for_update(key_share=True)
-        .execution_options(populate_existing=True)
-    )
-    found = {account.id: account for account in accounts}
-    admin, user = found.get(admin_id), found.get(user_id)
-    if admin is None or admin.role is not Role.ADMIN or not admin.is_active:
-        raise Problem(403, "Only administrators may do this.")
-    if user is None:
-        raise Problem(404, "No such user.")
+    await begin_administration(session, admin_id)
+    user = await _lock_user(session, user_id)
     changes = data.model_dump(exclude_unset=True)
     if user.id == admin_id and {"role", "is_active"} & changes.keys():
         raise Problem(409, "Administrators cannot change their own role or deactivate themselves.")
@@ -158,6 +194,45 @@ async def update_user(
     return user
 
 
+{% if cookiecutter.use_admin -%}
+async def reset_password(
+    session: AsyncSession, admin_id: UUID, user_id: UUID, password_hash: str
+) -> None:
+    """Replace the password of another user as an administrator, and revoke the user's logins.
+
+    Raises:
+        Problem: 403, the administrator is none any more; 404, no such user; 409, it is the
+            administrator's own account.
+    """
+    await begin_administration(session, admin_id)
+    if user_id == admin_id:
+        raise Problem(409, "Change your own password in your profile.")
+    user = await _lock_user(session, user_id)
+    user.password_hash = password_hash
+    await revoke_all(session, user.id)
+    log.info("password reset", changed_user_id=str(user.id))
+
+
+async def delete_user(session: AsyncSession, admin_id: UUID, user_id: UUID) -> None:
+    """Delete the account of another user as an administrator, with all that belongs to it.
+
+    Raises:
+        Problem: 403, the administrator is none any more; 404, no such user; 409, it is the
+            administrator's own account.
+    """
+    await begin_administration(session, admin_id)
+    if user_id == admin_id:
+        raise Problem(409, "Administrators cannot delete themselves.")
+    user = await _lock_user(session, user_id)
+{%- if cookiecutter.use_redis %}
+    await revoke_all(session, user.id)
+{%- endif %}
+    await session.delete(user)
+    await session.flush()
+    log.info("user deleted", deleted_user_id=str(user_id))
+
+
+{% endif -%}
 async def change_password(
     session: AsyncSession, auth: AuthTools, user: Principal, data: PasswordChange
 ) -> None:
@@ -190,16 +265,9 @@ async def delete_account(
     """
     pointer = "/body/password"
     proven = await prove_password(session, auth, user, data.password, pointer=pointer)
-    # All administrators are locked, in the order of `update_user`, as another one may be about to
-    # delete the own account.
-    locked = await session.scalars(
-        select(User.id)
-        .where(or_(User.id == user.id, and_(User.role == Role.ADMIN, User.is_active)))
-        .order_by(User.id)
-        .with_for_update(key_share=True)
-    )
+    administrators = await lock_administrators(session)
     account = await lock_account(session, user.id, proven, pointer=pointer)
-    if account.role is Role.ADMIN and locked.all() == [account.id]:
+    if account.role is Role.ADMIN and administrators == {account.id}:
         raise Problem(409, "The last administrator cannot delete the account.")
 {%- if cookiecutter.use_redis %}
     await revoke_all(session, user.id)
@@ -208,6 +276,15 @@ async def delete_account(
     await session.flush()
     await reset_attempts(auth, user.id)
     log.info("user deleted")
+
+
+async def _lock_user(session: AsyncSession, user_id: UUID) -> User:
+    user = await session.get(
+        User, user_id, with_for_update={"key_share": True}, populate_existing=True
+    )
+    if user is None:
+        raise Problem(404, "No such user.")
+    return user
 
 
 async def _flush(session: AsyncSession) -> None:
