@@ -272,7 +272,7 @@ def next_steps(committed: bool) -> str:  # noqa: FBT001
     commands = [
         ("uv run poe dev", f"http://127.0.0.1:8000/docs, {data[ANSWERS['database']]}"),
         ("uv run poe check", "format, lint, types, tests"),
-        (f"uv run poe create-admin {email}", "nobody is one by being first"),
+        (f"uv run poe create-admin {email}", "create the first administrator"),
     ]
     if shutil.which("docker"):
         commands.insert(1, ("docker compose up", "or the same in containers"))
