@@ -64,6 +64,7 @@ SCHEMA = {
     "@timestamp": "date",
     "client.ip": "ip",
     "ecs.version": "keyword",
+    "error.code": "keyword",
     "error.message": "match_only_text",
     "error.stack_trace": "wildcard",
     "error.type": "keyword",

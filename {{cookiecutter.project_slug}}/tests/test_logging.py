@@ -1,5 +1,6 @@
 """Log lines: JSON in fields of the Elastic Common Schema, and no secrets in them."""
 
+import asyncio
 import json
 import logging
 import sys
@@ -11,6 +12,9 @@ from typing import Any
 import pytest
 import structlog
 from httpx2 import AsyncClient
+from pydantic import TypeAdapter
+from sqlalchemy import Executable, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from {{ cookiecutter.package_name }} import __version__
@@ -105,7 +109,7 @@ def test_error_has_its_trace_and_no_local_variables(
         structlog.stdlib.get_logger("test").error("failed", exc_info=given, items=["a"])
 
     [line] = logged()
-    assert (line["error.type"], line["error.message"]) == ("LookupError", "7")
+    assert line["error.type"] == "LookupError"
     assert "raise LookupError(len(password))" in line["error.stack_trace"]
     assert line["labels"] == {"items": ["a"]}
     assert SECRET not in json.dumps(line)
@@ -169,14 +173,69 @@ async def test_output_that_cannot_be_written_harms_no_request(
     assert statuses == [404, 404]
 
 
+async def driver_error(session: AsyncSession, statement: Executable, **values: str) -> Exception:
+    """The error of a statement that fails."""
+    with pytest.raises(DBAPIError) as raised:
+        async with session.begin_nested():
+            await session.execute(statement, values)
+    return raised.value
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+async def test_text_of_exceptions_is_not_logged(
+    new_app: NewApp,
+    session: AsyncSession,
+    member: Account,
+    capsys: pytest.CaptureFixture[str],
+    log_format: str,
+) -> None:
+    new_app(log_format=log_format)
+    copy = "INSERT INTO users SELECT * FROM users WHERE email = :email"
+{%- if cookiecutter.database == "postgresql" %}
+    statements = "SELECT CAST(:text AS integer)", "SELECT CAST(CAST(:text AS text) AS integer)"
+{%- else %}
+    statements = "SELECT :text FROM nowhere", "SELECT :text, json(:text)"
+{%- endif %}
+    errors = [await driver_error(session, text(sql), text=SECRET) for sql in statements]
+    errors.append(await driver_error(session, text(copy), email=member.email))
+    with pytest.raises(ValueError, match=SECRET) as invalid:
+        TypeAdapter(int).validate_python(SECRET)
+    errors += [invalid.value, KeyError(SECRET), ExceptionGroup("all", [LookupError(SECRET)])]
+
+    for error in errors:
+        error.__cause__ = ValueError(SECRET)
+        error.add_note(SECRET)
+        structlog.stdlib.get_logger("test").warning("failed", error=error)
+        logging.getLogger("somebody").error("cannot: %s", error, exc_info=error)
+        asyncio.get_running_loop().call_exception_handler(
+            {"message": "Task failed", "exception": error, "future": f"<Task {error!r}>"}
+        )
+
+    printed = capsys.readouterr().out
+    for error in errors:
+        assert printed.count(f": {type(error).__qualname__}") >= 1
+    assert printed.count("Task failed") == len(errors)
+{%- if cookiecutter.database == "postgresql" %}
+    assert all(word in printed for word in ("22000", "22P02", "23505", "pk_users"))
+{%- else %}
+    assert all(word in printed for word in ("SQLITE_ERROR", "SQLITE_CONSTRAINT_"))
+{%- endif %}
+    assert SECRET not in printed
+    assert member.email not in printed
+    assert str(member.id) not in printed
+
+
 @pytest.mark.parametrize("log_format", ["auto", "console"])
+@pytest.mark.parametrize(
+    "settings", [{"environment": "local"}, {"environment": "test", "debug": True}]
+)
 def test_terminal_gets_lines_for_people(
-    monkeypatch: pytest.MonkeyPatch, new_app: NewApp, log_format: str
+    monkeypatch: pytest.MonkeyPatch, new_app: NewApp, log_format: str, settings: dict[str, object]
 ) -> None:
     terminal = StringIO()
     monkeypatch.setattr(terminal, "isatty", lambda: True)
     monkeypatch.setattr(sys, "stdout", terminal)
-    new_app(log_format=log_format)
+    new_app(log_format=log_format, **settings)
 
     structlog.stdlib.get_logger("test").error("failed", exc_info=LookupError("no"))
 

@@ -45,11 +45,21 @@ class MailServer:
     opened: asyncio.Event = field(default_factory=asyncio.Event)
     offered: int = 0
     taken: list[EmailMessage] = field(default_factory=list)
+    rejects_recipients: bool = False
 
     @property
     def url(self) -> str:
         """SMTP_URL of this server."""
         return f"smtp://127.0.0.1:{self.port}"
+
+    async def handle_RCPT(  # noqa: N802
+        self, _: SMTP, __: Session, envelope: Envelope, address: str, ___: list[str]
+    ) -> str:
+        """Accept a recipient, or name it in the rejection."""
+        if self.rejects_recipients:
+            return f"550 <{address}> is unknown"
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
 
     async def handle_DATA(self, _: SMTP, __: Session, envelope: Envelope) -> str:  # noqa: N802
         """Take a message."""

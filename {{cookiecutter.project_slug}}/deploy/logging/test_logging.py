@@ -1,5 +1,6 @@
 """Whether what is logged, shipped, mapped and shown has the same names everywhere."""
 
+import errno
 import json
 import logging
 import re
@@ -56,8 +57,8 @@ def line(capsys: pytest.CaptureFixture[str]) -> Iterator[dict[str, Any]]:
     for name in ("timestamp", "level", "logger", "event", "exception"):
         sample.pop(name)
     try:
-        raise ValueError(sys.platform)
-    except ValueError:
+        raise FileNotFoundError(errno.ENOENT, sys.platform)
+    except FileNotFoundError:
         structlog.stdlib.get_logger("test").exception("failed", **sample, count=1)
     yield json.loads(capsys.readouterr().out)
     root.handlers, root.level = handlers, level

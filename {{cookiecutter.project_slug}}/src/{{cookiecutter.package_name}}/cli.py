@@ -28,7 +28,7 @@ from .database import Database
 from .errors import Problem
 from .items import service as items
 from .items.schemas import ItemCreate
-from .logging import configure_logging
+from .logging import configure_logging, error_code
 from .main import create_app
 from .schemas import Email
 from .settings import Settings, load_settings
@@ -158,7 +158,8 @@ def _in_session(work: Callable[[AsyncSession, Settings], Awaitable[Result]]) -> 
     try:
         return asyncio.run(run())
     except (SQLAlchemyError, OSError) as error:
-        raise click.ClickException(f"The database cannot be used: {error}") from None
+        reason = error_code(error) or type(error).__name__
+        raise click.ClickException(f"The database cannot be used: {reason}") from None
     except ValidationError as error:
         messages = [
             ": ".join([*map(str, detail["loc"]), detail["msg"]]) for detail in error.errors()

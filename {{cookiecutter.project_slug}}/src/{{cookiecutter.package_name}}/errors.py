@@ -167,7 +167,7 @@ def _escape(part: object) -> str:
 async def _database_problem(_: Request, error: Exception) -> Response:
     if isinstance(error, DBAPIError) and not _is_transient(error):
         raise error
-    log.warning("database unavailable", error_type=type(error).__name__, error_message=str(error))
+    log.warning("database unavailable", error=error)
     return problem_response(
         503, "The database does not answer; try again shortly.", headers={"Retry-After": "1"}
     )
@@ -175,7 +175,7 @@ async def _database_problem(_: Request, error: Exception) -> Response:
 
 async def _conflict(_: Request, error: Exception) -> Response:
     # What a rule expects is handled where the rule is; this is a row that went or came just now.
-    log.warning("conflict", error_type=type(error).__name__, error_message=str(error))
+    log.warning("conflict", error=error)
     return problem_response(409, "Something changed at the same time; try again.")
 
 

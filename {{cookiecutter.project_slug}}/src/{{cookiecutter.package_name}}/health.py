@@ -26,7 +26,7 @@ async def _check_database(database: Database) -> Literal["ok", "unavailable", "n
         async with asyncio.timeout(TIMEOUT_SECONDS):
             return "ok" if await is_migrated(database.reader) else "not migrated"
     except (SQLAlchemyError, OSError) as error:
-        log.warning("not ready", error_type=type(error).__name__, error_message=str(error))
+        log.warning("not ready", error=error)
         return "unavailable"
 {%- if cookiecutter.use_redis %}
 

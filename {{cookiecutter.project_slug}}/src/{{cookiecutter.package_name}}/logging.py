@@ -2,11 +2,16 @@
 
 Everything logged with structlog or the standard library ends in the same line format. Values that
 are not fields of the schema are put under `labels`.
+
+Exceptions are logged with type, code and traceback, but without their text: drivers and libraries
+quote in it what users typed. Log a caught exception with `error=error`, never with its text.
 """
 
+import errno
 import logging
 import os
 import sys
+import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -45,6 +50,7 @@ FIELDS: Final[Mapping[str, str]] = {
     "user_agent": "user_agent.original",
     "user_id": "user.id",
     "error_type": "error.type",
+    "error_code": "error.code",
     "error_message": "error.message",
     "exception": "error.stack_trace",
 }
@@ -63,17 +69,14 @@ def configure_logging(settings: Settings) -> None:
         add_trace,
 {%- endif %}
     ]
-    final: list[Processor] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]
+    final: list[Processor] = [
+        structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+        _ErrorFields(with_text=settings.debug or settings.environment == "local"),
+    ]
     if _is_for_people(settings):
-        # Tracebacks that print local variables would print secrets.
         final += [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
     else:
-        final += [
-            _add_error,
-            structlog.processors.format_exc_info,
-            _EcsFields(settings),
-            structlog.processors.JSONRenderer(ensure_ascii=False),
-        ]
+        final += [_EcsFields(settings), structlog.processors.JSONRenderer(ensure_ascii=False)]
 
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -159,12 +162,69 @@ def error_of(exc_info: object) -> BaseException | None:
     return exc_info if isinstance(exc_info, BaseException) else None
 
 
-def _add_error(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    error = error_of(event.get("exc_info"))
-    if error is not None:
+def error_code(error: BaseException) -> str | None:
+    """Return what identifies an error besides its type: SQLSTATE, errno or SMTP code."""
+    cause: Any = getattr(error, "orig", None) or error  # SQLAlchemy wraps the driver's error
+    code = getattr(cause, "sqlstate", None) or getattr(cause, "sqlite_errorname", None)
+    if code is None and isinstance(cause, OSError):
+        code = errno.errorcode.get(cause.errno or 0)
+    if code is None and isinstance(getattr(cause, "code", None), int):
+        code = cause.code
+    if code is None and cause is not error:
+        code = type(cause).__name__
+    return None if code is None else str(code)
+
+
+{% if cookiecutter.database == "postgresql" -%}
+def _constraint(error: BaseException) -> str | None:
+    driver_error = getattr(getattr(error, "orig", None), "__cause__", None)
+    name: str | None = getattr(driver_error, "constraint_name", None)
+    return name
+
+
+{% endif -%}
+def _traceback_of(error: BaseException) -> str:
+    """Format an exception as Python does, without the text of exceptions."""
+    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    before = f"{_traceback_of(cause)}\n" if cause is not None else ""
+    group = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
+    inside = "".join(f"\n{_traceback_of(member)}" for member in group)
+    frames = "".join(traceback.format_tb(error.__traceback__))
+    return f"{before}{frames}{type(error).__qualname__}{inside}"
+
+
+class _ErrorFields:
+    """Describe the exception of a line: `exc_info`, or `error` for a line without a traceback.
+
+    Args:
+        with_text: log the text of exceptions, too; for development only.
+    """
+
+    def __init__(self, *, with_text: bool) -> None:
+        self.with_text = with_text
+
+    def __call__(self, _: WrappedLogger, __: str, event: EventDict) -> EventDict:
+        raised = error_of(event.pop("exc_info", None))
+        error = raised or event.pop("error", None)
+        if error is None:
+            return event
         event["error_type"] = type(error).__qualname__
-        event["error_message"] = str(error)
-    return event
+        if code := error_code(error):
+            event["error_code"] = code
+{%- if cookiecutter.database == "postgresql" %}
+        if constraint := _constraint(error):
+            event["constraint"] = constraint
+{%- endif %}
+        if self.with_text:
+            event["error_message"] = str(error)
+        else:
+            # asyncio and other libraries repeat the exception in the message.
+            message = str(event["event"]).replace(str(error) or "\n", type(error).__qualname__)
+            event["event"] = message.partition("\n")[0]
+        if raised is not None:
+            trace = "".join(traceback.format_exception(raised))
+            event["exception"] = trace if self.with_text else _traceback_of(raised)
+        return event
 
 
 class _EcsFields:

@@ -7,9 +7,11 @@ from aiosmtplib import SMTPException
 
 from {{ cookiecutter.package_name }}.logging import configure_logging
 from {{ cookiecutter.package_name }}.mail import Mail, Mailer
+from {{ cookiecutter.package_name }}.worker.models import State
+from {{ cookiecutter.package_name }}.worker.tasks import send_welcome
 
-from support import NOWHERE, settings_for
-from worker_support import MailServer
+from support import NOWHERE, new_account, settings_for
+from worker_support import MailServer, NewService
 
 MAIL = Mail(to="jürgen@example.com", subject="Größe", paragraphs=("1 < 2", "<b>bold</b>"))
 
@@ -58,6 +60,22 @@ async def test_mail_is_not_sent_in_the_clear_when_that_was_not_said(
         await Mailer(settings_for(NOWHERE, smtp_url=url)).send(MAIL, key=uuid4())
 
     assert mail_server.offered == 0
+
+
+async def test_rejected_recipient_is_not_logged(
+    capsys: pytest.CaptureFixture[str], mail_server: MailServer, new_service: NewService
+) -> None:
+    mail_server.rejects_recipients = True
+
+    async with new_service(smtp_url=mail_server.url) as service:
+        account = await new_account(service.app)
+        async with service.working():
+            job_id = await service.add(send_welcome, user_id=account.id)
+            await service.becomes(job_id, State.QUEUED)
+
+    printed = capsys.readouterr().out
+    assert "SMTPRecipientsRefused" in printed
+    assert account.email not in printed
 
 
 async def test_without_a_mail_server_mail_is_logged(capsys: pytest.CaptureFixture[str]) -> None:

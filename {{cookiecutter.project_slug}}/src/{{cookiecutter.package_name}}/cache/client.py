@@ -157,15 +157,12 @@ class Redis:
         self._next_try = now + PAUSE_SECONDS
         if self._down_since is None:
             self._down_since = now
-            log.warning(
-                "redis unavailable", error_type=type(error).__name__, error_message=str(error)
-            )
+            log.warning("redis unavailable", error=error)
 
 
 def _checked(answers: Answers) -> Answers:
     for error in answers:
         if isinstance(error, ResponseError):  # it is there, and refuses
-            name = type(error).__name__
-            log.warning("redis error", error_type=name, error_message=str(error))
+            log.warning("redis error", error=error)
             raise UnavailableError from error
     return answers

@@ -1,8 +1,8 @@
 """What a report says: which error, where in the code, in which request; never what was in it.
 
 A report is made of a few known fields instead of being cleaned of secrets, which nobody can list.
-Messages of exceptions quote what they fell over, so they are left to the log: the request id finds
-them there.
+Messages of exceptions quote what they fell over, so they are left out; the log line, which the
+request id finds, has the code of the error.
 """
 
 import logging

@@ -45,7 +45,7 @@ def serve(settings: Settings, *, several: bool = False) -> None:
         registry = _shared_registry() if several else REGISTRY
         start_http_server(settings.metrics_port, settings.host, registry)
     except OSError as error:
-        log.warning("metrics are not served", error_message=str(error))
+        log.warning("metrics are not served", error=error)
 
 
 def _shared_registry() -> CollectorRegistry:

@@ -91,13 +91,7 @@ class Worker:
                 await self._run(task, job)
         except (SQLAlchemyError, OSError) as error:
             # Nothing of it is stored; the scheduler sends the job again.
-            log.warning(
-                "job put off",
-                task=task.name,
-                job_id=str(job_id),
-                error_type=type(error).__name__,
-                error_message=str(error),
-            )
+            log.warning("job put off", task=task.name, job_id=str(job_id), error=error)
 
     async def _claim(self, task: Task[...], job_id: UUID) -> Job | None:
         """The job, if it is still to be done, and now, and nobody else is about it."""

@@ -47,11 +47,7 @@ class Scheduler:
                 works = True
             except (SQLAlchemyError, OSError, UnavailableError) as error:
                 if works:
-                    log.warning(
-                        "scheduler waits",
-                        error_type=type(error).__name__,
-                        error_message=str(error),
-                    )
+                    log.warning("scheduler waits", error=error)
                 works = False
             with suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), TICK_SECONDS)

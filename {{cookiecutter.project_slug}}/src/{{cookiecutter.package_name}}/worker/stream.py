@@ -71,7 +71,7 @@ class Stream(RedisStreamBroker):
                         yield message
             except (RedisError, OSError) as error:
                 if not away:
-                    log.warning("no jobs from redis", error_type=type(error).__name__)
+                    log.warning("no jobs from redis", error=error)
                 away = True
                 await asyncio.sleep(PAUSE_SECONDS)
 
