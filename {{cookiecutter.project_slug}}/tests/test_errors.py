@@ -6,12 +6,17 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from fastapi import Request
 from httpx2 import ASGITransport, AsyncClient, Response
-from starlette.responses import StreamingResponse
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+from starlette.responses import JSONResponse, StreamingResponse
 
+from {{ cookiecutter.package_name }}.database import Session
 from {{ cookiecutter.package_name }}.http import SECURITY_HEADERS
+from {{ cookiecutter.package_name }}.users.models import User
 
-from support import NewApp, exchange, listen, new_client, pointers, registration
+from support import NewApp, exchange, listen, new_client, new_user, pointers, registration
 
 
 def problem(response: Response, status: int) -> dict[str, Any]:
@@ -127,6 +132,30 @@ async def test_unexpected_error_is_logged_once_and_its_connection_goes_on(
     assert (line["message"], line["error.type"]) == ("unhandled exception", "LookupError")
     assert "raise LookupError" in line["error.stack_trace"]
     assert line["http.request.id"].encode() in answers
+
+
+async def test_error_with_an_exception_handler_stores_nothing(
+    new_app: NewApp, session: AsyncSession
+) -> None:
+    class QuotaExceededError(Exception):
+        pass
+
+    async def quota_exceeded(_: Request, __: Exception) -> JSONResponse:
+        return JSONResponse({"error": "quota exceeded"}, 403)
+
+    app = new_app()
+    app.add_exception_handler(QuotaExceededError, quota_exceeded)
+
+    @app.post("/store")
+    async def store(session: Session) -> None:
+        session.add(new_user())
+        await session.flush()
+        raise QuotaExceededError
+
+    response = await new_client(app).post("/store")
+
+    assert (response.status_code, response.json()) == (403, {"error": "quota exceeded"})
+    assert (await session.scalars(select(User.email))).all() == []
 
 
 async def test_error_after_the_start_of_an_answer_is_left_to_the_server(new_app: NewApp) -> None:

@@ -1,6 +1,7 @@
 """Every error is a problem (RFC 9457, application/problem+json) that carries the request id."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any
 
@@ -73,6 +74,38 @@ class Problem(HTTPException):
     ) -> None:
         super().__init__(status, detail, headers)
         self.errors = errors
+
+
+@contextmanager
+def explain_conflict(details: Mapping[str, str]) -> Iterator[None]:
+    """Raise 409 with a sentence when the block violates one of these constraints.
+
+    Other violations are raised unchanged, and answered with 409 without a reason.
+
+    Args:
+{%- if cookiecutter.database == "postgresql" %}
+        details: the sentence for the client, by name of the constraint, such as "uq_users_email".
+{%- else %}
+        details: the sentence for the client, by the columns of a unique constraint, such as
+            "users.email", or by the name of a check constraint.
+{%- endif %}
+    """
+    try:
+        yield
+    except IntegrityError as error:
+        detail = details.get(_violated_constraint(error))
+        if detail is None:
+            raise
+        raise Problem(409, detail) from error
+
+
+def _violated_constraint(error: IntegrityError) -> str:
+{%- if cookiecutter.database == "postgresql" %}
+    cause = error.orig and error.orig.__cause__
+    return getattr(cause, "constraint_name", None) or ""
+{%- else %}
+    return str(error.orig).partition(" constraint failed: ")[2]
+{%- endif %}
 
 
 def problem_response(
@@ -176,7 +209,7 @@ async def _database_problem(_: Request, error: Exception) -> Response:
 async def _conflict(_: Request, error: Exception) -> Response:
     # What a rule expects is handled where the rule is; this is a row that went or came just now.
     log.warning("conflict", error=error)
-    return problem_response(409, "Something changed at the same time; try again.")
+    return problem_response(409, "The request conflicts with the stored data.")
 
 
 def _is_transient(error: DBAPIError) -> bool:

@@ -182,7 +182,7 @@ async def test_new_account_may_begin_inactive(browser: AsyncClient, client: Asyn
         ("new@example.com", "", "Password: must have at least 12 characters."),
         ("new@example.com", "x" * 73, "Password: must not be longer than 72 bytes in UTF-8."),
         ("new@example.com", "new@example.com", "Password: must not be the e-mail address."),
-        ("{taken}", NEW_PASSWORD, "This e-mail address already has an account."),
+        ("{taken}", NEW_PASSWORD, "This email address already has an account."),
     ],
 )
 async def test_bad_account_is_explained_and_not_made(
@@ -238,7 +238,7 @@ async def test_deactivation_and_new_password_end_all_logins(
         ({"role": "user"}, "Administrators cannot change their own role or deactivate themselves."),
         ({"is_active": "off"}, "Administrators cannot change their own role or deactivate"),
         ({"password": NEW_PASSWORD}, "Change your own password in your profile."),
-        ({"email": "{taken}"}, "This e-mail address already has an account."),
+        ({"email": "{taken}"}, "This email address already has an account."),
         ({"role": "king"}, ""),
     ],
 )

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 from httpx2 import AsyncClient
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from {{ cookiecutter.package_name }}.auth.models import (
@@ -96,6 +96,22 @@ async def test_email_has_one_account_in_any_case_and_at_any_time(live_app: FastA
         )
 
     assert sorted(response.status_code for response in responses) == [201, 409, 409]
+
+
+async def test_only_a_taken_email_is_called_taken(
+    client: AsyncClient, member: Account, session: AsyncSession
+) -> None:
+    await session.execute(text("CREATE UNIQUE INDEX uq_users_full_name ON users (full_name)"))
+    await session.execute(update(User).values(full_name="Ada"))
+    await session.commit()
+    account = {"email": "ada@example.com", "password": PASSWORD}
+
+    email = await client.post(USERS, json=account | {"email": member.email})
+    name = await client.post(USERS, json=account | {"full_name": "Ada"})
+
+    assert (email.status_code, name.status_code) == (409, 409)
+    assert email.json()["detail"] == "This email address already has an account."
+    assert name.json()["detail"] == "The request conflicts with the stored data."
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,6 @@ from sqladmin import ModelView, action, expose
 from sqladmin.filters import BooleanFilter, StaticValuesFilter
 from sqladmin.formatters import BASE_FORMATTERS
 from sqlalchemy import Select, or_, update
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -33,7 +32,7 @@ from ..auth.service import revoke_session
 from ..cache.store import forget
 {%- endif %}
 from ..database import utcnow
-from ..errors import Problem
+from ..errors import Problem, explain_conflict
 from ..items import service as items
 from ..items.models import Item, Tag
 from ..items.schemas import ItemUpdate, TagName
@@ -51,6 +50,11 @@ from .work import Work, unit_of_work
 
 Row = TypeVar("Row", Item, Tag)
 
+{% if cookiecutter.database == "postgresql" -%}
+TAG_CONFLICTS = {"uq_tags_name": "There is a tag of this name already."}
+{%- else -%}
+TAG_CONFLICTS = {"tags.name": "There is a tag of this name already."}
+{%- endif %}
 TEXT = {"class": "form-control"}
 LABELS = {
     "email": "E-mail",
@@ -446,10 +450,8 @@ async def _owner_id(session: AsyncSession, key: UUID) -> UUID:
 
 
 async def _flush(session: AsyncSession) -> None:
-    try:
+    with explain_conflict(TAG_CONFLICTS):
         await session.flush()
-    except IntegrityError as error:
-        raise Problem(409, "There is a tag of this name already.") from error
 
 
 async def _touch_items(session: AsyncSession, key: UUID) -> None:

@@ -6,7 +6,6 @@ from uuid import UUID
 import structlog
 from pydantic import SecretStr
 from sqlalchemy import or_, select
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ..auth.passwords import Passwords, check_new_password
@@ -19,7 +18,7 @@ from ..auth.service import (
     revoke_all,
 )
 from ..database import Reader, Record
-from ..errors import Problem
+from ..errors import Problem, explain_conflict
 from ..pagination import paginate, shown
 {%- if cookiecutter.use_worker %}
 from ..worker.outbox import enqueue
@@ -39,6 +38,11 @@ from .schemas import (
 log = structlog.stdlib.get_logger(__name__)
 
 LIST = select(*shown(User, UserRead))
+{%- if cookiecutter.database == "postgresql" %}
+CONFLICTS = {"uq_users_email": "This email address already has an account."}
+{%- else %}
+CONFLICTS = {"users.email": "This email address already has an account."}
+{%- endif %}
 
 
 async def register(
@@ -288,7 +292,5 @@ async def _lock_user(session: AsyncSession, user_id: UUID) -> User:
 
 
 async def _flush(session: AsyncSession) -> None:
-    try:
+    with explain_conflict(CONFLICTS):
         await session.flush()
-    except IntegrityError as error:
-        raise Problem(409, "This e-mail address already has an account.") from error
