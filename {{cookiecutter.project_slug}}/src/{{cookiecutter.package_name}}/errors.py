@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Final
 
 import structlog
 from asgi_correlation_id import correlation_id
@@ -27,10 +27,15 @@ log = structlog.stdlib.get_logger(__name__)
 {% if cookiecutter.database == "postgresql" -%}
 # Classes of SQLSTATE: connection, rollback (deadlock), resources, intervention (time-out).
 TRANSIENT = ("08", "40", "53", "57")
+# SQLSTATE of text with a NUL, in text and in JSON.
+NOT_STORABLE = ("22021", "22P05")
 {%- else -%}
 # Another writer, or trouble with the file.
 TRANSIENT = ("SQLITE_BUSY", "SQLITE_CANTOPEN", "SQLITE_FULL", "SQLITE_IOERR")
 {%- endif %}
+NOT_STORABLE_DETAIL: Final = "The request must not contain NUL or lone surrogate characters."
+MAX_ERRORS: Final = 50  # listed in one response
+MAX_NAME: Final = 100  # characters of a member's name in a pointer
 
 
 class FieldError(BaseModel):
@@ -149,6 +154,7 @@ def setup(app: FastAPI, settings: Settings) -> None:
     app.add_exception_handler(RequestValidationError, _validation_problem)
     app.add_exception_handler(PoolTimeoutError, _database_problem)
     app.add_exception_handler(DBAPIError, _database_problem)
+    app.add_exception_handler(UnicodeEncodeError, _text_problem)
     app.add_exception_handler(IntegrityError, _conflict)
     app.add_exception_handler(StaleDataError, _conflict)
     app.add_middleware(ProblemMiddleware, debug=settings.debug)
@@ -177,14 +183,18 @@ def _allowed_methods(request: Request) -> set[str]:
 async def _validation_problem(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     # What the caller sent is left out: it may be a password.
+    details = error.errors()
     errors = [
         FieldError(
             pointer="".join(f"/{_escape(part)}" for part in _location(detail)),
             detail=detail["msg"].removeprefix("Value error, "),
         )
-        for detail in error.errors()
+        for detail in details[:MAX_ERRORS]
     ]
-    return problem_response(422, "The request is not valid.", errors=errors)
+    summary = "The request is not valid."
+    if len(details) > MAX_ERRORS:
+        summary = f"The request is not valid: the first {MAX_ERRORS} of {len(details)} errors."
+    return problem_response(422, summary, errors=errors)
 
 
 def _location(detail: dict[str, Any]) -> Sequence[object]:
@@ -194,10 +204,21 @@ def _location(detail: dict[str, Any]) -> Sequence[object]:
 
 
 def _escape(part: object) -> str:
-    return str(part).replace("~", "~0").replace("/", "~1")
+    return str(part)[:MAX_NAME].replace("~", "~0").replace("/", "~1")
+
+
+async def _text_problem(_: Request, error: Exception) -> Response:
+    assert isinstance(error, UnicodeEncodeError)
+    if error.reason != "surrogates not allowed":
+        raise error
+    return problem_response(422, NOT_STORABLE_DETAIL)
 
 
 async def _database_problem(_: Request, error: Exception) -> Response:
+{%- if cookiecutter.database == "postgresql" %}
+    if isinstance(error, DBAPIError) and _is_caused_by_text(error):
+        return problem_response(422, NOT_STORABLE_DETAIL)
+{%- endif %}
     if isinstance(error, DBAPIError) and not _is_transient(error):
         raise error
     log.warning("database unavailable", error=error)
@@ -211,7 +232,14 @@ async def _conflict(_: Request, error: Exception) -> Response:
     log.warning("conflict", error=error)
     return problem_response(409, "The request conflicts with the stored data.")
 
+{% if cookiecutter.database == "postgresql" %}
+def _is_caused_by_text(error: DBAPIError) -> bool:
+    # asyncpg raises its DataError from the error of the encoder.
+    cause = error.orig and error.orig.__cause__
+    state = getattr(cause, "sqlstate", None)
+    return state in NOT_STORABLE or isinstance(cause and cause.__cause__, UnicodeEncodeError)
 
+{% endif %}
 def _is_transient(error: DBAPIError) -> bool:
 {%- if cookiecutter.database == "postgresql" %}
     if error.connection_invalidated or isinstance(error.orig, OSError):

@@ -9,9 +9,12 @@ from typing import Final
 import structlog
 from asgi_correlation_id import correlation_id
 from fastapi import FastAPI
+from python_multipart.multipart import parse_options_header
+from starlette.datastructures import Headers
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from . import errors
@@ -19,6 +22,7 @@ from .logging import access_log
 from .settings import Settings
 
 REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{8,128}")
+FORMS: Final = {b"multipart/form-data", b"application/x-www-form-urlencoded"}
 SECURITY_HEADERS: Final = {
     "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
     "cross-origin-opener-policy": "same-origin",
@@ -31,6 +35,7 @@ SECURITY_HEADERS: Final = {
 def setup(app: FastAPI, settings: Settings) -> None:
     """Add the middleware, innermost first."""
     app.add_middleware(RequestBodyLimitMiddleware, max_body_size=settings.max_body_size)
+    app.add_middleware(TextMiddleware)
     app.add_middleware(HostMiddleware, allowed_hosts=settings.allowed_hosts, www_redirect=False)
     errors.setup(app, settings)
     if settings.cors_origins:
@@ -67,6 +72,40 @@ class HostMiddleware(TrustedHostMiddleware):
         is_probe = scope["type"] == "http" and scope["path"].startswith("/health/")
         app = self.app if is_probe else super().__call__
         await app(scope, receive, send)
+
+
+class TextMiddleware:
+    """Reject forms that are not UTF-8 (415), and NUL in the path or query (422).
+
+    The form parser decodes with any codec that the client names. Some of them take quadratic time,
+    and others raise errors that the parser does not expect.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        app = self.app
+        if scope["type"] == "http":
+            if "\0" in scope["path"]:
+                app = _nul_problem("/path")
+            elif b"%00" in scope["query_string"]:
+                app = _nul_problem("/query")
+            elif not _is_utf8(Headers(scope=scope).get("content-type", "")):
+                app = errors.problem_response(415, "The charset of a form must be utf-8.")
+        await app(scope, receive, send)
+
+
+def _nul_problem(pointer: str) -> Response:
+    error = errors.FieldError(pointer=pointer, detail="must not contain NUL characters")
+    return errors.problem_response(422, "The request is not valid.", errors=[error])
+
+
+def _is_utf8(content_type: str) -> bool:
+    # Parsed as the form parser does, so that both see the same charset.
+    media_type, options = parse_options_header(content_type)
+    charset = options.get(b"charset", b"utf-8")
+    return media_type not in FORMS or charset.lower() in {b"utf-8", b"utf8"}
 
 
 class ResponseMiddleware:

@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, Integer, Select, bindparam, tuple_
 
 from .database import Base, Reader, Record
 from .errors import FieldError, Problem
-from .schemas import Input, Output, Text
+from .schemas import Input, Output, Text, check_storable
 
 Read = TypeVar("Read", bound=Output)
 
@@ -106,8 +106,9 @@ def _decode(cursor: str, sort: str, kind: Any) -> tuple[Any, UUID]:
         value = _values_of(kind).validate_python(text)
         if isinstance(value, datetime):
             value = value.astimezone(UTC)
-        if sorted_by != sort or "\0" in str(value):
+        if sorted_by != sort:
             raise ValueError
+        check_storable(value)
     except (ValueError, OverflowError):
         raise Problem(
             422,

@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -11,13 +11,18 @@ from pydantic import (
     ConfigDict,
     EmailStr,
     Field,
+    SecretStr,
     StringConstraints,
     TypeAdapter,
     ValidationError,
+    model_validator,
 )
 
 CONTROL: Final = r"\x00-\x1f\x7f"
 CONTROL_BUT_BREAKS: Final = r"\x00-\x08\x0b\x0c\x0e-\x1f\x7f"
+# JSON can express both, but UTF-8 has no lone surrogates, and PostgreSQL stores no NUL.
+NOT_STORABLE: Final = re.compile(r"[\x00\ud800-\udfff]")
+MAX_UNKNOWN_MEMBERS: Final = 100
 MAX_EMAIL_LENGTH: Final = 254
 # Default_Ignorable_Code_Point (Unicode TR 44) as far as email-validator accepts it.
 INVISIBLE: Final = re.compile(
@@ -38,11 +43,34 @@ class Input(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _limit_members(cls, data: Any) -> Any:
+        # An error for each of many thousand members would block the event loop for seconds.
+        if isinstance(data, dict) and len(data) > len(cls.model_fields) + MAX_UNKNOWN_MEMBERS:
+            raise ValueError("has too many members")
+        return data
+
 
 class Output(BaseModel):
     """Sent to a client; reads the attributes of a model."""
 
     model_config = ConfigDict(from_attributes=True)
+
+
+Value = TypeVar("Value")
+
+
+def check_storable(value: Value) -> Value:
+    """Return the value unless it is text with a NUL or lone surrogate.
+
+    Raises:
+        ValueError: the text cannot be encoded or stored.
+    """
+    text = value.get_secret_value() if isinstance(value, SecretStr) else value
+    if isinstance(text, str) and NOT_STORABLE.search(text):
+        raise ValueError("must not contain NUL or lone surrogate characters")
+    return value
 
 
 def _printable(value: str) -> str:
@@ -60,6 +88,7 @@ def _one_line(value: str) -> str:
 # The patterns are for the description only: they say what is checked in another way.
 Text = Annotated[
     str,
+    AfterValidator(check_storable),
     AfterValidator(_printable),
     Field(json_schema_extra={"pattern": f"^[^{CONTROL_BUT_BREAKS}]*$"}),
 ]
@@ -67,8 +96,10 @@ Line = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
     AfterValidator(_one_line),
+    BeforeValidator(check_storable),
     Field(json_schema_extra={"pattern": rf"^[^{CONTROL}]*[^{CONTROL}\s][^{CONTROL}]*$"}),
 ]
+Secret = Annotated[SecretStr, AfterValidator(check_storable)]
 
 
 def _nfkc(value: object) -> object:
@@ -92,7 +123,12 @@ def _unambiguous(value: str) -> str:
 
 
 # In one form (NFKC, lower case), so that look-alike spellings cannot be accounts of their own.
-Email = Annotated[EmailStr, BeforeValidator(_nfkc), AfterValidator(_unambiguous)]
+Email = Annotated[
+    EmailStr,
+    BeforeValidator(_nfkc),
+    AfterValidator(_unambiguous),
+    BeforeValidator(check_storable),
+]
 _EMAIL: Final = TypeAdapter[str](Email)
 
 

@@ -268,7 +268,7 @@ async def test_login_works_on_localhost(new_app: NewApp, admin: Account) -> None
         ("/nothing/list", 404),
         ("/user/list?page=x", 400),
         ("/user/list?sortBy=password_hash", 400),
-        ("/user/list?search=%00&role=nobody&is_active=maybe", 200),
+        ("/user/list?search=%01&role=nobody&is_active=maybe", 200),
         ("/login-session/action/revoke?pks=1", 400),
     ],
 )

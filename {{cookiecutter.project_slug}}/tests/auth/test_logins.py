@@ -88,7 +88,9 @@ async def test_password_and_refresh_token_buy_a_pair(app: FastAPI, member: Accou
         ("unsupported_grant_type", {"grant_type": "client_credentials"}),
         ("invalid_scope", LOGIN | {"scope": "admin"}),
         ("invalid_grant", LOGIN),
-        ("invalid_grant", {"grant_type": "refresh_token", "refresh_token": "unknown\0"}),
+        ("invalid_grant", {"grant_type": "refresh_token", "refresh_token": "unknown"}),
+        ("invalid_request", {"grant_type": "refresh_token", "refresh_token": "unknown\0"}),
+        ("invalid_request", LOGIN | {"password": "unknown\0"}),
     ],
 )
 async def test_refusal_has_its_code(client: AsyncClient, error: str, form: dict[str, str]) -> None:

@@ -10,6 +10,8 @@ from sqladmin import Admin, ModelView
 from sqladmin.authentication import login_required
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -21,8 +23,9 @@ from ..settings import Settings
 from .access import Guard, Login
 from .work import RefusedError, unit_of_work
 
-# Routes of sqladmin that are not served: files, which no model has, and import.
-UNUSED = {"import", "file_download", "file_preview", "logout"}
+# Routes of sqladmin that are not served as they are; files are columns that no model has.
+REPLACED = {"import", "file_download", "file_preview", "login", "logout"}
+LOGIN_BODY_SIZE = 32 * 1024  # parsing a form costs CPU for each byte, and this one is public
 
 
 class ReadOnly(async_sessionmaker[AsyncSession]):
@@ -57,8 +60,13 @@ class Pages(Admin):
         # Errors of HTTP are pages; all others are left to the application around this one.
         pages = ExceptionMiddleware(self.admin.router, self.admin.exception_handlers)
         self.admin.middleware_stack = Guard(pages, settings)
-        routes = [route for route in self.admin.routes if getattr(route, "name", "") not in UNUSED]
-        routes.append(Route("/logout", self.logout, name="logout", methods=["GET", "POST"]))
+        routes = [
+            route for route in self.admin.routes if getattr(route, "name", "") not in REPLACED
+        ]
+        limit = Middleware(RequestBodyLimitMiddleware, max_body_size=LOGIN_BODY_SIZE)
+        both = ["GET", "POST"]
+        routes.append(Route("/login", self.login, name="login", methods=both, middleware=[limit]))
+        routes.append(Route("/logout", self.logout, name="logout", methods=both))
         self.admin.router.routes = routes
         # It logs what it shows in a form with a traceback; what is unexpected is raised again.
         logging.getLogger("sqladmin.application").disabled = True

@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
+FORM = "application/x-www-form-urlencoded"
 NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 
 
@@ -41,6 +42,9 @@ class OAuthRoute(APIRoute):
         handle = super().get_route_handler()
 
         async def handle_oauth(request: Request) -> Response:
+            media_type = request.headers.get("Content-Type", "").partition(";")[0]
+            if media_type.strip().lower() != FORM:
+                raise OAuthError("invalid_request", f"The Content-Type must be {FORM}.")
             try:
                 form = await request.form()
             except (HTTPException, ClientDisconnect) as error:

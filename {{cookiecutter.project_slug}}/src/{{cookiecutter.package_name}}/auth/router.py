@@ -30,7 +30,8 @@ from .schemas import (
 )
 from .service import Principal
 
-oauth = APIRouter(route_class=OAuthRoute)
+# Parsing a form costs CPU for each byte, and no parameter is longer than a few kilobytes.
+oauth = APIRouter(route_class=OAuthRoute, max_body_size=32 * 1024)
 browser = APIRouter()
 well_known = APIRouter(prefix="/.well-known", tags=["auth"])
 

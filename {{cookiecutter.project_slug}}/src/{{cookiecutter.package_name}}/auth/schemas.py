@@ -4,19 +4,19 @@ from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field
 
-from ..schemas import Input, Output, Text
+from ..schemas import Input, Output, Secret, Text
 
 
 class TokenRequest(BaseModel):
     """An access token request (RFC 6749 sections 4.3.2 and 6); unknown parameters are ignored."""
 
-    grant_type: str | None = Field(default=None, examples=["password"])
+    grant_type: Text | None = Field(default=None, examples=["password"])
     username: Text | None = Field(default=None, description="The e-mail address.", max_length=254)
-    password: SecretStr | None = Field(default=None, max_length=1000)
-    refresh_token: str | None = Field(default=None, max_length=200)
-    scope: str | None = Field(default=None, description="No scopes are defined.", max_length=200)
+    password: Secret | None = Field(default=None, max_length=1000)
+    refresh_token: Text | None = Field(default=None, max_length=200)
+    scope: Text | None = Field(default=None, description="No scopes are defined.", max_length=200)
 
 
 class TokenResponse(Output):
@@ -38,8 +38,8 @@ class OAuthErrorBody(Output):
 class RevocationRequest(BaseModel):
     """A revocation request (RFC 7009 section 2.1)."""
 
-    token: str = Field(description="A refresh or access token.", min_length=1, max_length=5000)
-    token_type_hint: str | None = Field(default=None, max_length=200)
+    token: Text = Field(description="A refresh or access token.", min_length=1, max_length=5000)
+    token_type_hint: Text | None = Field(default=None, max_length=200)
 
 
 class SessionCreate(Input):
@@ -52,7 +52,7 @@ class SessionCreate(Input):
     )
 
     email: Annotated[Text, Field(max_length=254)]
-    password: Annotated[SecretStr, Field(max_length=1000)]
+    password: Annotated[Secret, Field(max_length=1000)]
 
 
 class LoginSessionRead(Output):

@@ -4,14 +4,14 @@ from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import ConfigDict, Field, SecretStr, StrictBool
+from pydantic import ConfigDict, Field, StrictBool
 
 from ..auth.passwords import NewPassword
 from ..pagination import PageQuery
-from ..schemas import LEFT_OUT, Email, Input, Line, Output, Text
+from ..schemas import LEFT_OUT, Email, Input, Line, Output, Secret, Text
 from .models import Role
 
-Password = Annotated[SecretStr, Field(max_length=1000)]
+Password = Annotated[Secret, Field(max_length=1000)]
 
 
 class UserCreate(Input):
