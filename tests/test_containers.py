@@ -255,7 +255,7 @@ def stack(render: Render, folder: Path, answers: Answers) -> Iterator[Stack]:
         yield made
     finally:
         for command in (
-            ["compose", "down", "--volumes", "--timeout", "1"],
+            ["compose", "--profile", "*", "down", "--volumes", "--timeout", "1"],
             ["rm", "--force", "--volumes", f"{name}-alone"],
             ["rmi", "--force", name],
         ):
