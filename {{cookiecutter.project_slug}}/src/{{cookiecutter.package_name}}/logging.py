@@ -163,13 +163,15 @@ def error_of(exc_info: object) -> BaseException | None:
 
 
 def error_code(error: BaseException) -> str | None:
-    """Return what identifies an error besides its type: SQLSTATE, errno or SMTP code."""
+    """Return the code of an error, such as ECONNREFUSED, or None if there is none."""
     cause: Any = getattr(error, "orig", None) or error  # SQLAlchemy wraps the driver's error
-    code = getattr(cause, "sqlstate", None) or getattr(cause, "sqlite_errorname", None)
+    code = getattr(cause, "{% if cookiecutter.database == "postgresql" %}sqlstate{% else %}sqlite_errorname{% endif %}", None)
     if code is None and isinstance(cause, OSError):
         code = errno.errorcode.get(cause.errno or 0)
+{%- if cookiecutter.use_worker %}
     if code is None and isinstance(getattr(cause, "code", None), int):
-        code = cause.code
+        code = cause.code  # SMTP
+{%- endif %}
     if code is None and cause is not error:
         code = type(cause).__name__
     return None if code is None else str(code)

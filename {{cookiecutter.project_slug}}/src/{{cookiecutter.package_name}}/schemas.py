@@ -20,7 +20,7 @@ from pydantic import (
 
 CONTROL: Final = r"\x00-\x1f\x7f"
 CONTROL_BUT_BREAKS: Final = r"\x00-\x08\x0b\x0c\x0e-\x1f\x7f"
-# JSON can express both, but UTF-8 has no lone surrogates, and PostgreSQL stores no NUL.
+# JSON can express both, but UTF-8 has no lone surrogates, and not every database stores NUL.
 NOT_STORABLE: Final = re.compile(r"[\x00\ud800-\udfff]")
 MAX_UNKNOWN_MEMBERS: Final = 100
 MAX_EMAIL_LENGTH: Final = 254
