@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 {%- else -%}
+import asyncio
 import gc
 import shutil
 {%- endif %}
@@ -42,9 +43,10 @@ from {{ cookiecutter.package_name }}.database.engine import CommittingSession
 from {{ cookiecutter.package_name }}.main import create_app
 from {{ cookiecutter.package_name }}.users.models import Role, User
 
-{% if cookiecutter.database == "postgresql" -%}
+import notes
+{%- if cookiecutter.database == "postgresql" %}
 from dev import embedded_postgres
-{% endif -%}
+{%- endif %}
 from support import (
     Account,
     NewApp,
@@ -73,6 +75,12 @@ def _patience() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(health, "TIMEOUT_SECONDS", 60)
         yield
+
+
+async def create_tables(url: str) -> None:
+    """Create the tables that only tests have."""
+    async with Database(settings_for(url)) as database, database.writer.begin() as connection:
+        await connection.run_sync(notes.Base.metadata.create_all)
 
 {% if cookiecutter.database == "postgresql" %}
 async def execute(server_url: str, statement: str) -> None:
@@ -106,22 +114,24 @@ def server_url() -> str:
 
 @pytest.fixture(scope="session")
 def template(server_url: str) -> Iterator[str]:
-    """The name of a migrated database, which is only ever copied."""
+    """The name of a migrated database with the tests' tables, which is only ever copied."""
     name = f"test_{uuid4().hex}"
     asyncio.run(execute(server_url, f'CREATE DATABASE "{name}"'))
     migrate(settings_for(url_of(server_url, name)))
+    asyncio.run(create_tables(url_of(server_url, name)))
     yield name
     asyncio.run(execute(server_url, f'DROP DATABASE "{name}" WITH (FORCE)'))
 
 
 @pytest.fixture(scope="session")
 def new_database(server_url: str, template: str) -> NewDatabase:
-    """Makes migrated databases: a context that gives the URL of one and drops it at its end."""
+    """Make databases, migrated or empty: a context manager that returns the URL of one."""
 
     @asynccontextmanager
-    async def new() -> AsyncIterator[str]:
+    async def new(*, empty: bool = False) -> AsyncIterator[str]:
         name = f"test_{uuid4().hex}"
-        await execute(server_url, f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+        source = "" if empty else f' TEMPLATE "{template}"'
+        await execute(server_url, f'CREATE DATABASE "{name}"{source}')
         try:
             yield url_of(server_url, name)
         finally:
@@ -131,20 +141,22 @@ def new_database(server_url: str, template: str) -> NewDatabase:
 {% else %}
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A migrated database, which is only ever copied."""
+    """A migrated database with the tests' tables, which is only ever copied."""
     file = tmp_path_factory.mktemp("template") / "app.db"
     migrate(settings_for(f"sqlite:///{file}"))
+    asyncio.run(create_tables(f"sqlite:///{file}"))
     return file
 
 
 @pytest.fixture(scope="session")
 def new_database(template: Path, tmp_path_factory: pytest.TempPathFactory) -> NewDatabase:
-    """Makes migrated databases: a context that gives the URL of one and deletes it at its end."""
+    """Make databases, migrated or empty: a context manager that returns the URL of one."""
 
     @asynccontextmanager
-    async def new() -> AsyncIterator[str]:
+    async def new(*, empty: bool = False) -> AsyncIterator[str]:
         folder = tmp_path_factory.mktemp("database")
-        shutil.copy(template, folder / "app.db")
+        if not empty:
+            shutil.copy(template, folder / "app.db")
         yield f"sqlite:///{folder / 'app.db'}"
         shutil.rmtree(folder)
 
@@ -219,7 +231,7 @@ async def new_app(database: Database, database_url: str) -> AsyncIterator[NewApp
     made: list[FastAPI] = []
 
     def new(**changes: object) -> FastAPI:
-        app = create_app(settings_for(database_url, **changes))
+        app = notes.mount(create_app(settings_for(database_url, **changes)))
         made.append(app)
         return on(app, database)
 
@@ -232,7 +244,7 @@ def new_app(database: Database, database_url: str) -> NewApp:
     """Makes applications with settings of their own on the database that is rolled back."""
 
     def new(**changes: object) -> FastAPI:
-        return on(create_app(settings_for(database_url, **changes)), database)
+        return on(notes.mount(create_app(settings_for(database_url, **changes))), database)
 
     return new
 {%- endif %}
@@ -241,7 +253,7 @@ def new_app(database: Database, database_url: str) -> NewApp:
 @pytest.fixture(scope="session")
 async def prepared_app(database_url: str) -> AsyncIterator[FastAPI]:
     """Made once, as each route takes time at its first request."""
-    app = create_app(settings_for(database_url))
+    app = notes.mount(create_app(settings_for(database_url)))
     async with app.router.lifespan_context(app):
         yield app
 

@@ -25,12 +25,16 @@ import bcrypt
 import uvicorn
 from alembic import command
 from alembic.config import Config
+from click.testing import CliRunner, Result
 from fastapi import FastAPI
 from httpx2 import ASGITransport, AsyncClient, Response
 from pydantic import SecretStr
+from sqlalchemy import Connection, event
 from starlette.types import ASGIApp
 
 from {{ cookiecutter.package_name }}.auth import service
+from {{ cookiecutter.package_name }}.database import Database
+from {{ cookiecutter.package_name }}.main import create_app
 from {{ cookiecutter.package_name }}.settings import Settings
 from {{ cookiecutter.package_name }}.users.models import User
 {%- if cookiecutter.use_redis %}
@@ -40,6 +44,8 @@ from dev import embedded_redis
 
 PASSWORD = "analytical-engine-1843"
 PASSWORD_HASH = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
+# The mark of a plan that sorts what it has read.
+SORTED = "{% if cookiecutter.database == "postgresql" %}Sort{% else %}TEMP B-TREE{% endif %}"
 # The URL of a database that nobody connects to.
 NOWHERE = "{% if cookiecutter.database == "postgresql" %}postgresql://nowhere/none{% else %}sqlite:///nowhere.db{% endif %}"
 
@@ -78,7 +84,7 @@ class Server:
 
 # The types of the fixtures that make something.
 NewApp = Callable[..., FastAPI]
-NewDatabase = Callable[[], AbstractAsyncContextManager[str]]
+NewDatabase = Callable[..., AbstractAsyncContextManager[str]]
 Register = Callable[..., Awaitable[Account]]
 Statements = Callable[[], AbstractContextManager[list[str]]]
 
@@ -201,6 +207,41 @@ async def read_pages(client: AsyncClient, path: str, **query: str | int) -> list
     return pages
 
 
+{% if cookiecutter.database == "postgresql" -%}
+async def page_plans(
+    database: Database, client: AsyncClient, path: str, sort: str, *, small: bool = True
+) -> list[str]:
+    """Explain the statements that read the first two pages of a list, one row each.
+
+    Args:
+        small: the table has so few rows that the planner prefers an index only when told to.
+    """
+{%- else -%}
+async def page_plans(database: Database, client: AsyncClient, path: str, sort: str) -> list[str]:
+    """Explain the statements that read the first two pages of a list, one row each."""
+{%- endif %}
+    table, plans = path.rpartition("/")[2], list[str]()
+
+    def explain(connection: Connection, *arguments: Any) -> None:
+        _, statement, parameters, *_ = arguments
+        if f"FROM {table}" in statement and not statement.startswith("EXPLAIN"):
+{%- if cookiecutter.database == "postgresql" %}
+            for method in ("seqscan", "bitmapscan", "sort", "incremental_sort") if small else ():
+                connection.exec_driver_sql(f"SET LOCAL enable_{method} = off")
+            plan = connection.exec_driver_sql(f"EXPLAIN {statement}", parameters)
+{%- else %}
+            plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+{%- endif %}
+            plans.append(str(plan.all()))
+
+    event.listen(database.engine.sync_engine, "before_cursor_execute", explain)
+    query = {"sort": sort, "limit": "1"}
+    page = (await client.get(path, params=query)).json()
+    await client.get(path, params=query | {"cursor": page["next_cursor"]})
+    event.remove(database.engine.sync_engine, "before_cursor_execute", explain)
+    return plans
+
+
 def environment_of(settings: Settings) -> dict[str, str]:
     """The environment that gives another process these settings."""
 
@@ -213,6 +254,22 @@ def environment_of(settings: Settings) -> dict[str, str]:
 
     variables = {name.upper(): text(value) for name, value in settings}
     return os.environ | variables | {"PYTHONPATH": os.pathsep.join(sys.path)}
+
+
+async def invoke(settings: Settings, *command: str, typed: str = "") -> Result:
+    """Run a management command, in a thread, as it has an event loop of its own."""
+    from {{ cookiecutter.package_name }}.cli import main
+
+    environment = environment_of(settings)
+    return await asyncio.to_thread(CliRunner().invoke, main, command, env=environment, input=typed)
+
+
+async def get_as(settings: Settings, path: str, email: str, password: str) -> Response:
+    """Log in to a new application with these settings, and request a path."""
+    app = create_app(settings)
+    async with app.router.lifespan_context(app):
+        tokens = (await log_in(new_client(app), email, password)).json()
+        return await new_client(app, tokens["access_token"]).get(path)
 
 
 def accepts(port: int) -> bool:

@@ -1,32 +1,12 @@
 """Management commands."""
 
-import asyncio
 import json
-import re
 
 import pytest
-from click.testing import CliRunner, Result
-from httpx2 import Response
 
-from {{ cookiecutter.package_name }}.cli import main
 from {{ cookiecutter.package_name }}.main import create_app
-from {{ cookiecutter.package_name }}.settings import Settings
 
-from support import PASSWORD, NewDatabase, environment_of, log_in, new_client, settings_for
-
-
-async def invoke(settings: Settings, *command: str, typed: str = "") -> Result:
-    """Run a command with these settings; in a thread, because it has an event loop of its own."""
-    environment = environment_of(settings)
-    return await asyncio.to_thread(CliRunner().invoke, main, command, env=environment, input=typed)
-
-
-async def get(settings: Settings, path: str, email: str, password: str) -> Response:
-    """What an account gets."""
-    app = create_app(settings)
-    async with app.router.lifespan_context(app):
-        tokens = (await log_in(new_client(app), email, password)).json()
-        return await new_client(app, tokens["access_token"]).get(path)
+from support import PASSWORD, NewDatabase, get_as, invoke, new_account, settings_for
 
 
 async def test_administrator_is_registered(new_database: NewDatabase) -> None:
@@ -37,28 +17,21 @@ async def test_administrator_is_registered(new_database: NewDatabase) -> None:
 
         assert made.output.endswith("\nada@example.com is registered as an administrator.\n")
         assert PASSWORD not in made.output
-        users = await get(settings_for(url), "/api/v1/users", "ada@example.com", PASSWORD)
+        users = await get_as(settings_for(url), "/api/v1/users", "ada@example.com", PASSWORD)
         assert [user["role"] for user in users.json()["items"]] == ["admin"]
 
 
-async def test_demo_account_has_items_and_may_become_an_administrator(
-    new_database: NewDatabase,
-) -> None:
+async def test_account_becomes_an_administrator(new_database: NewDatabase) -> None:
     async with new_database() as url:
-        settings = settings_for(url)
+        app = create_app(settings_for(url))
+        async with app.router.lifespan_context(app):
+            account = await new_account(app)
+            assert (await account.client.get("/api/v1/users")).status_code == 403
 
-        seeded = await invoke(settings, "seed", "--items", "3")
+            made = await invoke(settings_for(url), "create-admin", account.email)
 
-        said = re.fullmatch(r"(\S+) with the password (\S+) has 3 items\.\n", seeded.output)
-        assert said is not None
-        page = await get(settings, "/api/v1/items?sort=title", *said.groups())
-        assert [item["title"] for item in page.json()["items"]] == ["Item 1", "Item 2", "Item 3"]
-        assert (await get(settings, "/api/v1/users", *said.groups())).status_code == 403
-
-        made = await invoke(settings, "create-admin", said[1])
-
-        assert made.output == f"{said[1]} is an administrator now.\n"
-        assert (await get(settings, "/api/v1/users", *said.groups())).status_code == 200
+            assert made.output == f"{account.email} is an administrator now.\n"
+            assert (await account.client.get("/api/v1/users")).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -79,14 +52,6 @@ async def test_refused_administrator_is_one_sentence(
     assert made.output.count("\n") == 1
 
 
-async def test_production_gets_no_demo_data(database_url: str) -> None:
-    settings = settings_for(database_url, environment="production", bcrypt_rounds=10)
-
-    made = await invoke(settings, "seed")
-
-    assert (made.exit_code, made.output) == (1, "Error: Demo data is not for production.\n")
-
-
 async def test_description_is_printed(database_url: str) -> None:
     settings = settings_for(database_url)
 
@@ -95,11 +60,11 @@ async def test_description_is_printed(database_url: str) -> None:
     assert json.loads(printed.output) == create_app(settings).openapi()
 
 
-@pytest.mark.parametrize("command", ["run", "seed", "openapi"])
+@pytest.mark.parametrize("command", ["run", "create-admin ada@example.com", "openapi"])
 async def test_bad_settings_are_one_sentence_each(database_url: str, command: str) -> None:
     bad = settings_for(database_url).model_copy(update={"environment": "production", "port": 0})
 
-    stopped = await invoke(bad, command)
+    stopped = await invoke(bad, *command.split())
 
     assert stopped.exit_code == 1
     assert [line.split()[0] for line in stopped.output.splitlines()] == ["PORT", "BCRYPT_ROUNDS"]

@@ -34,7 +34,7 @@ def problem(response: Response, status: int) -> dict[str, Any]:
     ("method", "path", "status", "title", "headers"),
     [
         ("GET", "/api/v1/nowhere", 404, "Not Found", {}),
-        ("TRACE", "/api/v1/items", 405, "Method Not Allowed", {"allow": "GET, POST"}),
+        ("TRACE", "/api/v1/notes", 405, "Method Not Allowed", {"allow": "GET, POST"}),
         ("TRACE", "/health/live", 405, "Method Not Allowed", {"allow": "GET, HEAD"}),
         ("GET", "/api/v1/users/me", 401, "Unauthorized", {"www-authenticate": "Bearer"}),
     ],

@@ -154,7 +154,7 @@ async def test_only_own_and_named_origins_act_for_the_user(
 async def test_unsafe_request_wants_a_csrf_token(
     app: FastAPI, browser: AsyncClient, member: Account, method: str
 ) -> None:
-    urls = {"POST": "/api/v1/items", "PUT": f"{ME}/password", "PATCH": ME, "DELETE": SESSIONS}
+    urls = {"POST": "/api/v1/notes", "PUT": f"{ME}/password", "PATCH": ME, "DELETE": SESSIONS}
     async with new_client(app) as other:
         await open_session(other, member)
 

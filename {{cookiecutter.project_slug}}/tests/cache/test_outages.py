@@ -19,7 +19,7 @@ from {{ cookiecutter.package_name }}.cache import client, denylist
 
 from support import NOWHERE, Account, NewApp, new_client, settings_for
 
-ITEMS = "/api/v1/items"
+NOTES = "/api/v1/notes"
 SLOW = "for number = 1, 10000000 do end return 'late'"
 READY = "/health/ready"
 
@@ -106,8 +106,8 @@ async def test_service_goes_on_without_redis_and_says_so_once(
     assert (await failing.get(READY)).json()["status"] == "ok"
     server.stop()
 
-    assert (await failing.post(ITEMS, json={"title": "Tea"})).status_code == 201
-    answers = [await failing.get(ITEMS), await failing.get(READY), await failing.get(READY)]
+    assert (await failing.post(NOTES, json={"title": "Tea"})).status_code == 201
+    answers = [await failing.get(NOTES), await failing.get(READY), await failing.get(READY)]
     server.start()
     again = await failing.get(READY)
 
@@ -125,7 +125,7 @@ async def test_silent_redis_is_passed_over(
     await failing.get(READY)
 
     with server.silent(), impatient(failing_app.state.redis):
-        answers = [await failing.get(ITEMS), await failing.get(READY)]
+        answers = [await failing.get(NOTES), await failing.get(READY)]
 
     assert [answer.status_code for answer in answers] == [200, 200]
     assert answers[1].json()["status"] == "degraded"
@@ -156,24 +156,24 @@ async def test_redis_that_failed_is_left_alone_for_a_while(
 async def test_change_during_an_outage_is_read_after_it(
     server: Server, failing: AsyncClient, failing_app: FastAPI
 ) -> None:
-    assert (await failing.get(ITEMS)).json()["items"] == []
+    assert (await failing.get(NOTES)).json()["items"] == []
 
     with server.silent(), impatient(failing_app.state.redis):
-        await failing.post(ITEMS, json={"title": "Tea"})
+        await failing.post(NOTES, json={"title": "Tea"})
 
-    assert len((await failing.get(ITEMS)).json()["items"]) == 1
+    assert len((await failing.get(NOTES)).json()["items"]) == 1
 
 
 async def test_other_replicas_hear_of_it_when_redis_is_back(
     server: Server, failing: AsyncClient, failing_app: FastAPI, member: Account
 ) -> None:
     redis: client.Redis = failing_app.state.redis
-    version = f"{client.PREFIX}:cache:items:{member.id}"
-    await failing.get(ITEMS)
+    version = f"{client.PREFIX}:cache:notes:{member.id}"
+    await failing.get(NOTES)
     before = await redis.client.get(version)
 
     with server.silent(), impatient(redis):
-        await failing.post(ITEMS, json={"title": "Tea"})
+        await failing.post(NOTES, json={"title": "Tea"})
 
     async with asyncio.timeout(60):
         while await redis.client.get(version) == before:  # noqa: ASYNC110 - in another process
@@ -293,12 +293,12 @@ async def test_token_revoked_during_an_outage_stays_revoked(
 ) -> None:
     redis: client.Redis = failing_app.state.redis
     await redis.client.zadd(denylist.DENIED, {denylist.COMPLETE_SINCE: -1})
-    assert (await failing.get(ITEMS)).status_code == 200
+    assert (await failing.get(NOTES)).status_code == 200
 
     with server.silent(), impatient(redis):
         assert (await failing.delete("/api/v1/auth/session")).status_code == 204
 
-    assert (await failing.get(ITEMS)).status_code == 401
+    assert (await failing.get(NOTES)).status_code == 401
 
 
 async def test_replica_that_stops_tells_of_a_revocation_before(
@@ -321,10 +321,10 @@ async def test_limits_are_counted_in_the_process_meanwhile(
 ) -> None:
     server.stop()
 
-    answers = [await failing.get(ITEMS) for _ in range(4)]
+    answers = [await failing.get(NOTES) for _ in range(4)]
     server.start()
 
     assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
     assert answers[0].headers["ratelimit-policy"] == '"default";q=3;w=60'
     assert int(answers[3].headers["retry-after"]) > 0
-    assert (await failing.get(ITEMS)).status_code == 200
+    assert (await failing.get(NOTES)).status_code == 200

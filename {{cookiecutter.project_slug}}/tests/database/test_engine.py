@@ -33,17 +33,18 @@ from {{ cookiecutter.package_name }}.database import Database, Session
 {%- if cookiecutter.database == "postgresql" %}
 from {{ cookiecutter.package_name }}.database.engine import asyncpg_url
 {%- endif %}
-from {{ cookiecutter.package_name }}.items.models import Tag
 from {{ cookiecutter.package_name }}.main import create_app
 
 {% if cookiecutter.database == "postgresql" -%}
 from dev import embedded_postgres
+from notes import Counter
 from support import PASSWORD, NewApp, NewDatabase, new_client, settings_for
 {%- else -%}
+from notes import Counter
 from support import NewDatabase, new_client, settings_for
 {%- endif %}
 
-ADD_TAG = insert(Tag).values(name="work")
+ADD = insert(Counter).values(value=7)
 
 
 @asynccontextmanager
@@ -74,10 +75,10 @@ async def request(app: FastAPI, *statements: Executable, method: str = "POST") -
         return await client.request(method, path)
 
 
-async def tags_of(app: FastAPI) -> list[str]:
-    """The names of all stored tags."""
+async def values_of(app: FastAPI) -> list[int]:
+    """The values of all stored counters."""
     async with app.state.database.session(readonly=True) as session:
-        return list(await session.scalars(select(Tag.name)))
+        return list(await session.scalars(select(Counter.value)))
 
 
 def assert_unavailable(response: Response) -> None:
@@ -104,34 +105,34 @@ async def test_failed_commit_is_an_error_that_the_client_sees(own_app: FastAPI) 
 
 
 async def test_error_undoes_what_the_request_did(own_app: FastAPI) -> None:
-    response = await request(own_app, ADD_TAG, text("SELECT nonsense"))
+    response = await request(own_app, ADD, text("SELECT nonsense"))
 
     assert response.status_code == 500
-    assert await tags_of(own_app) == []
+    assert await values_of(own_app) == []
 
 
 async def test_safe_requests_store_nothing(own_app: FastAPI) -> None:
-    await request(own_app, ADD_TAG, method="GET")
-    assert await tags_of(own_app) == []
+    await request(own_app, ADD, method="GET")
+    assert await values_of(own_app) == []
 
-    await request(own_app, ADD_TAG)
-    assert await tags_of(own_app) == ["work"]
+    await request(own_app, ADD)
+    assert await values_of(own_app) == [7]
 
 
 async def test_concurrent_units_of_work_lose_no_update(new_database: NewDatabase) -> None:
     async with new_database() as url, Database(settings_for(url)) as database:
         async with database.session() as session:
-            session.add(Tag(name="0"))
+            session.add(Counter())
 
         async def increment() -> None:
             async with database.session() as session:
-                tag = (await session.scalars(select(Tag).with_for_update())).one()
-                tag.name = str(int(tag.name) + 1)
+                counter = (await session.scalars(select(Counter).with_for_update())).one()
+                counter.value += 1
 
         await asyncio.gather(*(increment() for _ in range(50)))
 
         async with database.session(readonly=True) as session:
-            assert (await session.scalars(select(Tag.name))).all() == ["50"]
+            assert (await session.scalars(select(Counter.value))).all() == [50]
 
 
 async def test_exhausted_pool_is_unavailable_until_a_connection_is_free(
@@ -142,11 +143,11 @@ async def test_exhausted_pool_is_unavailable_until_a_connection_is_free(
             await session.execute(text("SELECT 1"))
             # Not a setting here, as connecting is bound by it, too.
             app.state.database.engine.pool._timeout = 0.1
-            during = await request(app, ADD_TAG)
-        await request(app, ADD_TAG)
+            during = await request(app, ADD)
+        await request(app, ADD)
 
         assert_unavailable(during)
-        assert await tags_of(app) == ["work"]
+        assert await values_of(app) == [7]
 
 
 async def test_connections_are_given_in_the_order_of_asking(new_database: NewDatabase) -> None:
@@ -178,14 +179,14 @@ async def test_reading_session_cannot_write_where_another_has_written(
     async with new_database() as url, Database(settings_for(url, **settings)) as database:
         for _ in range(2):  # the same connection, in turn
             async with database.session() as session:
-                await session.execute(delete(Tag))
-                await session.execute(ADD_TAG)
+                await session.execute(delete(Counter))
+                await session.execute(ADD)
             with pytest.raises(DBAPIError, match="read-only transaction"):
                 async with database.session(readonly=True) as session:
-                    await session.execute(delete(Tag))
+                    await session.execute(delete(Counter))
 
         async with database.session(readonly=True) as session:
-            assert (await session.scalars(select(Tag.name))).all() == ["work"]
+            assert (await session.scalars(select(Counter.value))).all() == [7]
 
 
 @pytest.mark.parametrize("prepared", [True, False])
@@ -195,7 +196,7 @@ async def test_reader_is_refused_what_writes(prepared: bool, new_database: NewDa
         Database(settings_for(url, database_prepared_statements=prepared)) as database,
     ):
         with pytest.raises(DBAPIError, match="read-only transaction"):
-            await database.reader.rows(ADD_TAG.returning(Tag.name))
+            await database.reader.rows(ADD.returning(Counter.value))
 
 
 async def test_reading_that_is_given_up_leaves_its_connection_to_others(
@@ -219,8 +220,8 @@ async def test_lost_connection_is_unavailable_once(new_database: NewDatabase) ->
         await operator.execute("SELECT pg_terminate_backend($1, 10000)", pid)
         await operator.close()
 
-        assert_unavailable(await request(app, ADD_TAG))
-        assert (await request(app, ADD_TAG)).status_code == 200
+        assert_unavailable(await request(app, ADD))
+        assert (await request(app, ADD)).status_code == 200
 
 
 @contextmanager
@@ -263,7 +264,7 @@ async def test_unreachable_server_is_unavailable_and_its_password_stays_secret(
         closed.bind(("127.0.0.1", 0))
         url = f"postgresql://user:{PASSWORD}@127.0.0.1:{closed.getsockname()[1]}/name"
         async with running(url) as app:
-            response = await request(app, ADD_TAG)
+            response = await request(app, ADD)
 
     assert_unavailable(response)
     log = capsys.readouterr().out
@@ -291,7 +292,7 @@ async def test_transaction_leaves_nothing_on_a_connection_that_others_use(
         Database(settings_for(url, database_prepared_statements=prepared)) as database,
     ):
         async with database.session() as session:
-            await session.execute(ADD_TAG)
+            await session.execute(ADD)
 
         async with database.session(readonly=True) as session:
             assert (await session.execute(left)).one() == (prepared, "10000", lasting)
@@ -337,9 +338,9 @@ def test_url_works_as_platforms_hand_it_out(given: str, used: str) -> None:
     assert url == f"postgresql+asyncpg://{used}"
 {%- else %}
 async def test_reader_stores_nothing(own_app: FastAPI) -> None:
-    await own_app.state.database.reader.rows(ADD_TAG.returning(Tag.name))
+    await own_app.state.database.reader.rows(ADD.returning(Counter.value))
 
-    assert await tags_of(own_app) == []
+    assert await values_of(own_app) == []
 
 
 async def test_writers_wait_for_writers_only(new_database: NewDatabase) -> None:
@@ -349,24 +350,24 @@ async def test_writers_wait_for_writers_only(new_database: NewDatabase) -> None:
         Database(settings_for(url)) as other,
     ):
         async with other.session() as writer:
-            await writer.execute(ADD_TAG)
-            assert_unavailable(await request(app, ADD_TAG))
-            assert await tags_of(app) == []
+            await writer.execute(ADD)
+            assert_unavailable(await request(app, ADD))
+            assert await values_of(app) == []
 
         async with other.session(readonly=True) as reader:
-            assert (await reader.scalars(select(Tag.name))).all() == ["work"]
-            assert (await request(app, text("DELETE FROM tags"))).status_code == 200
+            assert (await reader.scalars(select(Counter.value))).all() == [7]
+            assert (await request(app, text("DELETE FROM counters"))).status_code == 200
 
 
 async def test_only_errors_that_pass_are_worth_another_try(tmp_path: Path) -> None:
     folder = tmp_path / "made" / "when-missing"
     async with running(f"sqlite:///{folder}/app.db") as app:
         folder.rmdir()
-        unreachable = await request(app, ADD_TAG)
+        unreachable = await request(app, ADD)
         folder.mkdir()
-        not_migrated = await request(app, ADD_TAG)
+        not_migrated = await request(app, ADD)
 
     assert_unavailable(unreachable)
     assert not_migrated.status_code == 500
-    assert "tags" not in not_migrated.text
+    assert "counters" not in not_migrated.text
 {%- endif %}

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 {%- endif %}
-from typing import Any
 
 {% if cookiecutter.database == "postgresql" -%}
 import asyncpg
@@ -15,23 +14,22 @@ import asyncpg
 import pytest
 from alembic import command
 {%- if cookiecutter.database == "postgresql" %}
-from sqlalchemy import Connection, event, inspect, text
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy import inspect
 {%- else %}
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, event, inspect, select
+from sqlalchemy import inspect, select
 {%- endif %}
 
 from {{ cookiecutter.package_name }}.database import Base, Database
 {%- if cookiecutter.database == "sqlite" %}
-from {{ cookiecutter.package_name }}.items.models import Item
 from {{ cookiecutter.package_name }}.users.models import User
 {%- endif %}
 
+{% if cookiecutter.database == "sqlite" -%}
+from notes import Note
 from support import (
     NOWHERE,
-    Account,
     NewDatabase,
     alembic_config,
     environment_of,
@@ -39,23 +37,17 @@ from support import (
     new_user,
     settings_for,
 )
+{%- else -%}
+from support import NOWHERE, NewDatabase, alembic_config, environment_of, migrate, settings_for
+{%- endif %}
 {%- if cookiecutter.database == "postgresql" %}
 
-EXPLAIN, SORTED = "EXPLAIN", "Sort"
-# A thousand for each account, in an order that is quickly indexed.
-MANY_ITEMS = """
-    INSERT INTO items (id, owner_id, title, version, created_at, updated_at)
-    SELECT lpad(row_number() OVER (ORDER BY users.id, n)::text, 32, '0')::uuid, users.id, n, 1,
-        now() + n * interval '1 s', now()
-    FROM users, generate_series(1, 1000) n
-"""
 WAITING = """
     SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database
     WHERE datname = current_database() AND NOT granted
 """
 {%- else %}
 
-EXPLAIN, SORTED = "EXPLAIN QUERY PLAN", "TEMP B-TREE"
 MIGRATION = """
 import sqlalchemy as sa
 from alembic import op
@@ -85,9 +77,10 @@ async def tables_of(url: str) -> set[str]:
 
 
 async def test_down_and_up_again_is_the_schema_of_the_models(new_database: NewDatabase) -> None:
-    async with new_database() as url:
+    async with new_database(empty=True) as url:
         config = alembic_config(settings_for(url))
 
+        await run(command.upgrade, config, "head")
         await run(command.downgrade, config, "base")
         assert await tables_of(url) == {"alembic_version"}
         await run(command.upgrade, config, "head")
@@ -107,9 +100,8 @@ async def test_migrations_can_be_printed(capsys: pytest.CaptureFixture[str]) -> 
 
 
 async def test_replicas_may_migrate_at_the_same_time(new_database: NewDatabase) -> None:
-    async with new_database() as url:
+    async with new_database(empty=True) as url:
         settings = settings_for(url)
-        await run(command.downgrade, alembic_config(settings), "base")
 
         async def upgrade() -> None:
             arguments = ("-m", "alembic", "upgrade", "head")
@@ -131,60 +123,6 @@ async def test_replicas_may_migrate_at_the_same_time(new_database: NewDatabase) 
 {%- else %}        await asyncio.gather(upgrade(), run(migrate, settings))
 {%- endif %}
         assert await tables_of(url) == {"alembic_version", *Base.metadata.tables}
-
-
-async def plans_of(member: Account, database: Database, sort: str) -> list[str]:
-    """How the database reads the first two pages of a list of items, one item each."""
-    plans: list[str] = []
-
-    def explain(connection: Connection, *arguments: Any) -> None:
-        _, statement, parameters, *_ = arguments
-        if "FROM items" in statement and not statement.startswith(EXPLAIN):
-            plan = connection.exec_driver_sql(f"{EXPLAIN} {statement}", parameters)
-            plans.append(str(plan.all()))
-
-    event.listen(database.engine.sync_engine, "before_cursor_execute", explain)
-    query = {"sort": sort, "limit": "1"}
-    page = (await member.client.get("/api/v1/items", params=query)).json()
-    await member.client.get("/api/v1/items", params=query | {"cursor": page["next_cursor"]})
-    event.remove(database.engine.sync_engine, "before_cursor_execute", explain)
-    return plans
-
-
-@pytest.mark.parametrize("sort", ["created_at", "-created_at", "title", "-title"])
-async def test_index_orders_the_list_of_items(
-    member: Account, {% if cookiecutter.database == "postgresql" %}session: AsyncSession, {% endif %}database: Database, sort: str
-) -> None:
-    for title in ("A", "B"):
-        await member.client.post("/api/v1/items", json={"title": title})
-{%- if cookiecutter.database == "postgresql" %}
-    # The table is too small for the planner to care: it sorts only where no index has the order.
-    for plan in ("seqscan", "bitmapscan", "sort", "incremental_sort"):
-        await session.execute(text(f"SET LOCAL enable_{plan} = off"))
-{%- endif %}
-
-    plans = await plans_of(member, database, sort)
-
-    assert len(plans) == 2
-    for plan in plans:
-        assert f"ix_items_owner_id_{sort.removeprefix('-')}_id" in plan
-        assert SORTED not in plan
-{%- if cookiecutter.database == "postgresql" %}
-
-
-async def test_planner_finds_a_page_among_many_items_by_the_index(
-    member: Account, session: AsyncSession, database: Database
-) -> None:
-    session.add_all(new_user() for _ in range(99))
-    await session.flush()
-    await session.execute(text(MANY_ITEMS))
-    await session.execute(text("ANALYZE items"))
-
-    for sort in ("created_at", "-created_at", "title", "-title"):
-        for plan in await plans_of(member, database, sort):
-            assert f"ix_items_owner_id_{sort.removeprefix('-')}_id" in plan
-            assert SORTED not in plan
-{%- endif %}
 {%- if cookiecutter.database == "sqlite" %}
 
 
@@ -202,7 +140,7 @@ def with_migration(url: str, folder: Path, change: str) -> Config:
     ("change", "outcome"),
     [
         (REPLACE_USERS, nullcontext()),
-        ('op.execute("DELETE FROM users")', pytest.raises(RuntimeError, match="row of items")),
+        ('op.execute("DELETE FROM users")', pytest.raises(RuntimeError, match="row of notes")),
     ],
 )
 async def test_migration_keeps_all_rows_that_refer_to_others(
@@ -216,12 +154,12 @@ async def test_migration_keeps_all_rows_that_refer_to_others(
             user = new_user(email="ada@example.com")
             session.add(user)
             await session.flush()
-            session.add(Item(owner_id=user.id, title="Notes"))
+            session.add(Note(owner_id=user.id, title="Tea"))
 
         with outcome:
             await run(command.upgrade, with_migration(url, tmp_path, change), "head")
 
         async with database.session(readonly=True) as session:
             assert (await session.scalars(select(User.email))).all() == ["ada@example.com"]
-            assert (await session.scalars(select(Item.title))).all() == ["Notes"]
+            assert (await session.scalars(select(Note.title))).all() == ["Tea"]
 {%- endif %}

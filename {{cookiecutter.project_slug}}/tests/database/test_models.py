@@ -3,39 +3,30 @@
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from sqlalchemy import MetaData, select
+from sqlalchemy import select
 from sqlalchemy.exc import StatementError
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import Mapped, mapped_column
 
-from {{ cookiecutter.package_name }}.database import Base, TimestampMixin
-from {{ cookiecutter.package_name }}.items.models import Tag
+from {{ cookiecutter.package_name }}.users.models import User
+
+from notes import Counter
+from support import new_user
 
 NOON = datetime(2026, 7, 1, 12, tzinfo=timezone(timedelta(hours=5)))
 
 
-class Counter(TimestampMixin, Base):
-    """A row with an integer key, in a table that the migrations do not know."""
-
-    __tablename__ = "counters"
-    metadata = MetaData()
-
-    id: Mapped[int] = mapped_column(primary_key=True)
-    value: Mapped[int] = mapped_column(default=0)
-
-
 async def test_moment_comes_back_in_utc(session: AsyncSession) -> None:
-    session.add(Tag(name="work", created_at=NOON))
+    session.add(Counter(created_at=NOON))
     await session.flush()
 
-    stored = await session.scalar(select(Tag.created_at).where(Tag.created_at == NOON))
+    stored = await session.scalar(select(Counter.created_at).where(Counter.created_at == NOON))
 
     assert stored == NOON
     assert stored.tzinfo is UTC
 
 
 async def test_moment_without_time_zone_is_refused(session: AsyncSession) -> None:
-    session.add(Tag(name="work", created_at=NOON.replace(tzinfo=None)))
+    session.add(Counter(created_at=NOON.replace(tzinfo=None)))
 
     with pytest.raises(StatementError, match="without a time zone"):
         await session.flush()
@@ -45,27 +36,26 @@ async def test_keys_sort_by_creation_and_changes_move_the_time_of_change(
     session: AsyncSession,
 ) -> None:
     for name in "cabd":
-        session.add(Tag(name=name, created_at=NOON, updated_at=NOON))
+        session.add(new_user(full_name=name, created_at=NOON))
         await session.flush()
-    tags = (await session.scalars(select(Tag).order_by(Tag.id))).all()
-    assert [tag.name for tag in tags] == ["c", "a", "b", "d"]
-    assert {tag.id.version for tag in tags} == {7}  # RFC 9562
+    users = (await session.scalars(select(User).order_by(User.id))).all()
+    assert [user.full_name for user in users] == ["c", "a", "b", "d"]
+    assert {user.id.version for user in users} == {7}  # RFC 9562
 
-    tags[0].name = "e"
+    users[0].full_name = "e"
     await session.flush()
 
-    assert tags[0].created_at == tags[1].updated_at == NOON < tags[0].updated_at
+    assert users[0].created_at == users[1].updated_at == NOON < users[0].updated_at
 
 
 async def test_times_of_a_new_row_are_equal_whatever_its_key_is(session: AsyncSession) -> None:
-    await (await session.connection()).run_sync(Counter.metadata.create_all)
-    counter, tag = Counter(), Tag(name="work")
-    session.add_all([counter, tag])
+    counter, user = Counter(), new_user()
+    session.add_all([counter, user])
     await session.flush()
 
-    assert counter.id == 1
+    assert isinstance(counter.id, int)
     assert counter.updated_at == counter.created_at
-    assert tag.updated_at == tag.created_at
+    assert user.updated_at == user.created_at
 
     counter.value += 1
     await session.flush()

@@ -13,21 +13,21 @@ async def test_reads_are_hits_or_misses(new_app: NewApp, rises: Rises) -> None:
 
     with rises("cache_reads_total", outcome="miss"), rises("cache_reads_total", 2, outcome="hit"):
         for _ in range(3):
-            assert (await client.get("/api/v1/items")).status_code == 200
+            assert (await client.get("/api/v1/notes")).status_code == 200
 
 
 async def test_absent_redis_is_seen(new_app: NewApp, rises: Rises) -> None:
     client = (await new_account(new_app(redis_url="redis://127.0.0.1:1/0"))).client
-    await client.get("/api/v1/items")
+    await client.get("/api/v1/notes")
 
     # Limit, denylist and cache would have asked.
     with rises("redis_errors_total", 3), rises("cache_reads_total", outcome="miss"):
-        assert (await client.get("/api/v1/items")).status_code == 200
+        assert (await client.get("/api/v1/notes")).status_code == 200
 
 
 async def test_requests_beyond_a_limit_are_counted(new_app: NewApp, rises: Rises) -> None:
     client = new_client(new_app(rate_limit=1))
-    await client.get("/api/v1/items")
+    await client.get("/api/v1/notes")
 
     with rises("rate_limited_requests_total", policy="default"):
-        assert (await client.get("/api/v1/items")).status_code == 429
+        assert (await client.get("/api/v1/notes")).status_code == 429

@@ -19,9 +19,9 @@ COUNT = "http_request_duration_seconds_count"
 async def test_request_is_counted_by_its_route(new_app: NewApp, rises: Rises, method: str) -> None:
     client = new_client(new_app())
 
-    with rises(COUNT, 2, method=method, route="/api/v1/items/{item_id}", status="4xx"):
+    with rises(COUNT, 2, method=method, route="/api/v1/notes/{note_id}", status="4xx"):
         for _ in range(2):
-            await client.request(method, f"/api/v1/items/{uuid4()}")
+            await client.request(method, f"/api/v1/notes/{uuid4()}")
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])

@@ -48,7 +48,7 @@ async def test_pool_shows_how_full_it_is(new_database: NewDatabase, rises: Rises
 
 @pytest.mark.parametrize(
     ("statement", "kind"),
-    [("SELECT 1", "select"), ("DELETE FROM items", "delete"), ("VALUES (1)", "other")],
+    [("SELECT 1", "select"), ("DELETE FROM notes", "delete"), ("VALUES (1)", "other")],
 )
 async def test_statements_are_timed_by_kind(
     new_database: NewDatabase, rises: Rises, statement: str, kind: str

@@ -12,6 +12,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from {{ cookiecutter.package_name }} import tracing
 from {{ cookiecutter.package_name }}.main import create_app
 
+from notes import mount
 from support import NewDatabase, settings_for
 from tracing_support import Collector, NewTracedApp, Span, own_provider
 
@@ -56,7 +57,7 @@ def new_traced_app(
         with own_provider():
             async with new_database() as url:
                 changes = {"otel_exporter_otlp_endpoint": collector.url, **changes}
-                app = create_app(settings_for(url, **changes))
+                app = mount(create_app(settings_for(url, **changes)))
                 async with app.router.lifespan_context(app):
                     yield app
 

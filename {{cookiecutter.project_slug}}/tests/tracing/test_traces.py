@@ -96,11 +96,11 @@ async def test_trace_of_the_caller_is_continued(
 ) -> None:
     async with new_traced_app() as app:
         client = new_client(app)
-        await client.get("/api/v1/items", headers=sent_by_caller())
+        await client.get("/api/v1/notes", headers=sent_by_caller())
         await client.get("/api/v1/users/me", headers=sent_by_caller("00"))
 
     [request] = [span for span in collector.spans if span.kind == "SERVER"]
-    assert (request.name, request.trace_id) == ("GET /api/v1/items", TRACE)
+    assert (request.name, request.trace_id) == ("GET /api/v1/notes", TRACE)
     assert request.parent_id == CALLER
     assert request.resource["service.version"] == __version__
 
@@ -165,7 +165,7 @@ async def test_log_lines_have_the_ids(
 ) -> None:
     async with new_traced_app(log_level="INFO", log_format="json") as app:
         capsys.readouterr()
-        await new_client(app).get("/api/v1/items", headers=sent_by_caller())
+        await new_client(app).get("/api/v1/notes", headers=sent_by_caller())
         # The server logs an unexpected error when the span has ended.
         structlog.stdlib.get_logger("uvicorn.error").error("late")
         lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
@@ -189,7 +189,7 @@ async def test_log_lines_of_what_is_not_traced_have_ids_too(
         otel_traces_sampler=sampler, log_level="INFO", log_format="json"
     ) as app:
         capsys.readouterr()
-        await new_client(app).get("/api/v1/items", headers=headers)
+        await new_client(app).get("/api/v1/notes", headers=headers)
         structlog.stdlib.get_logger("uvicorn.error").error("late")
         lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
@@ -257,11 +257,11 @@ async def test_outage_of_the_collector_is_two_lines(
         client = new_client(app)
         for _ in range(3):
             seen = len(collector.requests)
-            await client.get("/api/v1/items")
+            await client.get("/api/v1/notes")
             while len(collector.requests) == seen:  # noqa: ASYNC110 - in a thread
                 await asyncio.sleep(0.01)
         collector.status = 200
-        await client.get("/api/v1/items")
+        await client.get("/api/v1/notes")
 
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     said = [line["message"] for line in lines if "export" in line["message"]]

@@ -13,9 +13,9 @@ from {{ cookiecutter.package_name }}.auth.models import (
     LoginSession,
     RefreshToken,
 )
-from {{ cookiecutter.package_name }}.items.models import Item
 from {{ cookiecutter.package_name }}.users.models import User
 
+from notes import Note
 from support import PASSWORD, Account, Register, log_in, new_client, pointers, refresh, registration
 
 USERS = "/api/v1/users"
@@ -218,14 +218,14 @@ async def test_deleted_account_leaves_nothing_behind(
 ) -> None:
     other = await register()
     for account in (member, other):
-        await account.client.post("/api/v1/items", json={"title": "Notes", "tags": ["work"]})
+        await account.client.post("/api/v1/notes", json={"title": "Tea"})
 
     refused = await member.client.request("DELETE", ME, json={"password": "not-my-password"})
     deleted = await member.client.request("DELETE", ME, json={"password": PASSWORD})
 
     assert (refused.status_code, deleted.status_code) == (403, 204)
     assert (await member.client.get(ME)).status_code == 401
-    assert (await session.scalars(select(Item.owner_id))).all() == [other.id]
+    assert (await session.scalars(select(Note.owner_id))).all() == [other.id]
     assert (await session.scalars(select(LoginSession.user_id))).all() == [other.id]
     assert await session.scalar(select(func.count(RefreshToken.token_hash))) == 1
     assert (await register(email=member.email)).id != member.id
