@@ -267,6 +267,7 @@ async def test_login_works_on_localhost(new_app: NewApp, admin: Account) -> None
         ("/user/edit/01890a5d-ac96-774b-bcce-b302099a8057", 404),
         ("/nothing/list", 404),
         ("/user/list?page=x", 400),
+        (f"/user/list?search={'x' * 60_000}", 400),
         ("/user/list?sortBy=password_hash", 400),
         ("/user/list?search=%01&role=nobody&is_active=maybe", 200),
         ("/login-session/action/revoke?pks=1", 400),
@@ -281,6 +282,41 @@ async def test_strange_addresses_are_answered_with_a_page(
         status,
         "text/html; charset=utf-8",
     )
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/admin"),
+        ("GET", "/admin/"),
+        ("GET", "/admin/user/list?page=5"),
+        ("POST", LOGIN),
+        ("POST", LOGOUT),
+    ],
+)
+@pytest.mark.parametrize("is_logged_in", [True, False])
+async def test_redirects_name_no_host(
+    app: FastAPI,
+    browser: AsyncClient,
+    admin: Account,
+    method: str,
+    path: str,
+    is_logged_in: bool,
+) -> None:
+    client = browser if is_logged_in or path == LOGIN else browser_of(app)
+    host = {"Host": "evil.example", "Origin": "https://evil.example"}
+    form = {"username": admin.email, "password": PASSWORD} if method == "POST" else None
+
+    response = await client.request(method, path, data=form, headers=host)
+
+    assert response.is_redirect
+    assert response.headers["Location"].startswith("/admin/")
+
+
+async def test_malformed_referrer_is_refused(browser: AsyncClient, member: Account) -> None:
+    url = f"/admin/user/delete?pks={member.id}"
+
+    assert (await browser.delete(url, headers={"Referer": "http://["})).status_code == 400
 
 
 async def test_nothing_selected_is_said_so(browser: AsyncClient) -> None:

@@ -134,6 +134,28 @@ async def test_export_is_safe_to_open_in_a_spreadsheet(browser: AsyncClient) -> 
     assert rows["bob@example.com"]["Active"] == "FALSE"
 
 
+@pytest.mark.parametrize("sign", ["=", "+", "-", "@", "＝", "＋", "－", "＠", "﹦", "⁺"])
+@pytest.mark.parametrize("before", ["", " ", "\t", "\r\n", "\N{NO-BREAK SPACE}", "\N{BOM}"])
+async def test_formula_is_text_in_an_export(before: str, sign: str) -> None:
+    export = views.UserView().custom_export_cell
+
+    assert await export(None, "full_name", f"{before}{sign}1") == f"'{before}{sign}1"
+    assert await export(None, "full_name", f"{before}1{sign}1") is None
+
+
+async def test_export_has_a_limited_number_of_rows(
+    browser: AsyncClient, monkeypatch: pytest.MonkeyPatch, session: AsyncSession
+) -> None:
+    monkeypatch.setattr(views.View, "export_max_rows", 2)
+    session.add_all(new_user(email=f"{name}@example.com") for name in ("old", "new", "newest"))
+    await session.commit()
+
+    export = await browser.get("/admin/user/export/csv")
+
+    rows = csv.DictReader(StringIO(export.text))
+    assert [row["E-mail"] for row in rows] == ["newest@example.com", "new@example.com"]
+
+
 async def test_no_secret_is_on_any_page(
     browser: AsyncClient, admin: Account, session: AsyncSession
 ) -> None:

@@ -17,4 +17,4 @@ def setup(app: FastAPI, settings: Settings) -> None:
 
 
 async def _to_pages(request: Request) -> RedirectResponse:
-    return RedirectResponse(request.url_for("admin:index"))
+    return RedirectResponse(request.url_for("admin:index").path)

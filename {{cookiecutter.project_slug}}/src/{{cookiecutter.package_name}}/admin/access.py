@@ -7,7 +7,7 @@ import structlog
 from fastapi import FastAPI
 from pydantic import ValidationError
 from sqladmin.authentication import AuthenticationBackend
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import URL, Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -139,7 +139,12 @@ class Guard:
 
         async def send_page(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(PAGE_HEADERS)
+                headers = MutableHeaders(scope=message)
+                headers.update(PAGE_HEADERS)
+                if "Location" in headers:
+                    # sqladmin names the host, which is whatever the client sent.
+                    location = URL(headers["Location"]).replace(scheme="", netloc="")
+                    headers["Location"] = str(location)
             await send(message)
 
         if scope["method"] not in SAFE_METHODS or "Origin" in Headers(scope=scope):

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 from fastapi import FastAPI
 from markupsafe import Markup
@@ -122,6 +123,10 @@ class Pages(Admin):
         """Delete what is named: all or nothing."""
         if not request.query_params.get("pks"):
             raise HTTPException(400, "Nothing is selected.")
+        try:
+            urlsplit(request.headers.get("Referer", ""))  # sqladmin returns to its query
+        except ValueError:
+            raise HTTPException(400, "The Referer header is not a URL.") from None
         return await self._write(request, super().delete)
 
     async def ask(self, request: Request, question: str, verb: str) -> Response:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import Any, ClassVar, TypeVar
+from unicodedata import normalize
 from uuid import UUID
 
 from pydantic import SecretStr
@@ -55,6 +56,8 @@ TAG_CONFLICTS = {"uq_tags_name": "There is a tag of this name already."}
 {%- else -%}
 TAG_CONFLICTS = {"tags.name": "There is a tag of this name already."}
 {%- endif %}
+FORMULA_SIGNS = ("=", "+", "-", "@")
+MAX_SEARCH_LENGTH = 200
 TEXT = {"class": "form-control"}
 LABELS = {
     "email": "E-mail",
@@ -119,6 +122,7 @@ class View(ModelView):
     page_size = 25
     page_size_options = (25, 100)
     export_types: ClassVar[list[str]] = ["csv"]
+    export_max_rows = 10_000  # they are all in memory at the same time
     use_pretty_export = True
     column_labels: ClassVar[dict[Any, str]] = {
         name: LABELS.get(name, name.replace("_", " ").capitalize())
@@ -201,14 +205,28 @@ class View(ModelView):
 
     def search_query(self, stmt: Select[Any], term: str) -> Select[Any]:
         """Rows that have the words as they are written, in any case."""
+        if len(term) > MAX_SEARCH_LENGTH:
+            raise HTTPException(400, f"A search has at most {MAX_SEARCH_LENGTH} characters.")
         words = term.replace("\0", "")
         columns = (getattr(self.model, str(name)) for name in self.column_searchable_list)
         return stmt.where(or_(*(column.icontains(words, autoescape=True) for column in columns)))
 
+    async def get_model_objects(self, request: Request, limit: int | None = 0) -> list[Any]:
+        """Return the rows of an export: as many as the limit allows, in the order of the list."""
+        statement = self.sort_query(self.list_query(request), request).limit(limit)
+        async with self.session_maker() as session:
+            return list(await session.scalars(statement))
+
     async def custom_export_cell(self, _row: Any, _name: str, value: Any) -> str | None:
-        """Keep a spreadsheet from taking what somebody wrote for a formula."""
-        unsafe = isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r"))
-        return f"'{value}" if unsafe else None
+        """Keep spreadsheets from evaluating a text as a formula.
+
+        Excel also evaluates full-width signs and signs after spaces or invisible characters
+        (OWASP, "CSV Injection").
+        """
+        if not isinstance(value, str):
+            return None
+        visible = (char for char in normalize("NFKC", value) if char.isprintable() and char != " ")
+        return f"'{value}" if next(visible, "") in FORMULA_SIGNS else None
 
 
 class ChoiceFilter(StaticValuesFilter):
