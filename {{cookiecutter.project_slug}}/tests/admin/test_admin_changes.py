@@ -4,9 +4,7 @@ import asyncio
 import csv
 import json
 import re
-from html import unescape
 from io import StringIO
-from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -17,9 +15,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from {{ cookiecutter.package_name }}.admin import views
 from {{ cookiecutter.package_name }}.auth.models import LoginSession
-from {{ cookiecutter.package_name }}.items.models import Tag
 from {{ cookiecutter.package_name }}.users.models import Role, User
 
+from admin_support import alert, is_saved, save
 from support import (
     PASSWORD,
     PASSWORD_HASH,
@@ -33,18 +31,12 @@ from support import (
 )
 
 NEW_PASSWORD = "difference-engine-1822"
-ME, ITEMS = "/api/v1/users/me", "/api/v1/items"
+ME = "/api/v1/users/me"
 
 
 def account_form(email: str, **changes: str) -> dict[str, str]:
     form = registration(email=email, full_name="", role="user", is_active="y", password="")
     return {name: value for name, value in (form | changes).items() if value != "off"}
-
-
-async def save(browser: AsyncClient, path: str, form: dict[str, str]) -> Response:
-    """Send a form; files may be in it, hence its encoding."""
-    parts = {name: (None, value) for name, value in {**form, "save": "Save"}.items()}
-    return await browser.post(f"/admin/{path}", files=parts)
 
 
 async def edit_account(browser: AsyncClient, account: Account, form: dict[str, str]) -> Response:
@@ -53,17 +45,6 @@ async def edit_account(browser: AsyncClient, account: Account, form: dict[str, s
     page = await browser.get(f"/admin/{path}")
     [version] = re.findall(r'name="updated_at" type="hidden" value="([^"]+)"', page.text)
     return await save(browser, path, {"updated_at": version, **form})
-
-
-def is_saved(response: Response) -> bool:
-    return response.status_code == 302 and response.headers["Location"].endswith("/list")
-
-
-def alert(response: Response) -> str:
-    """What a form says is wrong."""
-    found = re.search(r'role="alert">(.*?)</div>', response.text)
-    assert response.status_code in {200, 400}
-    return unescape(found[1]) if found else ""
 
 
 async def emails(browser: AsyncClient, **query: str) -> list[str]:
@@ -81,13 +62,6 @@ async def crowd(session: AsyncSession) -> None:
         for name, full, active in people
     )
     await session.commit()
-
-
-@pytest.fixture
-async def item(member: Account) -> dict[str, Any]:
-    """An item of the member, as its owner sees it."""
-    created = await member.client.post(ITEMS, json={"title": "Tea", "tags": ["green", "hot"]})
-    return {**created.json(), "etag": created.headers["ETag"]}
 
 
 # Lists
@@ -111,18 +85,10 @@ async def test_accounts_are_found(
     assert await emails(browser, **query) == found
 
 
-async def test_lists_show_whose_a_row_is(
-    browser: AsyncClient, member: Account, item: dict[str, Any]
-) -> None:
-    items = await browser.get("/admin/item/list?search=tea&sortBy=email")
+async def test_list_shows_whose_a_login_is(browser: AsyncClient, member: Account) -> None:
     logins = await browser.get(f"/admin/login-session/list?search={member.email}&revoked=false")
-    tags = await browser.get("/admin/tag/list?sortBy=items&sort=desc")
 
-    assert member.email in items.text
-    assert {"green", "hot"} == set(re.findall(r"green|hot", items.text))
-    assert f"/admin/item/edit/{item['id']}" in items.text
     assert member.email in logins.text
-    assert "<td>hot</td>" in tags.text
 
 
 @pytest.mark.usefixtures("crowd")
@@ -293,13 +259,13 @@ async def test_stale_form_does_not_undo_the_change_of_another_administrator(
     assert (account["is_active"], account["full_name"]) == (False, None)
 
 
-@pytest.mark.parametrize("path", ["user/create", "user/edit/{member}", "item/edit/{item}"])
+@pytest.mark.parametrize("path", ["user/create", "user/edit/{member}"])
 @pytest.mark.parametrize("sent", ["nothing", "files"])
 async def test_form_without_its_fields_is_refused(
-    browser: AsyncClient, member: Account, item: dict[str, Any], path: str, sent: str
+    browser: AsyncClient, member: Account, path: str, sent: str
 ) -> None:
-    url = "/admin/" + path.format(member=member.id, item=item["id"])
-    names = ("email", "full_name", "title", "description", "tags", "version", "updated_at")
+    url = "/admin/" + path.format(member=member.id)
+    names = ("email", "full_name", "updated_at")
     files = {name: (name, b"x") for name in names} if sent == "files" else {"x": (None, "x")}
 
     response = await browser.post(url, files=files)
@@ -343,18 +309,12 @@ async def test_administrators_cannot_delete_each_other_at_once(live_app: FastAPI
         (views.UserView, "change", "user/edit/{member}"),
         (views.UserView, "remove", "user/delete?pks={member}"),
         (views.LoginView, "end", "login-session/action/revoke?pks={login}"),
-        (views.ItemView, "change", "item/edit/{item}"),
-        (views.ItemView, "remove", "item/delete?pks={item}"),
-        (views.TagView, "add", "tag/create"),
-        (views.TagView, "change", "tag/edit/{tag}"),
-        (views.TagView, "remove", "tag/delete?pks={tag}"),
     ],
 )
 async def test_administrator_demoted_meanwhile_changes_nothing(
     browser: AsyncClient,
     admin: Account,
     member: Account,
-    item: dict[str, Any],
     session: AsyncSession,
     monkeypatch: pytest.MonkeyPatch,
     view: type[views.View],
@@ -370,22 +330,17 @@ async def test_administrator_demoted_meanwhile_changes_nothing(
 
     monkeypatch.setattr(view, method, change_after_demotion)
     login = await session.scalar(select(LoginSession.id).where(LoginSession.user_id == member.id))
-    tag = await session.scalar(select(Tag.id).where(Tag.name == "green"))
-    url = "/admin/" + path.format(member=member.id, item=item["id"], login=login, tag=tag)
+    url = "/admin/" + path.format(member=member.id, login=login)
 
     if method == "remove":
         response = await browser.delete(url)
     else:
-        form = {"name": "new", "title": "New", **account_form("new@example.com")}
-        response = await browser.post(url, data={**form, "password": NEW_PASSWORD})
+        form = account_form("new@example.com", password=NEW_PASSWORD)
+        response = await browser.post(url, data=form)
 
     assert "Only administrators may do this." in response.text.replace("+", " ")
-    assert (await member.client.get(f"{ITEMS}/{item['id']}")).json() == {
-        name: value for name, value in item.items() if name != "etag"
-    }
     assert (await log_in(member.client, member.email)).status_code == 200
     assert (await log_in(member.client, "new@example.com", NEW_PASSWORD)).status_code == 400
-    assert (await session.scalars(select(Tag.name).order_by(Tag.name))).all() == ["green", "hot"]
 
 
 async def test_deletion_is_all_or_nothing(
@@ -405,7 +360,7 @@ async def test_deletion_is_all_or_nothing(
     assert await session.get(User, member.id) is None
 
 
-# Logins, items, tags
+# Logins
 
 
 async def test_revoked_login_is_worthless(browser: AsyncClient, member: Account) -> None:
@@ -420,67 +375,6 @@ async def test_revoked_login_is_worthless(browser: AsyncClient, member: Account)
     assert (await member.client.get(ME)).status_code == 401
 
 
-async def test_item_is_changed_once_by_two_at_the_same_time(
-    browser: AsyncClient, member: Account, item: dict[str, Any]
-) -> None:
-    path, url = f"item/edit/{item['id']}", f"{ITEMS}/{item['id']}"
-    page = await browser.get(f"/admin/{path}")
-    [version] = re.findall(r'name="version" type="hidden" value="(\d+)"', page.text)
-    form = {"version": version, "title": "Tea", "description": "", "tags": "hot green"}
-    assert is_saved(await save(browser, path, form))
-    assert (await member.client.get(url)).headers["ETag"] == item["etag"]
-
-    assert is_saved(
-        await save(browser, path, {**form, "description": "a\r\nb", "tags": "hot, cup"})
-    )
-    late = await save(browser, path, {**form, "title": "Coffee"})
-
-    assert alert(late) == "The item has changed in the meantime; read it again."
-    read = await member.client.get(url)
-    assert (read.json()["title"], read.json()["description"]) == ("Tea", "a\nb")
-    assert (read.json()["tags"], read.headers["ETag"] == item["etag"]) == (["cup", "hot"], False)
-
-
-async def test_item_is_refused_and_deleted(
-    browser: AsyncClient, member: Account, item: dict[str, Any]
-) -> None:
-    form = {"version": "1", "title": " ", "description": "", "tags": "No Tag"}
-    refused = await save(browser, f"item/edit/{item['id']}", form)
-    assert alert(refused).startswith("Title: ")
-
-    await browser.delete(f"/admin/item/delete?pks={item['id']}")
-    missing = await browser.delete(f"/admin/item/delete?pks={item['id']}")
-
-    assert (await member.client.get(f"{ITEMS}/{item['id']}")).status_code == 404
-    assert "No+such+item" in missing.text
-
-
-async def test_tags_are_unique_words(browser: AsyncClient, session: AsyncSession) -> None:
-    assert is_saved(await save(browser, "tag/create", {"name": "tea"}))
-
-    again = await save(browser, "tag/create", {"name": "tea"})
-    bad = await save(browser, "tag/create", {"name": "Two Words"})
-
-    assert alert(again) == "There is a tag of this name already."
-    assert alert(bad).startswith("Name: ")
-    assert (await session.scalars(select(Tag.name))).all() == ["tea"]
-
-
-async def test_renamed_or_deleted_tag_is_a_new_version_of_its_items(
-    browser: AsyncClient, member: Account, item: dict[str, Any], session: AsyncSession
-) -> None:
-    green = await session.scalar(select(Tag.id).where(Tag.name == "green"))
-    url = f"{ITEMS}/{item['id']}"
-    assert (await member.client.get(url)).headers["ETag"] == item["etag"]
-
-    assert is_saved(await save(browser, f"tag/edit/{green}", {"name": "black"}))
-    renamed = await member.client.get(url, headers={"If-None-Match": item["etag"]})
-    await browser.delete(f"/admin/tag/delete?pks={green}")
-    deleted = await member.client.get(url, headers={"If-None-Match": renamed.headers["ETag"]})
-
-    assert (renamed.json()["tags"], deleted.json()["tags"]) == (["black", "hot"], ["hot"])
-
-
 # Audit
 
 
@@ -488,7 +382,6 @@ async def test_every_change_is_in_the_audit_log_without_its_values(
     new_app: NewApp,
     admin: Account,
     member: Account,
-    item: dict[str, Any],
     capsys: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
     session: AsyncSession,
@@ -504,7 +397,7 @@ async def test_every_change_is_in_the_audit_log_without_its_values(
     await save(browser, "user/create", new)
     await edit_account(browser, member, account_form(member.email, full_name="Zebra"))
     await browser.post(f"/admin/login-session/action/revoke?pks={login}")
-    await browser.delete(f"/admin/item/delete?pks={item['id']}")
+    await browser.delete(f"/admin/user/delete?pks={member.id}")
     await browser.post("/admin/logout")
 
     output = capsys.readouterr().out
@@ -520,7 +413,7 @@ async def test_every_change_is_in_the_audit_log_without_its_values(
         {"action": "create", "model": "user", "fields": sorted(filter(new.get, new))},
         {"action": "change", "model": "user", "object_id": str(member.id), "fields": ["full_name"]},
         {"action": "revoke", "model": "login-session", "object_id": str(login)},
-        {"action": "delete", "model": "item", "object_id": item["id"]},
+        {"action": "delete", "model": "user", "object_id": str(member.id)},
         {"action": "logout"},
     ]
     assert not [secret for secret in (PASSWORD, NEW_PASSWORD, "Zebra") if secret in output]

@@ -4,6 +4,7 @@ from fastapi import FastAPI, Request
 from starlette.responses import RedirectResponse
 
 from ..settings import Settings
+from . import items
 from .pages import Pages
 from .views import VIEWS
 
@@ -11,7 +12,7 @@ from .views import VIEWS
 def setup(app: FastAPI, settings: Settings) -> None:
     """Serve the pages; each request takes the database that the application has by then."""
     pages = Pages(app, settings)
-    for view in VIEWS:
+    for view in (*VIEWS, *items.VIEWS):
         pages.add_view(view)
     app.add_route("/admin", _to_pages, include_in_schema=False)
 

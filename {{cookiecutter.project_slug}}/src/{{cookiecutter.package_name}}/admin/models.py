@@ -1,10 +1,9 @@
 """What the pages read. A column that is not selected here is on no page and in no export."""
 
-from sqlalchemy import case, func, select
+from sqlalchemy import case, select
 from sqlalchemy.orm import DeclarativeBase
 
 from ..auth import models as auth
-from ..items import models as items
 from ..users import models as users
 {%- if cookiecutter.use_worker %}
 from ..worker import models as worker
@@ -48,41 +47,6 @@ class LoginSession(Shown):
     )
 
 
-class Item(Shown):
-    """An item, whose it is, and the names of its tags."""
-
-    __table__ = (
-        select(
-            items.Item.id,
-            items.Item.title,
-            users.User.email,
-            select(func.aggregate_strings(items.Tag.name, ", "))
-            .join(items.item_tags, items.item_tags.c.tag_id == items.Tag.id)
-            .where(items.item_tags.c.item_id == items.Item.id)
-            .scalar_subquery()
-            .label("tags"),
-            items.Item.description,
-            items.Item.version,
-            items.Item.created_at,
-            items.Item.updated_at,
-        )
-        .join(users.User, users.User.id == items.Item.owner_id)
-        .subquery("shown_items")
-    )
-
-
-class Tag(Shown):
-    """A tag, and how many items have it."""
-
-    __table__ = select(
-        items.Tag.id,
-        items.Tag.name,
-        select(func.count())
-        .where(items.item_tags.c.tag_id == items.Tag.id)
-        .scalar_subquery()
-        .label("items"),
-        items.Tag.created_at,
-    ).subquery("shown_tags")
 {%- if cookiecutter.use_worker %}
 
 

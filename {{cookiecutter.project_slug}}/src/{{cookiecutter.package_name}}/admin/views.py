@@ -1,9 +1,8 @@
 """What is shown of each model, and how the services are called to change it."""
 
-import re
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 from unicodedata import normalize
 from uuid import UUID
 
@@ -11,32 +10,16 @@ from pydantic import SecretStr
 from sqladmin import ModelView, action, expose
 from sqladmin.filters import BooleanFilter, StaticValuesFilter
 from sqladmin.formatters import BASE_FORMATTERS
-from sqlalchemy import Select, or_, update
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy import Select, or_
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
-from wtforms import (
-    BooleanField,
-    Form,
-    HiddenField,
-    PasswordField,
-    SelectField,
-    StringField,
-    TextAreaField,
-)
+from wtforms import BooleanField, Form, HiddenField, PasswordField, SelectField, StringField
 
 from ..auth.models import LoginSession
 from ..auth.passwords import MIN_LENGTH, NewPassword
 from ..auth.service import revoke_session
-{%- if cookiecutter.use_redis %}
-from ..cache.store import forget
-{%- endif %}
-from ..database import utcnow
-from ..errors import Problem, explain_conflict
-from ..items import service as items
-from ..items.models import Item, Tag
-from ..items.schemas import ItemUpdate, TagName
+from ..errors import Problem
 from ..schemas import Input
 from ..users import service as users
 from ..users.models import Role, User
@@ -49,13 +32,6 @@ from . import models
 from .pages import Pages
 from .work import Work, unit_of_work
 
-Row = TypeVar("Row", Item, Tag)
-
-{% if cookiecutter.database == "postgresql" -%}
-TAG_CONFLICTS = {"uq_tags_name": "There is a tag of this name already."}
-{%- else -%}
-TAG_CONFLICTS = {"tags.name": "There is a tag of this name already."}
-{%- endif %}
 FORMULA_SIGNS = ("=", "+", "-", "@")
 MAX_SEARCH_LENGTH = 200
 TEXT = {"class": "form-control"}
@@ -75,12 +51,6 @@ class PasswordReset(Input):
     password: NewPassword
 
 
-class TagWrite(Input):
-    """A tag."""
-
-    name: TagName
-
-
 class UserForm(Form):  # type: ignore[misc]
     """An account, and the time of its last change when the form was filled."""
 
@@ -95,21 +65,6 @@ class UserForm(Form):  # type: ignore[misc]
         "A new one ends all logins of the account.",
         render_kw={**TEXT, "autocomplete": "new-password"},
     )
-
-
-class ItemForm(Form):  # type: ignore[misc]
-    """An item, and the version of it that the form was filled with."""
-
-    version = HiddenField()
-    title = StringField("Title", render_kw=TEXT)
-    description = TextAreaField("Description", render_kw={**TEXT, "rows": 5})
-    tags = StringField("Tags", description="Separated by commas.", render_kw=TEXT)
-
-
-class TagForm(Form):  # type: ignore[misc]
-    """A tag."""
-
-    name = StringField("Name", render_kw=TEXT)
 
 
 class View(ModelView):
@@ -275,7 +230,7 @@ class UserView(View, model=models.User):
         user = await users.get_user(session, key)
         if data.pop("updated_at") != str(user.updated_at):
             raise Problem(409, "The account has changed in the meantime; read it again.")
-        changes = _changes(user, {**data, "full_name": data["full_name"] or None})
+        changes = changed(user, {**data, "full_name": data["full_name"] or None})
         if changes:
             await users.update_user(session, work.admin.id, key, UserUpdate(**changes))
         if password_hash is not None:
@@ -322,81 +277,6 @@ class LoginView(View, model=models.LoginSession):
         return True
 
 
-class ItemView(View, model=models.Item):
-    """Items of all accounts."""
-
-    icon = "fa-solid fa-box"
-    can_create = False  # an item is made by its owner
-    column_list = ("title", "email", "tags", "created_at", "updated_at")
-    column_searchable_list = ("title", "email")
-    column_sortable_list = ("title", "email", "created_at", "updated_at")
-    column_default_sort = ("created_at", True)
-    form = ItemForm
-
-    async def change(self, work: Work, key: UUID, data: dict[str, Any]) -> Item:
-        """Change an item, unless somebody else has since the form was filled."""
-        session = await work.begin()
-        owner_id = await _owner_id(session, key)
-        item = await items.get_item(session, owner_id, key)
-        given = {
-            "title": data["title"],
-            "description": data["description"].replace("\r\n", "\n") or None,
-        }
-        changes = _changes(item, given)
-        tags = [name for name in re.split(r"[\s,]+", data["tags"]) if name]
-        if set(tags) != {tag.name for tag in item.tags}:
-            changes["tags"] = tags
-        if changes:
-            version = f'"{data["version"]}"'
-            await items.update_item(session, owner_id, key, ItemUpdate(**changes), version)
-        work.record("change", self.identity, key, changes)
-        return item
-
-    async def remove(self, work: Work, key: UUID) -> None:
-        """Delete an item."""
-        session = await work.begin()
-        await items.delete_item(session, await _owner_id(session, key), key, None)
-
-
-class TagView(View, model=models.Tag):
-    """Tags; those of an item are part of its version."""
-
-    icon = "fa-solid fa-tag"
-    column_list = ("name", "items", "created_at")
-    column_searchable_list = ("name",)
-    column_sortable_list = ("name", "items", "created_at")
-    column_default_sort = "name"
-    form = TagForm
-
-    async def add(self, work: Work, data: dict[str, Any]) -> Tag:
-        """Make a tag."""
-        tag = Tag(name=TagWrite(**data).name)
-        session = await work.begin()
-        session.add(tag)
-        await _flush(session)
-        return tag
-
-    async def change(self, work: Work, key: UUID, data: dict[str, Any]) -> Tag:
-        """Rename a tag."""
-        name = TagWrite(**data).name
-        session = await work.begin()
-        tag = await _existing(session, Tag, key)
-        # Before the tag, as requests that change an item lock the item first.
-        await _touch_items(session, key)
-        tag.name = name
-        await _flush(session)
-        work.record("change", self.identity, key, ["name"])
-        return tag
-
-    async def remove(self, work: Work, key: UUID) -> None:
-        """Take a tag from all items."""
-        session = await work.begin()
-        tag = await _existing(session, Tag, key)
-        await _touch_items(session, key)
-        await session.delete(tag)
-        await session.flush()
-
-
 {% if cookiecutter.use_worker -%}
 class JobView(View, model=models.Job):
     """Background jobs; those that have failed can be tried again."""
@@ -429,9 +309,9 @@ class JobView(View, model=models.Job):
         return True
 
 
-VIEWS: tuple[type[View], ...] = (UserView, LoginView, ItemView, TagView, JobView)
+VIEWS: tuple[type[View], ...] = (UserView, LoginView, JobView)
 {%- else -%}
-VIEWS: tuple[type[View], ...] = (UserView, LoginView, ItemView, TagView)
+VIEWS: tuple[type[View], ...] = (UserView, LoginView)
 {%- endif %}
 
 
@@ -445,7 +325,8 @@ def _values(form: Mapping[str, Any]) -> dict[str, Any]:
     return {name: "" if value is None else value for name, value in form.items()}
 
 
-def _changes(row: User | Item, given: Mapping[str, Any]) -> dict[str, Any]:
+def changed(row: object, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values that differ from those of the row."""
     return {name: value for name, value in given.items() if value != getattr(row, name)}
 
 
@@ -454,40 +335,3 @@ def _keys(request: Request) -> list[UUID]:
         return [UUID(key) for key in request.query_params.get("pks", "").split(",")]
     except ValueError:
         raise HTTPException(400, "Nothing is selected.") from None
-
-
-async def _existing(session: AsyncSession, model: type[Row], key: UUID) -> Row:
-    row = await session.get(model, key)
-    if row is None:
-        raise Problem(404, f"No such {model.__name__.lower()}.")
-    return row
-
-
-async def _owner_id(session: AsyncSession, key: UUID) -> UUID:
-    return (await _existing(session, Item, key)).owner_id
-
-
-async def _flush(session: AsyncSession) -> None:
-    with explain_conflict(TAG_CONFLICTS):
-        await session.flush()
-
-
-async def _touch_items(session: AsyncSession, key: UUID) -> None:
-    # Clients would otherwise take what they have of these items for the present version.
-{%- if cookiecutter.use_redis %}
-    owners = await session.scalars(
-        update(Item)
-        .where(Item.tags.any(Tag.id == key))
-        .values(version=Item.version + 1, updated_at=utcnow())
-        .returning(Item.owner_id)
-        .execution_options(synchronize_session=False)
-    )
-    forget(session, *map(items.namespace, owners.unique()))
-{%- else %}
-    await session.execute(
-        update(Item)
-        .where(Item.tags.any(Tag.id == key))
-        .values(version=Item.version + 1, updated_at=utcnow())
-        .execution_options(synchronize_session=False)
-    )
-{%- endif %}

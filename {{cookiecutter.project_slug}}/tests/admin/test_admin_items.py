@@ -1,0 +1,155 @@
+"""Items and tags on the admin pages."""
+
+import re
+from typing import Any
+
+import pytest
+from httpx2 import AsyncClient
+from sqlalchemy import select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from {{ cookiecutter.package_name }}.admin import items
+from {{ cookiecutter.package_name }}.admin.views import View
+from {{ cookiecutter.package_name }}.items.models import Tag
+from {{ cookiecutter.package_name }}.users.models import Role, User
+
+from admin_support import alert, is_saved, save
+from support import Account
+
+ITEMS = "/api/v1/items"
+
+
+@pytest.fixture
+async def item(member: Account) -> dict[str, Any]:
+    """An item of the member, as its owner sees it."""
+    created = await member.client.post(ITEMS, json={"title": "Tea", "tags": ["green", "hot"]})
+    return {**created.json(), "etag": created.headers["ETag"]}
+
+
+async def test_lists_show_items_and_tags(
+    browser: AsyncClient, member: Account, item: dict[str, Any]
+) -> None:
+    listed = await browser.get("/admin/item/list?search=tea&sortBy=email")
+    tags = await browser.get("/admin/tag/list?sortBy=items&sort=desc")
+
+    assert member.email in listed.text
+    assert {"green", "hot"} == set(re.findall(r"green|hot", listed.text))
+    assert f"/admin/item/edit/{item['id']}" in listed.text
+    assert "<td>hot</td>" in tags.text
+
+
+@pytest.mark.parametrize(
+    ("view", "method", "path"),
+    [
+        (items.ItemView, "change", "item/edit/{item}"),
+        (items.ItemView, "remove", "item/delete?pks={item}"),
+        (items.TagView, "add", "tag/create"),
+        (items.TagView, "change", "tag/edit/{tag}"),
+        (items.TagView, "remove", "tag/delete?pks={tag}"),
+    ],
+)
+async def test_administrator_demoted_meanwhile_changes_no_item(
+    browser: AsyncClient,
+    admin: Account,
+    member: Account,
+    item: dict[str, Any],
+    session: AsyncSession,
+    monkeypatch: pytest.MonkeyPatch,
+    view: type[View],
+    method: str,
+    path: str,
+) -> None:
+    change = getattr(view, method)
+
+    async def change_after_demotion(*arguments: object) -> object:
+        await session.execute(update(User).where(User.id == admin.id).values(role=Role.USER))
+        await session.commit()
+        return await change(*arguments)
+
+    monkeypatch.setattr(view, method, change_after_demotion)
+    tag = await session.scalar(select(Tag.id).where(Tag.name == "green"))
+    url = "/admin/" + path.format(item=item["id"], tag=tag)
+
+    if method == "remove":
+        response = await browser.delete(url)
+    else:
+        response = await browser.post(url, data={"name": "new", "title": "New"})
+
+    assert "Only administrators may do this." in response.text.replace("+", " ")
+    assert (await member.client.get(f"{ITEMS}/{item['id']}")).json() == {
+        name: value for name, value in item.items() if name != "etag"
+    }
+    assert (await session.scalars(select(Tag.name).order_by(Tag.name))).all() == ["green", "hot"]
+
+
+async def test_item_is_changed_once_by_two_at_the_same_time(
+    browser: AsyncClient, member: Account, item: dict[str, Any]
+) -> None:
+    path, url = f"item/edit/{item['id']}", f"{ITEMS}/{item['id']}"
+    page = await browser.get(f"/admin/{path}")
+    [version] = re.findall(r'name="version" type="hidden" value="(\d+)"', page.text)
+    form = {"version": version, "title": "Tea", "description": "", "tags": "hot green"}
+    assert is_saved(await save(browser, path, form))
+    assert (await member.client.get(url)).headers["ETag"] == item["etag"]
+
+    assert is_saved(
+        await save(browser, path, {**form, "description": "a\r\nb", "tags": "hot, cup"})
+    )
+    late = await save(browser, path, {**form, "title": "Coffee"})
+
+    assert alert(late) == "The item has changed in the meantime; read it again."
+    read = await member.client.get(url)
+    assert (read.json()["title"], read.json()["description"]) == ("Tea", "a\nb")
+    assert (read.json()["tags"], read.headers["ETag"] == item["etag"]) == (["cup", "hot"], False)
+
+
+async def test_item_is_refused_and_deleted(
+    browser: AsyncClient, member: Account, item: dict[str, Any]
+) -> None:
+    form = {"version": "1", "title": " ", "description": "", "tags": "No Tag"}
+    refused = await save(browser, f"item/edit/{item['id']}", form)
+    assert alert(refused).startswith("Title: ")
+
+    await browser.delete(f"/admin/item/delete?pks={item['id']}")
+    missing = await browser.delete(f"/admin/item/delete?pks={item['id']}")
+
+    assert (await member.client.get(f"{ITEMS}/{item['id']}")).status_code == 404
+    assert "No+such+item" in missing.text
+
+
+@pytest.mark.parametrize("sent", ["nothing", "files"])
+async def test_item_form_without_its_fields_is_refused(
+    browser: AsyncClient, item: dict[str, Any], sent: str
+) -> None:
+    names = ("title", "description", "tags", "version")
+    files = {name: (name, b"x") for name in names} if sent == "files" else {"x": (None, "x")}
+
+    response = await browser.post(f"/admin/item/edit/{item['id']}", files=files)
+
+    assert response.status_code == 400
+
+
+async def test_tags_are_unique_words(browser: AsyncClient, session: AsyncSession) -> None:
+    assert is_saved(await save(browser, "tag/create", {"name": "tea"}))
+
+    again = await save(browser, "tag/create", {"name": "tea"})
+    bad = await save(browser, "tag/create", {"name": "Two Words"})
+
+    assert alert(again) == "There is a tag of this name already."
+    assert alert(bad).startswith("Name: ")
+    assert (await session.scalars(select(Tag.name))).all() == ["tea"]
+
+
+async def test_renamed_or_deleted_tag_is_a_new_version_of_its_items(
+    browser: AsyncClient, member: Account, item: dict[str, Any], session: AsyncSession
+) -> None:
+    green = await session.scalar(select(Tag.id).where(Tag.name == "green"))
+    url = f"{ITEMS}/{item['id']}"
+    assert (await member.client.get(url)).headers["ETag"] == item["etag"]
+
+    assert is_saved(await save(browser, f"tag/edit/{green}", {"name": "black"}))
+    renamed = await member.client.get(url, headers={"If-None-Match": item["etag"]})
+    await browser.delete(f"/admin/tag/delete?pks={green}")
+    deleted = await member.client.get(url, headers={"If-None-Match": renamed.headers["ETag"]})
+
+    assert (renamed.json()["tags"], deleted.json()["tags"]) == (["black", "hot"], ["hot"])
