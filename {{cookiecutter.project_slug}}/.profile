@@ -5,5 +5,7 @@ export FORWARDED_ALLOW_IPS=10.0.0.0/8             # the routers; the buildpack's
 export PGSSLMODE="${PGSSLMODE:-require}"          # of asyncpg, for a DATABASE_URL that does not say
 {%- if cookiecutter.use_redis %}
 # The certificate of the Key-Value Store is signed by itself. The URL changes without a deploy.
-export REDIS_URL="${REDIS_URL%%\?*}?ssl_cert_reqs=none"
+case "$REDIS_URL" in
+    rediss://*) export REDIS_URL="${REDIS_URL%%\?*}?ssl_cert_reqs=none" ;;
+esac
 {%- endif %}

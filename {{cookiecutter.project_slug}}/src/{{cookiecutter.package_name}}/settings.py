@@ -5,38 +5,53 @@ production, so that a deployment that forgets a variable stops instead of runnin
 """
 
 import re
-from typing import Annotated, Literal
+from ipaddress import ip_address
+from typing import Annotated, Literal, get_args
 {%- if cookiecutter.use_worker %}
 from urllib.parse import urlsplit
 {%- endif %}
 
 from pydantic import (
+{%- if cookiecutter.use_opentelemetry %}
+    AnyHttpUrl,
+{%- endif %}
     BeforeValidator,
 {%- if cookiecutter.use_worker %}
     EmailStr,
 {%- endif %}
     Field,
     SecretStr,
+{%- if cookiecutter.use_opentelemetry %}
+    TypeAdapter,
+{%- endif %}
     ValidationError,
     ValidationInfo,
     field_validator,
 )
+from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+{%- if cookiecutter.use_redis %}
+from redis.asyncio import ConnectionPool, RedisError
+{%- endif %}
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-{% if cookiecutter.use_sentry -%}
-DSN = re.compile(r"https?://[^@/]+@[^@/]+/(\S+/)?\d+")
-{% endif -%}
 DEVELOPMENT_SECRET = "for-development-only-refused-in-production"  # noqa: S105
 {% if cookiecutter.database == "postgresql" -%}
 # Options of libpq that platforms add to the URL; those without a meaning here are left out.
 URL_OPTIONS = {"channel_binding", "connect_timeout", "gssencmode", "host", "port", "sslmode"}
+SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 {% endif -%}
 ORIGIN = re.compile(r"https?://[a-z0-9.\[\]:-]+")
 {% if cookiecutter.use_worker -%}
 MAIL_SCHEMES = ("smtp", "smtp+starttls", "smtps")
 {% endif -%}
+MESSAGES = {
+    "bool_parsing": "must be true or false",
+    "float_parsing": "must be a number",
+    "int_parsing": "must be a whole number",
+    "missing": "is missing",
+}
 WEAK_SECRETS = ("change-me", "changeme", "change_me", "secret", "password", "placeholder")
 
 
@@ -46,6 +61,14 @@ def _split(value: object) -> object:
     return value
 
 
+{% if cookiecutter.use_redis -%}
+def _check_redis_url(url: str) -> None:
+    """Raise what the driver raises when it connects to this URL."""
+    pool = ConnectionPool.from_url(url)
+    pool.connection_class(**pool.connection_kwargs)
+
+
+{% endif -%}
 CommaSeparated = Annotated[list[str], NoDecode, BeforeValidator(_split)]
 
 
@@ -67,9 +90,9 @@ class Settings(BaseSettings):
     debug: bool = Field(
         False, description="Log SQL and show the cause of unexpected errors; not in production."
     )
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
-        "INFO", description="The least severe line that is logged."
-    )
+    log_level: Annotated[
+        Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(str.upper)
+    ] = Field("INFO", description="The least severe line that is logged.")
     log_format: Literal["auto", "json", "console"] = Field(
         "auto", description="JSON lines, or readable ones; auto is readable in a terminal."
     )
@@ -108,6 +131,7 @@ class Settings(BaseSettings):
 
     database_url: str = Field(
         "sqlite:///data/app.db",
+        repr=False,
         description="sqlite:///relative/path or sqlite:////absolute/path.",
     )
 {%- endif %}
@@ -171,7 +195,7 @@ class Settings(BaseSettings):
 {%- if cookiecutter.use_opentelemetry %}
 
     otel_exporter_otlp_endpoint: str | None = Field(
-        None, description="Base URL of an OTLP/HTTP collector. Unset: no traces."
+        None, repr=False, description="Base URL of an OTLP/HTTP collector. Unset: no traces."
     )
     otel_exporter_otlp_headers: SecretStr | None = Field(
         None, description="Sent to the collector: name=value, comma separated."
@@ -278,18 +302,28 @@ class Settings(BaseSettings):
     @classmethod
     def _usable_database(cls, value: str) -> str:
         try:
-            url: URL | None = make_url(value)
+            url = make_url(value)
         except (ArgumentError, ValueError):
-            url = None
+            url = URL.create("unknown")
 {%- if cookiecutter.database == "postgresql" %}
-        if url is None or url.get_backend_name() not in {"postgresql", "postgres"}:
+        if url.get_backend_name() not in {"postgresql", "postgres"}:
             raise ValueError("must look like postgresql://user:password@host/name")
         if unknown := url.query.keys() - URL_OPTIONS:
             raise ValueError(f"has options that are not supported: {', '.join(sorted(unknown))}")
+        if url.query.get("sslmode", "prefer") not in SSL_MODES:
+            raise ValueError(f"must have one of these as its sslmode: {', '.join(SSL_MODES)}")
+        url = url.set(drivername="postgresql+asyncpg")
+        try:
+            _, options = url.get_dialect()().create_connect_args(url)
+        except ArgumentError:
+            raise ValueError("must have a port for each host or for none") from None
+        ports = options.get("port", [])
+        if not all(0 < port < 65_536 for port in (ports if isinstance(ports, list) else [ports])):
+            raise ValueError("must have a port from 1 to 65535")
 {%- else %}
-        path = url.database if url and url.get_backend_name() == "sqlite" else None
-        if path in {None, "", ":memory:"}:
-            raise ValueError("must be sqlite:/// and the path of a file")
+        plain = URL.create(url.drivername, database=url.database)
+        if url.get_backend_name() != "sqlite" or url != plain or url.database in {"", ":memory:"}:
+            raise ValueError("must be sqlite:/// and the path of a file, without options")
 {%- endif %}
         return value
 {%- if cookiecutter.use_redis %}
@@ -297,8 +331,19 @@ class Settings(BaseSettings):
     @field_validator("redis_url")
     @classmethod
     def _usable_redis(cls, value: str) -> str:
-        if not value.startswith(("redis://", "rediss://", "unix://")):
-            raise ValueError("must look like redis://user:password@host:6379/0")
+        base, _, query = value.partition("?")
+        try:
+            if "#" in value:
+                raise ValueError("#")
+            _check_redis_url(base)
+        except (RedisError, TypeError, ValueError):
+            raise ValueError("must look like redis://user:password@host:6379/0") from None
+        for option in query.split("&") if query else ():
+            try:
+                _check_redis_url(f"{base}?{option}")
+            except (RedisError, TypeError, ValueError):
+                name = option.partition("=")[0]
+                raise ValueError(f"has an option that the driver rejects: {name}") from None
         return value
 {%- endif %}
 {%- if cookiecutter.use_worker %}
@@ -315,7 +360,7 @@ class Settings(BaseSettings):
             usable = url.scheme in MAIL_SCHEMES and url.hostname and url.port != 0
         except ValueError:  # the port is no number
             usable = False
-        if not usable or url.path.strip("/") or url.query:
+        if not usable or url.path.strip("/") or url.query or url.fragment:
             raise ValueError("must look like smtp+starttls://user:password@host:587")
         if url.password and url.scheme == "smtp":
             raise ValueError("must not send a password without encryption: use smtps://")
@@ -326,8 +371,13 @@ class Settings(BaseSettings):
     @field_validator("otel_exporter_otlp_endpoint")
     @classmethod
     def _usable_collector(cls, value: str | None) -> str | None:
-        if value is not None and not value.startswith(("http://", "https://")):
-            raise ValueError("must look like http://collector:4318")
+        if value is not None:
+            try:
+                url = TypeAdapter(AnyHttpUrl).validate_python(value)
+            except ValidationError:
+                raise ValueError("must look like http://collector:4318") from None
+            if url.query or url.fragment:
+                raise ValueError("must end with the path, as the path of the signal is added to it")
         return value
 {%- endif %}
 {%- if cookiecutter.use_sentry %}
@@ -335,10 +385,25 @@ class Settings(BaseSettings):
     @field_validator("sentry_dsn")
     @classmethod
     def _usable_dsn(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and not DSN.fullmatch(value.get_secret_value()):
-            raise ValueError("must look like https://key@host/project")
+        if value is not None:
+            from sentry_sdk.utils import Dsn
+
+            try:
+                Dsn(value.get_secret_value())
+            except ValueError:
+                raise ValueError("must look like https://key@host/project") from None
         return value
 {%- endif %}
+
+    @field_validator("host")
+    @classmethod
+    def _usable_host(cls, value: str) -> str:
+        try:
+            if value != "localhost":
+                ip_address(value)
+        except ValueError:
+            raise ValueError("must be an IP address or localhost") from None
+        return value
 
     @field_validator("debug")
     @classmethod
@@ -379,8 +444,15 @@ def load_settings() -> Settings:
         return Settings()
     except ValidationError as error:
         problems = []
-        for detail in error.errors(include_url=False, include_context=False, include_input=False):
-            name = "_".join(str(part) for part in detail["loc"]).upper()
-            message = detail["msg"].removeprefix("Value error, ")
-            problems.append(f"{name} {'is missing' if detail['type'] == 'missing' else message}")
+        for detail in error.errors(include_url=False, include_context=False):
+            name = str(detail["loc"][0])
+            message = MESSAGES.get(detail["type"], detail["msg"])
+            message = message.removeprefix("Value error, ").replace("Input should be", "must be")
+            if detail["type"] != "missing" and not _is_secret(Settings.model_fields[name]):
+                message += f" (it is {detail['input']!r})"
+            problems.append(f"{name.upper()} {message}")
         raise SystemExit("\n".join(problems)) from None
+
+
+def _is_secret(field: FieldInfo) -> bool:
+    return not field.repr or SecretStr in (field.annotation, *get_args(field.annotation))
