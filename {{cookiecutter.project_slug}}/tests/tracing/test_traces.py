@@ -211,7 +211,7 @@ async def test_stopping_sends_what_is_left(
                 assert client.get("/health/live").status_code == 200
                 assert client.get("/api/v1/users/me").status_code == 401
             server.process.terminate()
-            assert server.process.wait() == 0
+            assert server.process.wait(timeout=60) == 0
 
     [request] = [span for span in collector.spans if span.kind == "SERVER"]
     assert request.name == "GET /api/v1/users/me"

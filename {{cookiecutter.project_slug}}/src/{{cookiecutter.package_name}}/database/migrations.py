@@ -1,19 +1,25 @@
 """Whether the schema of the database is the one that this code was written for."""
 
 from functools import cache
+from pathlib import Path
 
 from anyio import to_thread
 from sqlalchemy import text
 
 from .reader import Reader
 
+SOURCE = Path(__file__).parents[3] / "migrations"
+
 
 @cache
 def older_revisions() -> frozenset[str]:
-    """The migrations in `migrations/` of the working directory, except the newest."""
+    """Return the revisions of `migrations/`, except the newest.
+
+    The folder is next to `src`, or in the working directory of an installed service.
+    """
     from alembic.script import ScriptDirectory  # costs start-up time, used by probes only
 
-    script = ScriptDirectory("migrations")
+    script = ScriptDirectory(SOURCE if SOURCE.is_dir() else "migrations")
     known = {migration.revision for migration in script.walk_revisions()}
     return frozenset(known) - {script.get_current_head() or ""}
 
