@@ -72,7 +72,7 @@ def client(service: Service) -> Iterator[httpx2.Client]:
 def test_own_tests_pass_with_the_coverage_they_ask_for(
     app: Application, record_property: Callable[[str, object], None]
 ) -> None:
-    said = app.run("poe", "--executor", "simple", "test")
+    said = app.run("poe", "--executor", "simple", "coverage")
 
     [passed] = re.findall(r"(\d+) passed", said)
     record_property("executed", int(passed))
