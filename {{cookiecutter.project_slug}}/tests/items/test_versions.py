@@ -70,6 +70,17 @@ async def test_conditions_name_versions(
     assert bool(reading.content) == (read == 200)
 
 
+async def test_conditions_may_have_several_lines(member: Account) -> None:
+    url, etag = await make(member)
+
+    for known, status in ((['"0"', etag], 304), ([etag, '"0"'], 304), (['"0"', '"x"'], 200)):
+        reading = await member.client.get(url, headers=[("If-None-Match", tag) for tag in known])
+        assert reading.status_code == status, known
+    for known, status in ((['"0"', '"x"'], 412), (['"0"', etag], 204)):
+        deletion = await member.client.delete(url, headers=[("If-Match", tag) for tag in known])
+        assert deletion.status_code == status, known
+
+
 async def test_of_concurrent_changes_of_one_version_one_wins(live_app: FastAPI) -> None:
     member = await new_account(live_app)
     url, etag = await make(member)

@@ -5,6 +5,7 @@ from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
 from fastapi import APIRouter, Header, Query, Response
+from pydantic import Field
 
 from ..auth.dependencies import CurrentUser{% if cookiecutter.use_redis %}, CurrentUserId{% endif %}
 {%- if cookiecutter.use_redis %}
@@ -22,10 +23,12 @@ Content = TypeVar("Content")
 router = APIRouter(prefix="/items", tags=["items"], responses=problems(401))
 
 IfMatch = Annotated[
-    str | None, Header(max_length=200, description="ETag that the item must still have.")
+    list[Annotated[str, Field(max_length=200)]] | None,
+    Header(description="ETag that the item must still have."),
 ]
 IfNoneMatch = Annotated[
-    str | None, Header(max_length=8000, description="ETags that the client has already.")
+    list[Annotated[str, Field(max_length=8000)]] | None,
+    Header(description="ETags that the client has already."),
 ]
 NOT_MODIFIED: dict[int | str, dict[str, Any]] = {304: {"description": "Not Modified"}}
 
@@ -103,7 +106,7 @@ async def update_item(
     if_match: IfMatch = None,
 ) -> Item:
     """Change an item of the caller; with If-Match only if nobody else has."""
-    item = await service.update_item(session, user.id, item_id, data, if_match)
+    item = await service.update_item(session, user.id, item_id, data, _combined(if_match))
     response.headers["ETag"] = service.etag(item.version)
     return item
 
@@ -113,14 +116,20 @@ async def delete_item(
     item_id: UUID, user: CurrentUser, session: Session, if_match: IfMatch = None
 ) -> None:
     """Delete an item of the caller; with If-Match only if nobody else has changed it."""
-    await service.delete_item(session, user.id, item_id, if_match)
+    await service.delete_item(session, user.id, item_id, _combined(if_match))
+
+
+def _combined(lines: list[str] | None) -> str | None:
+    # Several lines of a header mean the same as one with all their elements (RFC 9110 section 5.3).
+    return None if lines is None else ", ".join(lines)
 
 
 def _unless_known(
-    content: Content, etag: str, response: Response, if_none_match: str | None
+    content: Content, etag: str, response: Response, if_none_match: list[str] | None
 ) -> Content | Response:
     headers = {"ETag": etag, "Cache-Control": "private, no-cache"}
-    if if_none_match is not None and service.matches(if_none_match, etag, weak=True):
+    known = _combined(if_none_match)
+    if known is not None and service.matches(known, etag, weak=True):
         return Response(status_code=304, headers=headers)
     response.headers.update(headers)
     return content
