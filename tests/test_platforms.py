@@ -90,6 +90,7 @@ TYPOS = {
         ("Procfile", "scheduler: ", "schedule: "),
         ("Procfile", "upgrade head", "upgrade heads"),
         ("app.json", "SECRET_KEY", "SECRET_KEYS"),
+        ("app.json", "ALLOWED_HOSTS", "ALLOWED_HOST"),
         ("app.json", "SMTP_URL", "SMPT_URL"),
         ("app.json", "generator", "generate"),
         ("app.json", '"worker": {', '"works": {'),
@@ -116,6 +117,7 @@ TYPOS = {
         ("deploy/railway/scheduler.json", "startCommand", "startComand"),
         ("deploy/railway/variables.env", "Redis.REDIS_URL", "Redis.URL"),
         ("deploy/railway/variables.env", "MAIL_FROM", "MAILFROM"),
+        ("deploy/railway/variables.env", "ALLOWED_HOSTS", "ALLOWED_HOST"),
         ("deploy/railway/README.md", "SECRET_KEY=", "SECRET="),
         ("Dockerfile", "COPY src src", "RUN --mount=type=cache,target=/root/.cache true"),
     ],
@@ -131,6 +133,7 @@ TYPOS = {
         ("render.yaml", "generateValue: true", "generate: true"),
         ("render.yaml", 'fromGroup: "orders"', 'fromGroup: "order"'),
         ("render.yaml", "key: REDIS_URL", "key: REDIS"),
+        ("render.yaml", "key: ALLOWED_HOSTS", "key: ALLOWED_HOST"),
         ("render.yaml", 'postgresMajorVersion: "18"', 'postgresMajorVersion: "17"'),
         ("render.yaml", "ipAllowList: []", "ipAllowList: [{source: 0.0.0.0/0}]"),
         ("render.yaml", "allkeys-lru", "allkeys-lur"),
@@ -336,6 +339,7 @@ def test_platform_migrates_serves_works_and_stops_in_time(
         service = stack.enter_context(started(project, processes, env))
 
         with service.client() as client:
+            client.headers["Host"] = platform.variables["ALLOWED_HOSTS"].replace("*", "orders")
             assert client.get("/health/ready").json()["status"] == "ok"
             account = register(client)
             token = log_in(client, account).json()["access_token"]

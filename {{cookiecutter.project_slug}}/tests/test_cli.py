@@ -67,4 +67,5 @@ async def test_bad_settings_are_one_sentence_each(database_url: str, command: st
     stopped = await invoke(bad, *command.split())
 
     assert stopped.exit_code == 1
-    assert [line.split()[0] for line in stopped.output.splitlines()] == ["PORT", "BCRYPT_ROUNDS"]
+    refused = [line.split()[0] for line in stopped.output.splitlines()]
+    assert refused == ["PORT", "ALLOWED_HOSTS", "BCRYPT_ROUNDS"]

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from fastapi import Request
+from fastapi import FastAPI, Request
 from httpx2 import ASGITransport, AsyncClient, Response
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -89,6 +89,21 @@ async def test_host_that_is_not_trusted(new_app: NewApp) -> None:
     for host in ("evil.example", "other.example", ""):
         problem(await client.get("/docs", headers={"Host": host}), 400)
     assert (await client.get("/health/live", headers={"Host": "10.0.0.7:8000"})).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("version", "hosts", "status"),
+    [("1.1", 0, 400), ("1.1", 1, 200), ("1.1", 2, 400), ("1.0", 0, 200), ("1.0", 2, 400)],
+)
+async def test_request_names_its_host_once(
+    app: FastAPI, version: str, hosts: int, status: int
+) -> None:
+    lines = [f"GET /health/live HTTP/{version}", "Connection: close", *["Host: test"] * hosts]
+    async with listen(app) as port:
+        response = await exchange(port, "\r\n".join([*lines, "", ""]).encode())
+
+    assert response.startswith(f"HTTP/1.1 {status} ".encode())
+    assert (b"application/problem+json" in response) is (status == 400)
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ async def test_answers_of_the_api_are_not_stored(member: Account) -> None:
 
 @pytest.mark.parametrize("environment", ["local", "test", "production"])
 async def test_security_headers(new_app: NewApp, environment: str) -> None:
-    client = new_client(new_app(environment=environment, bcrypt_rounds=10))
+    client = new_client(new_app(environment=environment, allowed_hosts=["test"], bcrypt_rounds=10))
 
     headers = dict((await client.get("/health/live")).headers)
 

@@ -92,12 +92,23 @@ async def test_pages_need_no_other_host_and_fit_their_policy(
         assert f"'sha256-{b64encode(sha256(script.encode()).digest()).decode()}'" in policy
 
 
-async def test_documentation_can_be_switched_off(client: AsyncClient, new_app: NewApp) -> None:
-    without = new_client(new_app(docs_enabled=False))
+@pytest.mark.parametrize(
+    ("environment", "enabled", "status"),
+    [
+        ("test", None, 200),
+        ("test", False, 404),
+        ("production", None, 404),
+        ("production", True, 200),
+    ],
+)
+async def test_documentation_is_served_as_settings_say(
+    new_app: NewApp, environment: str, enabled: bool | None, status: int
+) -> None:
+    settings = {"allowed_hosts": ["test"], "bcrypt_rounds": 10, "docs_enabled": enabled}
+    client = new_client(new_app(environment=environment, **settings))
 
     for path in ("/docs", "/redoc", "/openapi.json", "/docs/assets/favicon.png"):
-        assert (await client.get(path)).status_code == 200
-        assert (await without.get(path)).status_code == 404
+        assert (await client.get(path)).status_code == status
 
 
 @pytest.fixture

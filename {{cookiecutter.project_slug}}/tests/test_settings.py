@@ -23,6 +23,7 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.Monke
     monkeypatch.chdir(tmp_path)
     for name in Settings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.setenv("ALLOWED_HOSTS", "api.example")
     monkeypatch.setenv("SECRET_KEY", STRONG)
 {%- if cookiecutter.use_redis %}
     monkeypatch.setenv("REDIS_URL", "redis://:hunter2@cache:6379/0")
@@ -44,6 +45,7 @@ def test_complete_environment_is_taken_for_production(environment: pytest.Monkey
 
     assert settings.environment == "production"
     assert settings.allowed_hosts == ["api.example", "www.example"]
+    assert not settings.docs_enabled
     assert STRONG not in repr(settings)
     assert "hunter2" not in repr(settings)
 
@@ -57,6 +59,10 @@ def test_complete_environment_is_taken_for_production(environment: pytest.Monkey
         ("SECRET_KEY", "0123456" * 5, "is too weak; production needs at least 32 random"),
         ("SECRET_KEY", f"Change-Me-{STRONG}", "is a placeholder; production needs at least 32"),
         ("DEBUG", "true", "must be false in production"),
+        ("ALLOWED_HOSTS", "", "must name the hosts in production, such as api.example.com"),
+        ("ALLOWED_HOSTS", "api.example, *", "must name the hosts in production, such as"),
+        ("ALLOWED_HOSTS", "https://api.example", "must be host names such as api.example.com"),
+        ("ALLOWED_HOSTS", "api.example:8000", "must be host names such as api.example.com"),
         ("CORS_ORIGINS", "https://app.example, *", "must name the origins in production, not *"),
         ("CORS_ORIGINS", "https://app.example/", "must be origins such as"),
         ("CORS_ORIGINS", "null", "must be origins such as"),
@@ -141,11 +147,13 @@ def test_local_work_needs_no_safety_and_the_environment_wins(
     Path(".env").write_text(file, encoding="utf-8")
     environment.setenv("PORT", "8001")
     environment.delenv("SECRET_KEY")
+    environment.delenv("ALLOWED_HOSTS")
 
     settings = load_settings()
 
     assert (settings.debug, settings.cors_origins, settings.port) == (True, ["*"], 8001)
     assert settings.log_level == "INFO"
+    assert (settings.allowed_hosts, settings.docs_enabled) == (["*"], True)
 
 
 def default_of(field: FieldInfo) -> str:

@@ -165,7 +165,8 @@ def documents(overlay: str) -> list[Document]:
 @pytest.fixture(scope="module")
 def routes() -> set[str]:
     """The paths of the application, but for the probes."""
-    app = create_app(Settings.model_validate(dict(SAMPLES)))
+    settings = {**SAMPLES, "allowed_hosts": ["api.example"], "docs_enabled": True}
+    app = create_app(Settings.model_validate(settings))
     paths = {*app.openapi()["paths"], *(getattr(route, "path", "/api") for route in app.routes)}
     return paths - {probe.path for probe in PROBES}
 

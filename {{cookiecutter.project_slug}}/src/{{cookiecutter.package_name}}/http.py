@@ -69,6 +69,13 @@ class HostMiddleware(TrustedHostMiddleware):
     """Answer only the hosts that are allowed; probes call a replica by its address."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            hosts = sum(name == b"host" for name, _ in scope["headers"])
+            if hosts > 1 or (hosts == 0 and scope["http_version"] == "1.1"):
+                # RFC 9112 section 3.2; the server's parser leaves it to the application.
+                problem = errors.problem_response(400, "A request must have one Host header.")
+                await problem(scope, receive, send)
+                return
         is_probe = scope["type"] == "http" and scope["path"].startswith("/health/")
         app = self.app if is_probe else super().__call__
         await app(scope, receive, send)

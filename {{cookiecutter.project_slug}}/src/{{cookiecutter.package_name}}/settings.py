@@ -42,6 +42,7 @@ DEVELOPMENT_SECRET = "for-development-only-refused-in-production"  # noqa: S105
 URL_OPTIONS = {"channel_binding", "connect_timeout", "gssencmode", "host", "port", "sslmode"}
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 {% endif -%}
+HOST = re.compile(r"(\*\.)?[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]")
 ORIGIN = re.compile(r"https?://[a-z0-9.\[\]:-]+")
 {% if cookiecutter.use_worker -%}
 MAIL_SCHEMES = ("smtp", "smtp+starttls", "smtps")
@@ -115,13 +116,17 @@ class Settings(BaseSettings):
         "127.0.0.1", description="Proxies whose X-Forwarded-* headers count, comma separated."
     )
     allowed_hosts: CommaSeparated = Field(
-        ["*"], description="Host headers that are answered, comma separated; /health/ answers any."
+        ["*"],
+        description="Host names that are answered, comma separated, such as api.example.com or "
+        "*.example.com; production must name them. /health/ answers any.",
     )
     cors_origins: CommaSeparated = Field(
         [], description="Origins of browser clients, comma separated."
     )
     max_body_size: int = Field(1_048_576, ge=1, description="Largest request body, bytes.")
-    docs_enabled: bool = Field(True, description="Serve /docs, /redoc and /openapi.json.")
+    docs_enabled: bool | None = Field(
+        None, description="Serve /docs, /redoc and /openapi.json. Unset: not in production."
+    )
 {%- if cookiecutter.database == "postgresql" %}
 
     database_url: str = Field(
@@ -411,6 +416,20 @@ class Settings(BaseSettings):
         if value and info.data.get("environment") == "production":
             raise ValueError("must be false in production")
         return value
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _named_hosts(cls, value: list[str], info: ValidationInfo) -> list[str]:
+        if "*" in value and info.data.get("environment") == "production":
+            raise ValueError("must name the hosts in production, such as api.example.com, not *")
+        if any(host != "*" and not HOST.fullmatch(host) for host in value):
+            raise ValueError("must be host names such as api.example.com, without scheme or port")
+        return value
+
+    @field_validator("docs_enabled")
+    @classmethod
+    def _no_docs_in_production(cls, value: bool | None, info: ValidationInfo) -> bool:
+        return info.data.get("environment") != "production" if value is None else value
 
     @field_validator("cors_origins")
     @classmethod

@@ -18,7 +18,8 @@ async def test_demo_account_has_items(new_database: NewDatabase) -> None:
 
 
 async def test_production_gets_no_demo_data(database_url: str) -> None:
-    settings = settings_for(database_url, environment="production", bcrypt_rounds=10)
+    production = {"environment": "production", "allowed_hosts": ["test"], "bcrypt_rounds": 10}
+    settings = settings_for(database_url, **production)
 
     seeded = await invoke(settings, "seed")
 

@@ -94,7 +94,12 @@ async def test_job_of_a_killed_worker_is_done_by_another(
 
 @pytest.mark.parametrize("command", ["worker", "scheduler"])
 def test_bad_settings_are_one_sentence_each(database_url: str, command: str) -> None:
-    changes = {"environment": "production", "smtp_url": None, "bcrypt_rounds": 12}
+    changes = {
+        "environment": "production",
+        "allowed_hosts": ["test"],
+        "smtp_url": None,
+        "bcrypt_rounds": 12,
+    }
     environment = environment_of(settings_for(database_url).model_copy(update=changes))
 
     stopped = CliRunner().invoke(main, [command], env=environment)
