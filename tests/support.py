@@ -57,6 +57,7 @@ HEADINGS: dict[str, set[str]] = {
     "The pipeline": {"github", "gitlab"},
     "Background jobs": {"worker"},
     "Adding a resource": set(),
+    "Removing the sample": set(),
 }
 
 # Types of the Elastic Common Schema 9.2, from its field reference.

@@ -14,13 +14,25 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from {{ cookiecutter.package_name }} import api, database
 {%- if cookiecutter.use_redis %}
-from {{ cookiecutter.package_name }}.auth.dependencies import CurrentUser, CurrentUserId
-from {{ cookiecutter.package_name }}.cache.store import RequestCache, cached, forget
+from {{ cookiecutter.package_name }}.auth.dependencies import (
+    CurrentUser,
+    CurrentUserId,
+)
+from {{ cookiecutter.package_name }}.cache.store import (
+    RequestCache,
+    cached,
+    forget,
+)
 {%- else %}
 from {{ cookiecutter.package_name }}.auth.dependencies import CurrentUser
 {%- endif %}
 from {{ cookiecutter.package_name }}.errors import Problem, problems
-from {{ cookiecutter.package_name }}.pagination import Page, PageQuery, paginate, shown
+from {{ cookiecutter.package_name }}.pagination import (
+    Page,
+    PageQuery,
+    paginate,
+    shown,
+)
 from {{ cookiecutter.package_name }}.schemas import Input, Line, Output
 from {{ cookiecutter.package_name }}.users.models import User
 

@@ -54,7 +54,7 @@ class ProblemDetails(BaseModel):
     type: str = Field(default="about:blank", description="A URI that names the kind of problem.")
     title: str = Field(examples=["Not Found"])
     status: int = Field(examples=[404])
-    detail: str | None = Field(default=None, examples=["No such item."])
+    detail: str | None = Field(default=None, examples=["No such user."])
     request_id: str | None = Field(default=None, description="Quote it in a report.")
     errors: list[FieldError] | None = None
 

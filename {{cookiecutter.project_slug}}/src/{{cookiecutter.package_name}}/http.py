@@ -178,7 +178,7 @@ class ResponseMiddleware:
 
 
 def route_template(scope: Scope) -> str | None:
-    """The matched route with its prefixes, such as /api/v1/items/{item_id}; None when unknown."""
+    """The matched route with its prefixes, such as /api/v1/users/{user_id}; None when unknown."""
     context = scope.get("fastapi", {}).get("effective_route_context")
     route = context or scope.get("route")
     path = getattr(route, "path", None)

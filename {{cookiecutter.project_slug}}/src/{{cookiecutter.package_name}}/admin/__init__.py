@@ -12,7 +12,7 @@ from .views import VIEWS
 def setup(app: FastAPI, settings: Settings) -> None:
     """Serve the pages; each request takes the database that the application has by then."""
     pages = Pages(app, settings)
-    for view in (*VIEWS, *items.VIEWS):
+    for view in VIEWS + items.VIEWS:
         pages.add_view(view)
     app.add_route("/admin", _to_pages, include_in_schema=False)
 
