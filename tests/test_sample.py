@@ -1,4 +1,4 @@
-"""The sample resource: a render works without it once it is removed as the README says."""
+"""What a team changes first: the sample is removed as the README says, and users get a column."""
 
 import ast
 import re
@@ -114,3 +114,12 @@ def test_project_passes_its_checks_without_the_sample(
     app.run("alembic", "upgrade", "head", **settings)
     app.run("alembic", "check", **settings)
     app.run("poe", "--executor", "simple", "check")
+
+
+@pytest.mark.parametrize("answers", extremes(), ids=label)
+def test_new_column_of_users_needs_one_change_in_tests(answers: Answers, render: Render) -> None:
+    for path in (render(**answers) / "tests").rglob("*.py"):
+        text = path.read_text("utf-8")
+        assert len(re.findall(r"(?<!\w)User\(", text)) == (path.name == "support.py"), path
+        assert not re.findall(r"INSERT INTO users \(", text), path
+        assert not re.findall(r'(USERS|/users"), json=\{"email"', text), path

@@ -29,6 +29,7 @@ from support import (
     log_in,
     new_client,
     refresh,
+    registration,
     serve,
     settings_for,
 )
@@ -128,7 +129,7 @@ async def test_no_line_has_a_secret(
     await log_in(client, member.email, password=SECRET)
     cookies = (await client.post("/api/v1/auth/session", json=login)).cookies
     await client.put("/api/v1/users/me/password", json=change)
-    await client.post("/api/v1/users", json={"email": SECRET, "password": SECRET})
+    await client.post("/api/v1/users", json=registration(email=SECRET, password=SECRET))
     await client.get(f"/api/v1/notes?cursor={SECRET}")
     await client.post("/api/v1/auth/revoke", data={"token": rotated["refresh_token"]})
 

@@ -58,8 +58,8 @@ async def test_account_is_made_and_shown_without_its_password(
 async def test_email_is_normalized_and_logs_in_as_it_was_typed(
     client: AsyncClient, typed: str, email: str
 ) -> None:
-    registered = await client.post(USERS, json={"email": typed, "password": PASSWORD})
-    again = await client.post(USERS, json={"email": email, "password": PASSWORD})
+    registered = await client.post(USERS, json=registration(email=typed))
+    again = await client.post(USERS, json=registration(email=email))
 
     assert (registered.json()["email"], again.status_code) == (email, 409)
     assert (await log_in(client, typed)).status_code == 200
@@ -81,7 +81,7 @@ async def test_email_is_normalized_and_logs_in_as_it_was_typed(
     ids=ascii,
 )
 async def test_look_alike_email_is_refused(client: AsyncClient, email: str) -> None:
-    response = await client.post(USERS, json={"email": email, "password": PASSWORD})
+    response = await client.post(USERS, json=registration(email=email))
 
     assert (response.status_code, pointers(response)) == (422, ["/body/email"])
 
@@ -104,10 +104,9 @@ async def test_only_a_taken_email_is_called_taken(
     await session.execute(text("CREATE UNIQUE INDEX uq_users_full_name ON users (full_name)"))
     await session.execute(update(User).values(full_name="Ada"))
     await session.commit()
-    account = {"email": "ada@example.com", "password": PASSWORD}
 
-    email = await client.post(USERS, json=account | {"email": member.email})
-    name = await client.post(USERS, json=account | {"full_name": "Ada"})
+    email = await client.post(USERS, json=registration(email=member.email))
+    name = await client.post(USERS, json=registration(full_name="Ada"))
 
     assert (email.status_code, name.status_code) == (409, 409)
     assert email.json()["detail"] == "This email address already has an account."
