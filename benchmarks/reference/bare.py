@@ -23,7 +23,9 @@ from sqlalchemy.orm import selectinload
 
 SECRET = os.environ["SECRET_KEY"]
 engine = create_async_engine(
-    os.environ["DATABASE_URL"].replace("postgresql:", "postgresql+asyncpg:"),
+    os.environ["DATABASE_URL"]
+    .replace("postgresql:", "postgresql+asyncpg:")
+    .replace("sslmode=", "ssl="),
     pool_size=int(os.environ["DATABASE_POOL_SIZE"]),
     max_overflow=0,
 )

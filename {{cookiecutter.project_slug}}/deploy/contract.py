@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import click
+from fastapi.routing import APIRoute
 from pydantic import ValidationError
 
 from {{ cookiecutter.package_name }}.cli import main as program
-from {{ cookiecutter.package_name }}.health import PROBES
+from {{ cookiecutter.package_name }}.health import router as health
 from {{ cookiecutter.package_name }}.settings import Settings
 
 ROOT = Path(__file__).parent.parent
@@ -136,7 +137,7 @@ def _problems_with_network(process: Process, settings: Settings) -> list[str]:
     found = []
     if settings.host != "0.0.0.0":  # noqa: S104 - the network of a container
         found.append("is out of reach, as HOST is not 0.0.0.0")
-    paths = {probe.path for probe in PROBES}
+    paths = {route.path for route in health.routes if isinstance(route, APIRoute)}
     path, _, port = (process.health or f"/health/live:{settings.port}").partition(":")
     if path not in paths or port != str(settings.port):
         found.append(f"does not say how it is on {process.health}")

@@ -9,17 +9,16 @@ from sqlalchemy import Connection, {% if cookiecutter.database == "postgresql" %
 
 from {{ cookiecutter.package_name }}.auth import models as auth_models
 from {{ cookiecutter.package_name }}.database import Base
-from {{ cookiecutter.package_name }}.database.engine import create_engine
 from {{ cookiecutter.package_name }}.database.models import UtcDateTime
+from {{ cookiecutter.package_name }}.database.{{ cookiecutter.database }} import create_write_engine
 from {{ cookiecutter.package_name }}.items import models as items_models
 from {{ cookiecutter.package_name }}.settings import Settings, load_settings
-from {{ cookiecutter.package_name }}.users import models as users_models
 {%- if cookiecutter.use_worker %}
 from {{ cookiecutter.package_name }}.worker import models as worker_models
 {%- endif %}
 
 # Importing the models registers their tables; a new domain is added here.
-MODELS = (auth_models, items_models, users_models{% if cookiecutter.use_worker %}, worker_models{% endif %})
+MODELS = (auth_models, items_models{% if cookiecutter.use_worker %}, worker_models{% endif %})
 {%- if cookiecutter.database == "postgresql" %}
 LOCK = 7_305_871_003  # any number, the same for all who migrate this database
 {%- endif %}
@@ -79,7 +78,7 @@ def check_foreign_keys(connection: Connection) -> None:
 {% endif -%}
 async def migrate_online(settings: Settings) -> None:
     """Connect and migrate."""
-    engine = create_engine(settings{% if cookiecutter.database == "postgresql" %}, patient=True{% endif %})
+    engine = create_write_engine(settings{% if cookiecutter.database == "postgresql" %}, for_migrations=True{% endif %})
 {%- if cookiecutter.database == "sqlite" %}
     # A batch replaces the table: with foreign keys, all rows that refer to the old one would go.
     event.listen(engine.sync_engine, "connect", ignore_foreign_keys)

@@ -22,22 +22,20 @@ import pytest
 from fastapi import FastAPI
 from httpx2 import AsyncClient
 {%- if cookiecutter.database == "postgresql" %}
-from sqlalchemy import Connection, event, make_url, update
+from sqlalchemy import event, make_url, update
 {%- else %}
-from sqlalchemy import Connection, event, update
+from sqlalchemy import event, update
 {%- endif %}
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_sessionmaker
 
 from {{ cookiecutter.package_name }} import auth, health
+from {{ cookiecutter.package_name }}.auth.models import Role, User
 {%- if cookiecutter.use_redis %}
 from {{ cookiecutter.package_name }}.cache.client import Client
 {%- endif %}
-from {{ cookiecutter.package_name }}.database import Database, Reader
-{%- if cookiecutter.use_redis %}
-from {{ cookiecutter.package_name }}.database.engine import CommittingSession
-{%- endif %}
+from {{ cookiecutter.package_name }}.database import Database
 from {{ cookiecutter.package_name }}.main import create_app
-from {{ cookiecutter.package_name }}.users.models import Role, User
+from {{ cookiecutter.package_name }}.settings import Settings
 
 import notes
 {%- if cookiecutter.database == "postgresql" %}
@@ -80,7 +78,7 @@ def _patience() -> Iterator[None]:
 
 async def create_tables(url: str) -> None:
     """Create the tables that only tests have."""
-    async with Database(settings_for(url)) as database, database.writer.begin() as connection:
+    async with Database(settings_for(url)) as database, database.write_engine.begin() as connection:
         await connection.run_sync(notes.Base.metadata.create_all)
 
 {% if cookiecutter.database == "postgresql" %}
@@ -174,36 +172,37 @@ async def shared_database(database_url: str) -> AsyncIterator[Database]:
         yield database
 
 
-@contextmanager
-def savepoint(connection: AsyncConnection) -> Iterator[Connection]:
-    """The connection; what fails on it is undone, and the transaction goes on."""
-    assert connection.sync_connection
-    with connection.sync_connection.begin_nested():
-        yield connection.sync_connection
+class RollbackDatabase(Database):
+    """A database whose commits are savepoints of a transaction, which is rolled back at the end."""
+
+    def __init__(self, settings: Settings, connection: AsyncConnection) -> None:
+        super().__init__(settings)
+        self.connection = connection
+        self.read_engine = self.write_engine = connection.engine
+        self.read_sessions = self.write_sessions = async_sessionmaker(
+            connection,
+            expire_on_commit=False,
+{%- if cookiecutter.use_redis %}
+            info=self.info,
+{%- endif %}
+            join_transaction_mode="create_savepoint",
+        )
+
+    @asynccontextmanager
+    async def read_connection(self) -> AsyncIterator[AsyncConnection]:
+        """Open a savepoint."""
+        async with self.connection.begin_nested():
+            yield self.connection
 
 
 @pytest.fixture
-async def database(shared_database: Database) -> AsyncIterator[Database]:
-    """A database whose commits are savepoints of a transaction that is rolled back in the end."""
-    async with shared_database.writer.connect() as connection, connection.begin() as transaction:
-        database = Database.__new__(Database)
-        database.engine, database.writer = shared_database.engine, shared_database.writer
-        database.reader = Reader(partial(savepoint, connection))
-{%- if cookiecutter.use_redis %}
-        database.info = {}
-        database.reading = database.writing = async_sessionmaker(
-            connection,
-            class_=CommittingSession,
-            expire_on_commit=False,
-            info=database.info,
-            join_transaction_mode="create_savepoint",
-        )
-{%- else %}
-        database.reading = database.writing = async_sessionmaker(
-            connection, expire_on_commit=False, join_transaction_mode="create_savepoint"
-        )
-{%- endif %}
-        yield database
+async def database(shared_database: Database, database_url: str) -> AsyncIterator[Database]:
+    """A database whose changes are rolled back after the test."""
+    async with (
+        shared_database.write_engine.connect() as connection,
+        connection.begin() as transaction,
+    ):
+        yield RollbackDatabase(settings_for(database_url), connection)
         await transaction.rollback()
 
 
@@ -289,7 +288,7 @@ async def client(app: FastAPI) -> AsyncIterator[AsyncClient]:
 @pytest.fixture
 async def session(database: Database) -> AsyncIterator[AsyncSession]:
     """A look behind the API."""
-    async with database.writing() as session:
+    async with database.write_sessions() as session:
         yield session
 
 
@@ -326,7 +325,7 @@ def statements(database: Database) -> Statements:
             if not str(arguments[2]).startswith(("SAVEPOINT", "RELEASE", "ROLLBACK")):
                 seen.append(str(arguments[2]))
 
-        engine = database.engine.sync_engine
+        engine = database.write_engine.sync_engine
         event.listen(engine, "before_cursor_execute", record)
         yield seen
         event.remove(engine, "before_cursor_execute", record)

@@ -1,42 +1,58 @@
 """Notes: a resource that only tests have, so that tests of the core need no domain."""
 
 from datetime import datetime
-{%- if cookiecutter.use_redis %}
 from typing import Annotated, Literal
-{%- else %}
-from typing import Annotated, Any, Literal
-{%- endif %}
 from uuid import UUID
 
 from fastapi import APIRouter, FastAPI, Query, Response
+{%- if cookiecutter.use_redis %}
+from pydantic import TypeAdapter
+{%- endif %}
 from sqlalchemy import ForeignKey, Index, MetaData, String, bindparam, select
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from {{ cookiecutter.package_name }} import api, database
 {%- if cookiecutter.use_redis %}
 from {{ cookiecutter.package_name }}.auth.dependencies import (
-    CurrentUser,
+    CurrentPrincipal,
     CurrentUserId,
 )
-from {{ cookiecutter.package_name }}.cache.store import (
-    RequestCache,
-    cached,
-    forget,
+{%- else %}
+from {{ cookiecutter.package_name }}.auth.dependencies import (
+    CurrentPrincipal,
+)
+{%- endif %}
+from {{ cookiecutter.package_name }}.auth.models import User
+{%- if cookiecutter.use_redis %}
+from {{ cookiecutter.package_name }}.cache.store import RequestCache, forget
+from {{ cookiecutter.package_name }}.dependencies import (
+    DatabaseDep,
+    DbSession,
 )
 {%- else %}
-from {{ cookiecutter.package_name }}.auth.dependencies import CurrentUser
+from {{ cookiecutter.package_name }}.dependencies import (
+    DbSession,
+    ReadSession,
+)
 {%- endif %}
-from {{ cookiecutter.package_name }}.errors import Problem, problems
+from {{ cookiecutter.package_name }}.errors import problem_responses
+from {{ cookiecutter.package_name }}.exceptions import NotFoundError
 from {{ cookiecutter.package_name }}.pagination import (
     Page,
     PageQuery,
+{%- if not cookiecutter.use_redis %}
+    RowPage,
+{%- endif %}
     paginate,
-    shown,
 )
-from {{ cookiecutter.package_name }}.schemas import Input, Line, Output
-from {{ cookiecutter.package_name }}.users.models import User
+from {{ cookiecutter.package_name }}.schemas import (
+    RequestModel,
+    ResponseModel,
+    SingleLineStr,
+)
 
-router = APIRouter(prefix="/notes", responses=problems(401))
+router = APIRouter(prefix="/api/v1/notes", responses=problem_responses(401))
 
 
 class Base(database.Base):
@@ -69,10 +85,10 @@ class Counter(database.TimestampMixin, Base):
     value: Mapped[int] = mapped_column(default=0)
 
 
-class NoteWrite(Input):
+class NoteWrite(RequestModel):
     """A note as its owner sends it."""
 
-    title: Line
+    title: SingleLineStr
 
 
 class NoteQuery(PageQuery):
@@ -81,7 +97,7 @@ class NoteQuery(PageQuery):
     sort: Literal["created_at", "-created_at", "title", "-title"] = "-created_at"
 
 
-class NoteRead(Output):
+class NoteRead(ResponseModel):
     """A note as its owner sees it."""
 
     id: UUID
@@ -90,39 +106,37 @@ class NoteRead(Output):
     updated_at: datetime
 
 
-NOTES = select(*shown(Note, NoteRead)).where(Note.owner_id == bindparam("owner_id"))
-NOTE = NOTES.where(Note.id == bindparam("note_id"))
+NOTES = select(Note.id, Note.title, Note.created_at, Note.updated_at).where(
+    Note.owner_id == bindparam("owner_id")
+)
+{%- if cookiecutter.use_redis %}
+NOTE_PAGE = TypeAdapter(Page[NoteRead])
 
-{% if cookiecutter.use_redis %}
-def namespace(owner_id: UUID) -> str:
-    """The part of the cache that holds an owner's notes."""
+
+def cache_namespace(owner_id: UUID) -> str:
+    """Return the cache namespace of an owner's notes."""
     return f"notes:{owner_id}"
+{%- endif %}
 
 
-@cached(Page[NoteRead], namespace=namespace, key=NoteQuery.model_dump_json)
-async def page_of(reader: database.Reader, owner_id: UUID, page: NoteQuery) -> Page[NoteRead]:
-    """A page of the owner's notes."""
-    notes, next_cursor = await paginate(reader, NOTES, page, owner_id=owner_id)
-    return Page[NoteRead].model_validate({"items": notes, "next_cursor": next_cursor})
+async def get_note(session: AsyncSession, owner_id: UUID, note_id: UUID) -> Note:
+    """Return a note of the owner."""
+    note = await session.scalar(select(Note).where(Note.id == note_id, Note.owner_id == owner_id))
+    if note is None:
+        raise NotFoundError("Note not found.")
+    return note
 
 
-@cached(NoteRead | None, namespace=namespace, key=str)
-async def note_of(reader: database.Reader, owner_id: UUID, note_id: UUID) -> NoteRead | None:
-    """One note of the owner, or None if there is none."""
-    note = await reader.row(NOTE, owner_id=owner_id, note_id=note_id)
-    return NoteRead.model_validate(note) if note is not None else None
-
-{% endif %}
 @router.post("", status_code=201, response_model=NoteRead)
 async def create_note(
-    data: NoteWrite, user: CurrentUser, session: database.Session, response: Response
+    data: NoteWrite, principal: CurrentPrincipal, session: DbSession, response: Response
 ) -> Note:
     """Create a note of the caller."""
-    note = Note(owner_id=user.id, title=data.title)
+    note = Note(owner_id=principal.id, title=data.title)
     session.add(note)
     await session.flush()
 {%- if cookiecutter.use_redis %}
-    forget(session, namespace(user.id))
+    forget(session, cache_namespace(principal.id))
 {%- endif %}
     response.headers["Location"] = f"/api/v1/notes/{note.id}"
     return note
@@ -130,61 +144,58 @@ async def create_note(
 {% if cookiecutter.use_redis %}
 @router.get("")
 async def list_notes(
-    page: Annotated[NoteQuery, Query()],
+    query: Annotated[NoteQuery, Query()],
     user_id: CurrentUserId,
-    reader: database.Reading,
+    database: DatabaseDep,
     cache: RequestCache,
 ) -> Page[NoteRead]:
     """List the caller's notes."""
-    return (await page_of(cache, reader, user_id, page)).value
 
+    async def load() -> Page[NoteRead]:
+        async with database.read_session() as session:
+            page = await paginate(session, NOTES, query, {"owner_id": user_id})
+            return NOTE_PAGE.validate_python(page)
 
-@router.get("/{note_id}")
-async def read_note(
-    note_id: UUID, user_id: CurrentUserId, reader: database.Reading, cache: RequestCache
-) -> NoteRead:
-    """Read a note of the caller."""
-    note = (await note_of(cache, reader, user_id, note_id)).value
-    if note is None:
-        raise Problem(404, "Note not found.")
-    return note
-{%- else %}
-@router.get("", response_model=Page[NoteRead])
-async def list_notes(
-    page: Annotated[NoteQuery, Query()], user: CurrentUser, reader: database.Reading
-) -> dict[str, Any]:
-    """List the caller's notes."""
-    notes, next_cursor = await paginate(reader, NOTES, page, owner_id=user.id)
-    return {"items": notes, "next_cursor": next_cursor}
+    key = query.model_dump_json()
+    return (await cache.get(cache_namespace(user_id), key, load, NOTE_PAGE)).value
 
 
 @router.get("/{note_id}", response_model=NoteRead)
-async def read_note(note_id: UUID, user: CurrentUser, reader: database.Reading) -> database.Record:
-    """Read a note of the caller."""
-    note = await reader.row(NOTE, owner_id=user.id, note_id=note_id)
-    if note is None:
-        raise Problem(404, "Note not found.")
-    return note
+async def read_note(note_id: UUID, principal: CurrentPrincipal, database: DatabaseDep) -> Note:
+    """Return a note of the caller."""
+    async with database.read_session() as session:
+        return await get_note(session, principal.id, note_id)
+{%- else %}
+@router.get("", response_model=Page[NoteRead])
+async def list_notes(
+    query: Annotated[NoteQuery, Query()], principal: CurrentPrincipal, session: ReadSession
+) -> RowPage:
+    """List the caller's notes."""
+    return await paginate(session, NOTES, query, {"owner_id": principal.id})
+
+
+@router.get("/{note_id}", response_model=NoteRead)
+async def read_note(note_id: UUID, principal: CurrentPrincipal, session: ReadSession) -> Note:
+    """Return a note of the caller."""
+    return await get_note(session, principal.id, note_id)
 {%- endif %}
 
 
 @router.patch("/{note_id}", response_model=NoteRead)
 async def update_note(
-    note_id: UUID, data: NoteWrite, user: CurrentUser, session: database.Session
+    note_id: UUID, data: NoteWrite, principal: CurrentPrincipal, session: DbSession
 ) -> Note:
     """Change a note of the caller."""
-    note = await session.scalar(select(Note).where(Note.id == note_id, Note.owner_id == user.id))
-    if note is None:
-        raise Problem(404, "Note not found.")
+    note = await get_note(session, principal.id, note_id)
     note.title = data.title
     await session.flush()
 {%- if cookiecutter.use_redis %}
-    forget(session, namespace(user.id))
+    forget(session, cache_namespace(principal.id))
 {%- endif %}
     return note
 
 
 def mount(app: FastAPI) -> FastAPI:
     """Add the routes to the application."""
-    app.include_router(router, prefix="/api/v1", responses=api.RESPONSES)
+    app.include_router(router, responses=api.RESPONSES)
     return app

@@ -32,11 +32,11 @@ from pydantic import SecretStr
 from sqlalchemy import Connection, event
 from starlette.types import ASGIApp
 
-from {{ cookiecutter.package_name }}.auth import service
+from {{ cookiecutter.package_name }}.auth import sessions
+from {{ cookiecutter.package_name }}.auth.models import User
 from {{ cookiecutter.package_name }}.database import Database
 from {{ cookiecutter.package_name }}.main import create_app
 from {{ cookiecutter.package_name }}.settings import Settings
-from {{ cookiecutter.package_name }}.users.models import User
 {%- if cookiecutter.use_redis %}
 
 from dev import embedded_redis
@@ -172,12 +172,14 @@ def registration(**changes: object) -> dict[str, Any]:
 
 async def new_account(app: FastAPI, **changes: object) -> Account:
     """An account with a login, stored without HTTP, as most tests are about something else."""
-    user = new_user(**changes)
-    async with app.state.database.session() as session:
+    user, auth = new_user(**changes), app.state.auth
+    async with app.state.database.write_session() as session:
         session.add(user)
         await session.flush()
-        client = service.ClientInfo(address=None, user_agent=None)
-        tokens = await service.open_token_family(session, app.state.auth, user, client)
+        client = sessions.ClientInfo(address=None, user_agent=None)
+        tokens = await sessions.create_token_session(
+            session, auth.tokens, user, client, auth.settings.session_ttl
+        )
     return Account(
         id=user.id,
         email=user.email,
@@ -235,11 +237,12 @@ async def page_plans(database: Database, client: AsyncClient, path: str, sort: s
 {%- endif %}
             plans.append(str(plan.all()))
 
-    event.listen(database.engine.sync_engine, "before_cursor_execute", explain)
+    engine = database.read_engine.sync_engine
+    event.listen(engine, "before_cursor_execute", explain)
     query = {"sort": sort, "limit": "1"}
     page = (await client.get(path, params=query)).json()
     await client.get(path, params=query | {"cursor": page["next_cursor"]})
-    event.remove(database.engine.sync_engine, "before_cursor_execute", explain)
+    event.remove(engine, "before_cursor_execute", explain)
     return plans
 
 

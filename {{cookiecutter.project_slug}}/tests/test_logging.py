@@ -18,8 +18,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from {{ cookiecutter.package_name }} import __version__
+from {{ cookiecutter.package_name }}.auth.models import User
 from {{ cookiecutter.package_name }}.logging import ECS_VERSION
-from {{ cookiecutter.package_name }}.users.models import User
 
 from support import (
     PASSWORD,

@@ -6,18 +6,26 @@ from collections.abc import AsyncIterator
 from copy import deepcopy
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_type_hints
 from urllib.parse import urljoin
 from uuid import UUID
 
 import pytest
 from fastapi import FastAPI
-from fastapi.routing import iter_route_contexts
+from fastapi.routing import APIRoute, iter_route_contexts
 from httpx2 import AsyncClient
 from sqlalchemy import update
 
+from {{ cookiecutter.package_name }}.auth.dependencies import (
+    CurrentAdmin,
+    CurrentPrincipal,
+)
+from {{ cookiecutter.package_name }}.auth.models import Role, User
+from {{ cookiecutter.package_name }}.dependencies import (
+    DbSession,
+    ReadSession,
+)
 from {{ cookiecutter.package_name }}.main import create_app
-from {{ cookiecutter.package_name }}.users.models import Role, User
 
 from support import Account, NewApp, NewDatabase, new_account, new_client, serve, settings_for
 
@@ -122,7 +130,7 @@ async def description(new_database: NewDatabase, tmp_path: Path) -> AsyncIterato
     async with new_database() as url:
         settings = settings_for(url, login_attempts_per_address=1_000_000)
         app = create_app(settings)
-        async with app.state.database, app.state.database.session() as session:
+        async with app.state.database, app.state.database.write_session() as session:
             account = await new_account(app)
             await session.execute(update(User).values(role=Role.ADMIN))
         config = {
@@ -183,3 +191,12 @@ def test_every_operation_keeps_to_its_description(description: "BaseSchema") -> 
 
         keeps_to_it()
     description.as_state_machine().run(settings=few)  # sequences of operations, too
+
+
+def test_caller_is_authenticated_before_a_connection_is_held(app: FastAPI) -> None:
+    for context in iter_route_contexts(app.routes):
+        if isinstance(context.route, APIRoute):
+            hints = [*get_type_hints(context.route.endpoint, include_extras=True).values()]
+            held = [number for number, hint in enumerate(hints) if hint in (DbSession, ReadSession)]
+            callers = [hint in (CurrentAdmin, CurrentPrincipal) for hint in hints]
+            assert not any(callers[max(held, default=len(hints)) :]), context.path

@@ -9,8 +9,8 @@ from fastapi import Body, FastAPI, Form
 from httpx2 import AsyncClient
 from sqlalchemy import select
 
-from {{ cookiecutter.package_name }}.database import Session
-from {{ cookiecutter.package_name }}.users.models import User
+from {{ cookiecutter.package_name }}.auth.models import User
+from {{ cookiecutter.package_name }}.dependencies import DbSession
 
 from support import Account, NewApp, new_client, pointers
 
@@ -151,7 +151,7 @@ async def test_text_of_an_unchecked_route_is_the_clients_error(
     app = new_app()
 
     @app.post("/find")
-    async def find(session: Session, email: Annotated[str, Body()]) -> bool:
+    async def find(session: DbSession, email: Annotated[str, Body()]) -> bool:
         return await session.scalar(select(User.id).where(User.email == email)) is not None
 
     async with new_client(app) as client:

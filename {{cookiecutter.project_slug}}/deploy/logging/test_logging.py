@@ -13,7 +13,10 @@ import pytest
 import structlog
 import yaml
 
-from {{ cookiecutter.package_name }}.logging import FIELDS, configure_logging
+from {{ cookiecutter.package_name }}.logging import (
+    FIELDS,
+    configure_logging,
+)
 from {{ cookiecutter.package_name }}.settings import Settings
 
 from contract import ROOT, SAMPLES

@@ -1,9 +1,4 @@
 """Management commands."""
-# ruff: noqa: E402 - the garbage collector rests while all this is imported
-
-import gc
-
-gc.disable()  # until all is imported, which leaves next to no garbage
 
 import asyncio
 import json
@@ -12,21 +7,21 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TypeVar
+from uuid import UUID
 
 import click
 import uvicorn
 from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncSession
 
 {% if cookiecutter.use_prometheus -%}
 from . import metrics
 {% endif -%}
-from .auth.passwords import Passwords
+from .auth.models import Role, User
+from .auth.passwords import PasswordHasher
 from .database import Database
-from .errors import Problem
+from .exceptions import ServiceError
 from .items import service as items
 from .items.schemas import ItemCreate
 from .logging import configure_logging, error_code
@@ -34,13 +29,7 @@ from .main import create_app
 from .schemas import Email
 from .settings import Settings, load_settings
 from .users import service as users
-from .users.models import Role, User
 from .users.schemas import UserCreate
-
-gc.freeze()  # what is imported stays: the collector never looks through it, not even at exit
-gc.enable()
-
-Result = TypeVar("Result")
 
 
 @click.group()
@@ -83,20 +72,18 @@ def run(reload: bool) -> None:
 def create_admin(email: str, password: str | None) -> None:
     """Make the account EMAIL an administrator; register it when there is none."""
 
-    async def work(session: AsyncSession, settings: Settings) -> str:
+    async def command(database: Database, settings: Settings) -> str:
         address = TypeAdapter(Email).validate_python(email)
-        user = await session.scalar(select(User).where(User.email == address))
-        if user is not None:
-            user.role, user.is_active = Role.ADMIN, True
-            return f"{address} is an administrator now."
-        await session.commit()  # nothing is held open while a person types
+        async with database.write_session() as session:
+            user = await session.scalar(select(User).where(User.email == address))
+            if user is not None:
+                user.role, user.is_active = Role.ADMIN, True
+                return f"{address} is an administrator now."
         new = password or click.prompt("Password", hide_input=True, confirmation_prompt=True)
-        data = UserCreate.model_validate({"email": email, "password": new})
-        passwords = Passwords(settings.bcrypt_rounds)
-        await users.register(session, passwords, data, "command line", Role.ADMIN)
+        await _create_user(database, settings, email, new, Role.ADMIN)
         return f"{address} is registered as an administrator."
 
-    click.echo(_in_session(work))
+    click.echo(_run(command))
 
 
 @main.command()
@@ -104,21 +91,20 @@ def create_admin(email: str, password: str | None) -> None:
 def seed(count: int) -> None:
     """Fill a database with a demo account and items; never in production."""
 
-    async def work(session: AsyncSession, settings: Settings) -> str:
+    async def command(database: Database, settings: Settings) -> str:
         if settings.environment == "production":
             raise click.ClickException("Demo data is not for production.")
         password = secrets.token_urlsafe(12)
         email = f"demo-{secrets.token_hex(3)}@example.com"
-        data = UserCreate.model_validate({"email": email, "password": password})
-        passwords = Passwords(settings.bcrypt_rounds)
-        user = await users.register(session, passwords, data, "command line")
+        user_id = await _create_user(database, settings, email, password)
         tags = ("work", "home", "someday")
-        for number in range(1, count + 1):
-            item = ItemCreate(title=f"Item {number}", tags=[tags[number % len(tags)]])
-            await items.create_item(session, user.id, item)
+        async with database.write_session() as session:
+            for number in range(1, count + 1):
+                item = ItemCreate(title=f"Item {number}", tags=[tags[number % len(tags)]])
+                await items.create_item(session, user_id, item)
         return f"{email} with the password {password} has {count} items."
 
-    click.echo(_in_session(work))
+    click.echo(_run(command))
 
 
 @main.command()
@@ -147,14 +133,25 @@ def scheduler() -> None:
 
 
 {% endif -%}
-def _in_session(work: Callable[[AsyncSession, Settings], Awaitable[Result]]) -> Result:
-    """Run work in one transaction; what goes wrong is one sentence, not a traceback."""
+async def _create_user(
+    database: Database, settings: Settings, email: str, password: str, role: Role = Role.USER
+) -> UUID:
+    data = UserCreate.model_validate({"email": email, "password": password})
+    hasher = PasswordHasher(settings.bcrypt_rounds)
+    await hasher.check(password, data.email, "command line")
+    password_hash = await hasher.hash(password, "command line")
+    async with database.write_session() as session:
+        return (await users.create_user(session, data, password_hash, role)).id
+
+
+def _run(command: Callable[[Database, Settings], Awaitable[str]]) -> str:
+    """Run a command with the database, and report an error in one sentence."""
     settings = load_settings()
     configure_logging(settings)
 
-    async def run() -> Result:
-        async with Database(settings) as database, database.session() as session:
-            return await work(session, settings)
+    async def run() -> str:
+        async with Database(settings) as database:
+            return await command(database, settings)
 
     try:
         return asyncio.run(run())
@@ -166,11 +163,8 @@ def _in_session(work: Callable[[AsyncSession, Settings], Awaitable[Result]]) -> 
             ": ".join([*map(str, detail["loc"]), detail["msg"]]) for detail in error.errors()
         ]
         raise click.ClickException("; ".join(messages)) from None
-    except Problem as problem:
-        details = "; ".join(
-            f"{error.pointer.rpartition('/')[2]}: {error.detail}" for error in problem.errors
-        )
-        raise click.ClickException(details or str(problem.detail)) from None
+    except ServiceError as error:
+        raise click.ClickException(str(error)) from None
 
 
 if __name__ == "__main__":

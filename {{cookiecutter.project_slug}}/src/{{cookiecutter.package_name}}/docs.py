@@ -7,7 +7,6 @@ from importlib.resources import files
 from typing import Any
 
 from fastapi import FastAPI
-from fastapi.openapi.constants import REF_TEMPLATE
 from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
 from fastapi.routing import APIRoute
 from pydantic.json_schema import models_json_schema
@@ -15,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
 
-from .errors import ProblemDetails
+from .errors import REF_TEMPLATE, ProblemDetails
 from .settings import Settings
 
 ASSETS = "/docs/assets"
@@ -86,7 +85,7 @@ def _page(page: HTMLResponse) -> Response:
 
 
 def _add_problem(schema: dict[str, Any]) -> None:
-    # The routes refer to it (errors.problems).
+    # The routes refer to it (errors.problem_responses).
     _, described = models_json_schema([(ProblemDetails, "validation")], ref_template=REF_TEMPLATE)
     added = described["$defs"]
     schemas = schema["components"]["schemas"]

@@ -1,7 +1,7 @@
 """Every error is a problem (RFC 9457, application/problem+json) that carries the request id."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import math
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -9,8 +9,6 @@ import structlog
 from asgi_correlation_id import correlation_id
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.openapi.constants import REF_TEMPLATE
-from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel, Field
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -20,6 +18,18 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from .exceptions import (
+    ConflictError,
+    IncorrectPasswordError,
+    InvalidCursorError,
+    NotFoundError,
+    OverloadedError,
+    PermissionDeniedError,
+    RateLimitedError,
+    RetryableError,
+    ServiceError,
+    UnacceptablePasswordError,
+)
 from .settings import Settings
 
 log = structlog.stdlib.get_logger(__name__)
@@ -29,10 +39,29 @@ log = structlog.stdlib.get_logger(__name__)
 TRANSIENT = ("08", "40", "53", "57")
 # SQLSTATE of text with a NUL, in text and in JSON.
 NOT_STORABLE = ("22021", "22P05")
+# SQLSTATE of violated foreign keys, unique and exclusion constraints.
+CONFLICTS = ("23503", "23505", "23P01")
 {%- else -%}
 # Another writer, or trouble with the file.
 TRANSIENT = ("SQLITE_BUSY", "SQLITE_CANTOPEN", "SQLITE_FULL", "SQLITE_IOERR")
+CONFLICTS = (
+    "SQLITE_CONSTRAINT_FOREIGNKEY",
+    "SQLITE_CONSTRAINT_PRIMARYKEY",
+    "SQLITE_CONSTRAINT_UNIQUE",
+)
 {%- endif %}
+# The status of each error that services raise, subclasses included.
+STATUSES: Final[Mapping[type[ServiceError], int]] = {
+    IncorrectPasswordError: 403,
+    PermissionDeniedError: 403,
+    NotFoundError: 404,
+    ConflictError: 409,
+    InvalidCursorError: 422,
+    UnacceptablePasswordError: 422,
+    RateLimitedError: 429,
+    OverloadedError: 503,
+}
+REF_TEMPLATE: Final = "#/components/schemas/{model}"
 NOT_STORABLE_DETAIL: Final = "The request must not contain NUL or lone surrogate characters."
 MAX_ERRORS: Final = 50  # listed in one response
 MAX_NAME: Final = 100  # characters of a member's name in a pointer
@@ -54,13 +83,13 @@ class ProblemDetails(BaseModel):
     type: str = Field(default="about:blank", description="A URI that names the kind of problem.")
     title: str = Field(examples=["Not Found"])
     status: int = Field(examples=[404])
-    detail: str | None = Field(default=None, examples=["No such user."])
+    detail: str | None = Field(default=None, examples=["User not found."])
     request_id: str | None = Field(default=None, description="Quote it in a report.")
     errors: list[FieldError] | None = None
 
 
 class Problem(HTTPException):
-    """Raised anywhere below a route to answer with a problem.
+    """An exception that a router or dependency raises to answer with a problem.
 
     Args:
         status: HTTP status code.
@@ -79,38 +108,6 @@ class Problem(HTTPException):
     ) -> None:
         super().__init__(status, detail, headers)
         self.errors = errors
-
-
-@contextmanager
-def explain_conflict(details: Mapping[str, str]) -> Iterator[None]:
-    """Raise 409 with a sentence when the block violates one of these constraints.
-
-    Other violations are raised unchanged, and answered with 409 without a reason.
-
-    Args:
-{%- if cookiecutter.database == "postgresql" %}
-        details: the sentence for the client, by name of the constraint, such as "uq_users_email".
-{%- else %}
-        details: the sentence for the client, by the columns of a unique constraint, such as
-            "users.email", or by the name of a check constraint.
-{%- endif %}
-    """
-    try:
-        yield
-    except IntegrityError as error:
-        detail = details.get(_violated_constraint(error))
-        if detail is None:
-            raise
-        raise Problem(409, detail) from error
-
-
-def _violated_constraint(error: IntegrityError) -> str:
-{%- if cookiecutter.database == "postgresql" %}
-    cause = error.orig and error.orig.__cause__
-    return getattr(cause, "constraint_name", None) or ""
-{%- else %}
-    return str(error.orig).partition(" constraint failed: ")[2]
-{%- endif %}
 
 
 def problem_response(
@@ -137,9 +134,14 @@ def problem_response(
     )
 
 
-def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """OpenAPI responses of a route or router for the given problem statuses."""
-    # By reference: of a model FastAPI makes a validator for each status of each route.
+def field_problem(status: int, pointer: str, detail: str) -> Problem:
+    """Return a problem for one invalid field; the caller raises it."""
+    return Problem(status, detail, errors=[FieldError(pointer=pointer, detail=detail)])
+
+
+def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return the OpenAPI responses of a route or router for these problem statuses."""
+    # FastAPI describes a `model` as application/json, so refer to the schema that docs.py adds.
     schema = {"$ref": REF_TEMPLATE.format(model=ProblemDetails.__name__)}
     content = {"application/problem+json": {"schema": schema}}
     return {
@@ -149,9 +151,10 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def setup(app: FastAPI, settings: Settings) -> None:
-    """Answer every error of the application with a problem."""
+    """Register handlers that answer every error with a problem."""
     app.add_exception_handler(HTTPException, _http_problem)
     app.add_exception_handler(RequestValidationError, _validation_problem)
+    app.add_exception_handler(ServiceError, _service_problem)
     app.add_exception_handler(PoolTimeoutError, _database_problem)
     app.add_exception_handler(DBAPIError, _database_problem)
     app.add_exception_handler(UnicodeEncodeError, _text_problem)
@@ -160,24 +163,23 @@ def setup(app: FastAPI, settings: Settings) -> None:
     app.add_middleware(ProblemMiddleware, debug=settings.debug)
 
 
-async def _http_problem(request: Request, error: Exception) -> Response:
+async def _http_problem(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     errors = error.errors if isinstance(error, Problem) else ()
-    headers = error.headers
-    if error.status_code == 405:
-        headers = {"Allow": ", ".join(sorted(_allowed_methods(request)))}
-    return problem_response(error.status_code, error.detail, headers=headers, errors=errors)
+    return problem_response(error.status_code, error.detail, headers=error.headers, errors=errors)
 
 
-def _allowed_methods(request: Request) -> set[str]:
-    # The router names the methods of one route; the resource may have several.
-    path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
-    return {
-        method
-        for route in iter_route_contexts(request.app.routes)
-        if route.methods and route.path_regex.match(path)
-        for method in route.methods
-    }
+async def _service_problem(_: Request, error: Exception) -> Response:
+    assert isinstance(error, ServiceError)
+    status = next((status for kind, status in STATUSES.items() if isinstance(error, kind)), None)
+    if status is None:
+        raise error
+    headers, errors = {}, []
+    if isinstance(error, RetryableError):
+        headers["Retry-After"] = str(math.ceil(error.retry_after))
+    if isinstance(error, InvalidCursorError):
+        errors.append(FieldError(pointer="/query/cursor", detail=str(error)))
+    return problem_response(status, str(error), headers=headers, errors=errors)
 
 
 async def _validation_problem(_: Request, error: Exception) -> Response:
@@ -228,7 +230,10 @@ async def _database_problem(_: Request, error: Exception) -> Response:
 
 
 async def _conflict(_: Request, error: Exception) -> Response:
-    # What a rule expects is handled where the rule is; this is a row that went or came just now.
+    # Services handle expected conflicts. This is a race with a request that inserted or deleted a
+    # row; a violation of another kind is a defect of the service.
+    if isinstance(error, IntegrityError) and not _is_conflict(error):
+        raise error
     log.warning("conflict", error=error)
     return problem_response(409, "The request conflicts with the stored data.")
 
@@ -240,6 +245,14 @@ def _is_caused_by_text(error: DBAPIError) -> bool:
     return state in NOT_STORABLE or isinstance(cause and cause.__cause__, UnicodeEncodeError)
 
 {% endif %}
+def _is_conflict(error: IntegrityError) -> bool:
+{%- if cookiecutter.database == "postgresql" %}
+    return getattr(error.orig, "sqlstate", None) in CONFLICTS
+{%- else %}
+    return getattr(error.orig, "sqlite_errorname", None) in CONFLICTS
+{%- endif %}
+
+
 def _is_transient(error: DBAPIError) -> bool:
 {%- if cookiecutter.database == "postgresql" %}
     if error.connection_invalidated or isinstance(error.orig, OSError):

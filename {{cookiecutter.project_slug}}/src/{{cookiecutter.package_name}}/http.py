@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from . import errors
 from .logging import access_log
+from .preconditions import ConditionalGetMiddleware
 from .settings import Settings
 
 REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{8,128}")
@@ -34,6 +35,7 @@ SECURITY_HEADERS: Final = {
 
 def setup(app: FastAPI, settings: Settings) -> None:
     """Add the middleware, innermost first."""
+    app.add_middleware(ConditionalGetMiddleware)
     app.add_middleware(RequestBodyLimitMiddleware, max_body_size=settings.max_body_size)
     app.add_middleware(TextMiddleware)
     app.add_middleware(HostMiddleware, allowed_hosts=settings.allowed_hosts, www_redirect=False)
@@ -179,9 +181,7 @@ class ResponseMiddleware:
 
 def route_template(scope: Scope) -> str | None:
     """The matched route with its prefixes, such as /api/v1/users/{user_id}; None when unknown."""
-    context = scope.get("fastapi", {}).get("effective_route_context")
-    route = context or scope.get("route")
-    path = getattr(route, "path", None)
+    path = getattr(scope.get("route"), "path", None)
 {%- if cookiecutter.use_admin %}
     if not isinstance(path, str):
         return None

@@ -34,7 +34,6 @@ from . import (
 {%- if cookiecutter.use_redis %}
 from .auth.dependencies import proven_caller
 {%- endif %}
-from .auth.router import well_known
 from .database import Database
 from .logging import configure_logging
 from .settings import Settings, load_settings
@@ -74,10 +73,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     errortracking.setup(app, settings)
 {%- endif %}
     auth.setup(app, settings)
-    # A request tries them in this order.
-    app.router.routes.extend(health.PROBES)
+    app.include_router(health.router)
     api.setup(app)
-    app.include_router(well_known)
     docs.setup(app, settings)
 {%- if cookiecutter.use_worker %}
     worker.setup(app, settings)

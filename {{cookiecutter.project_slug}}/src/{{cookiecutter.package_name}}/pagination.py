@@ -1,128 +1,118 @@
-"""Pages by keyset: the cursor names the last row seen, so that late pages cost what early ones do.
+"""Keyset pagination: a cursor encodes the last row of a page, so every page costs the same.
 
-A cursor is opaque to clients. It is checked against the sort order when it comes back; a changed
-one is refused, and it can reveal nothing but values that the client was shown.
+Cursors are opaque to clients and hold only values that the client has already seen.
 """
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache, lru_cache
-from typing import Annotated, Any, Final, Generic, TypeVar
+from typing import Annotated, Any, Final, Generic, NamedTuple, TypeVar
 from uuid import UUID
 
 from pydantic import AwareDatetime, Field, TypeAdapter
-from sqlalchemy import ColumnElement, Integer, Select, bindparam, tuple_
+from sqlalchemy import Integer, Row, Select, bindparam, tuple_
+from sqlalchemy.ext.asyncio import AsyncSession
 
-from .database import Base, Reader, Record
-from .errors import FieldError, Problem
-from .schemas import Input, Output, Text, check_storable
+from .exceptions import InvalidCursorError
+from .schemas import RequestModel, ResponseModel, Text, check_storable
 
-Read = TypeVar("Read", bound=Output)
+Read = TypeVar("Read", bound=ResponseModel)
 
-# The order that the page was read in, the value it sorts by, the key.
+# The sort order of the page, the sorted value and the key of its last row.
 CURSOR: Final = TypeAdapter(tuple[str, Any, UUID])
 
 
-class PageQuery(Input):
-    """The query parameters of every list; a list adds its filters and names its orders.
+class PageQuery(RequestModel):
+    """The query parameters of every list. A subclass adds filters and the allowed sort orders.
 
-    An order is the name of a column, with a leading minus for descending.
+    A sort order is a column name, with a leading minus for descending order. The column must not
+    be nullable.
     """
 
     sort: str
-
-    limit: Annotated[int, Field(ge=1, le=100, description="Rows in a page.")] = 20
+    limit: Annotated[int, Field(ge=1, le=100, description="Maximum number of rows.")] = 20
     cursor: Annotated[
-        Text | None, Field(max_length=2000, description="`next_cursor` of the page before.")
+        Text | None, Field(max_length=2000, description="`next_cursor` of the previous page.")
     ] = None
 
 
-class Page(Output, Generic[Read]):
-    """A part of a list; `next_cursor` is null on the last page."""
+class Page(ResponseModel, Generic[Read]):
+    """One page of a list; `next_cursor` is null on the last page."""
 
     items: list[Read]
     next_cursor: str | None
 
 
-def shown(model: type[Base], read: type[Output]) -> list[ColumnElement[Any]]:
-    """The columns of a model that a response shows: to read them alone is faster than objects."""
-    columns = model.__table__.c
-    return [columns[name] for name in read.model_fields if name in columns]
+class RowPage(NamedTuple):
+    """The rows of a page, for a route whose response model is a `Page`."""
+
+    items: Sequence[Row[*tuple[Any, ...]]]
+    next_cursor: str | None
 
 
 async def paginate(
-    reader: Reader, statement: Select[*tuple[Any, ...]], page: PageQuery, **values: object
-) -> tuple[Sequence[Record], str | None]:
-    """Run the statement for one page, in one SQL statement.
+    session: AsyncSession,
+    statement: Select[*tuple[Any, ...]],
+    query: PageQuery,
+    parameters: Mapping[str, object] | None = None,
+) -> RowPage:
+    """Load one page with one SQL statement.
 
     Args:
-        statement: selects columns, the key and those that may be sorted by among them, which are
-            never null; filtered, without order. One that is kept is made ready only once.
-        values: of the parameters that the statement has.
-
-    Returns:
-        The rows and the cursor of the next page.
+        statement: selects columns, among them `id` and those that may be sorted by, without an
+            order. SQLAlchemy compiles a statement faster when it is the same object in each call.
+        parameters: values of the statement's bind parameters.
 
     Raises:
-        Problem: 422, the cursor is not one that this list gave out.
+        InvalidCursorError: the cursor is malformed or was issued for another sort order.
     """
-    sort = page.sort
-    name = sort.removeprefix("-")
-    if page.cursor is not None:
-        kind = statement.selected_columns[name].type.python_type
-        values["last_value"], values["last_key"] = _decode(page.cursor, sort, kind)
-    paged = _paged(statement, sort, page.cursor is not None)
-    rows = await reader.rows(paged, **values, rows=page.limit + 1)
-    if len(rows) <= page.limit:
-        return rows, None
-    last_row = rows[page.limit - 1]
-    return rows[: page.limit], _encode(sort, getattr(last_row, name), last_row.id)
+    values: dict[str, object] = {**(parameters or {}), "page_limit": query.limit + 1}
+    column = query.sort.removeprefix("-")
+    if query.cursor is not None:
+        python_type = statement.selected_columns[column].type.python_type
+        last_value, last_id = _decode_cursor(query.cursor, query.sort, python_type)
+        values |= {"last_value": last_value, "last_id": last_id}
+    page = _page_statement(statement, query.sort, has_cursor=query.cursor is not None)
+    rows = (await session.execute(page, values)).all()
+    if len(rows) <= query.limit:
+        return RowPage(rows, None)
+    rows = rows[: query.limit]
+    return RowPage(rows, _encode_cursor(query.sort, getattr(rows[-1], column), rows[-1].id))
 
 
 @lru_cache(maxsize=100)
-def _paged(statement: Select[*tuple[Any, ...]], sort: str, later: bool) -> Select[*tuple[Any, ...]]:
-    """The statement in this order, for the first page or a later one."""
+def _page_statement(
+    statement: Select[*tuple[Any, ...]], sort: str, *, has_cursor: bool
+) -> Select[*tuple[Any, ...]]:
     descending = sort.startswith("-")
-    columns = statement.selected_columns
-    column, key = columns[sort.removeprefix("-")], columns["id"]
-    if later:
-        here = tuple_(
-            bindparam("last_value", type_=column.type), bindparam("last_key", type_=key.type)
-        )
+    column, key = statement.selected_columns[sort.removeprefix("-")], statement.selected_columns.id
+    if has_cursor:
         row = tuple_(column, key)
-        statement = statement.where(row < here if descending else row > here)
+        last = tuple_(
+            bindparam("last_value", type_=column.type), bindparam("last_id", type_=key.type)
+        )
+        statement = statement.where(row < last if descending else row > last)
     order = (column.desc(), key.desc()) if descending else (column, key)
-    return statement.order_by(*order).limit(bindparam("rows", type_=Integer))
+    return statement.order_by(*order).limit(bindparam("page_limit", type_=Integer))
 
 
-def _encode(sort: str, value: object, key: UUID) -> str:
+def _encode_cursor(sort: str, value: Any, key: UUID) -> str:
     return urlsafe_b64encode(CURSOR.dump_json((sort, value, key))).decode()
 
 
-def _decode(cursor: str, sort: str, kind: Any) -> tuple[Any, UUID]:
+def _decode_cursor(cursor: str, sort: str, python_type: Any) -> tuple[Any, UUID]:
     try:
-        sorted_by, text, key = CURSOR.validate_json(urlsafe_b64decode(cursor))
-        value = _values_of(kind).validate_python(text)
-        if isinstance(value, datetime):
-            value = value.astimezone(UTC)
+        sorted_by, value, key = CURSOR.validate_json(urlsafe_b64decode(cursor))
+        value = _value_adapter(python_type).validate_python(value)
         if sorted_by != sort:
-            raise ValueError
-        check_storable(value)
+            raise InvalidCursorError
+        value = check_storable(value)
+        return value.astimezone(UTC) if isinstance(value, datetime) else value, key
     except (ValueError, OverflowError):
-        raise Problem(
-            422,
-            "The request is not valid.",
-            errors=[
-                FieldError(
-                    pointer="/query/cursor",
-                    detail="is not a cursor of this list in this order",
-                )
-            ],
-        ) from None
-    return value, key
+        raise InvalidCursorError from None
 
 
 @cache
-def _values_of(kind: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(AwareDatetime if kind is datetime else kind)
+def _value_adapter(python_type: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(AwareDatetime if python_type is datetime else python_type)

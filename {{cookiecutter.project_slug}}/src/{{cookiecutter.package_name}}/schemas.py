@@ -35,10 +35,10 @@ EAST_ASIAN: Final = frozenset(
 
 # For members of a partial change: optional, yet neither nullable nor with a default in the schema.
 # Read such a body with `model_dump(exclude_unset=True)`.
-LEFT_OUT: Final[Any] = Field(default_factory=lambda: None)
+UNSET: Final[Any] = Field(default_factory=lambda: None)
 
 
-class Input(BaseModel):
+class RequestModel(BaseModel):
     """Sent by a client: unknown members are refused, so that a misspelt one is noticed."""
 
     model_config = ConfigDict(extra="forbid")
@@ -52,7 +52,7 @@ class Input(BaseModel):
         return data
 
 
-class Output(BaseModel):
+class ResponseModel(BaseModel):
     """Sent to a client; reads the attributes of a model."""
 
     model_config = ConfigDict(from_attributes=True)
@@ -92,7 +92,7 @@ Text = Annotated[
     AfterValidator(_printable),
     Field(json_schema_extra={"pattern": f"^[^{CONTROL_BUT_BREAKS}]*$"}),
 ]
-Line = Annotated[
+SingleLineStr = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
     AfterValidator(_one_line),

@@ -141,9 +141,11 @@ class Settings(BaseSettings):
     )
 {%- endif %}
     database_pool_size: int = Field(
-        10, ge=1, description="Connections that each server process keeps open."
+        5, ge=1, description="Connections that a process keeps open to read, and as many to write."
     )
-    database_max_overflow: int = Field(0, ge=0, description="Further connections under load.")
+    database_max_overflow: int = Field(
+        0, ge=0, description="Further connections of each kind under load."
+    )
     database_pool_timeout: float = Field(
         5, gt=0, description="Seconds to wait for a free connection before the answer is 503."
     )

@@ -1,4 +1,4 @@
-"""A brake on guessing passwords: so many attempts in a sliding window."""
+"""Limit attempts, such as logins, with a sliding window."""
 
 import time
 from collections import OrderedDict, deque
@@ -6,11 +6,11 @@ from collections.abc import Callable
 from ipaddress import IPv6Address, ip_address
 from typing import NamedTuple, Protocol
 
-from .errors import Problem
+from .exceptions import RateLimitedError
 
 
 class Limit(NamedTuple):
-    """So many attempts are allowed within a sliding window of so many seconds."""
+    """The number of attempts allowed in a sliding window of so many seconds."""
 
     amount: int
     window: int
@@ -27,7 +27,7 @@ class Throttle(Protocol):
         """
         ...
 
-    async def forget(self, key: str, limit: Limit) -> None:
+    async def reset(self, key: str, limit: Limit) -> None:
         """Forget the attempts that were counted under a key for this limit."""
         ...
 
@@ -59,26 +59,24 @@ class MemoryThrottle:
         attempts.append(now)
         return 0
 
-    async def forget(self, key: str, _: Limit) -> None:
-        """See `Throttle.forget`."""
+    async def reset(self, key: str, _: Limit) -> None:
+        """See `Throttle.reset`."""
         self._attempts.pop(key, None)
 
 
-async def refuse_excess(throttle: Throttle, key: str, limit: Limit) -> None:
+async def check_rate_limit(throttle: Throttle, key: str, limit: Limit) -> None:
     """Count an attempt.
 
     Raises:
-        Problem: 429 with Retry-After, the limit is reached.
+        RateLimitedError: the limit is reached.
     """
-    wait = await throttle.attempt(key, limit)
-    if wait > 0:
-        raise Problem(
-            429, "Too many attempts; try again later.", headers={"Retry-After": f"{wait + 1:.0f}"}
-        )
+    retry_after = await throttle.attempt(key, limit)
+    if retry_after > 0:
+        raise RateLimitedError(retry_after)
 
 
 def address_key(address: str | None) -> str:
-    """What attempts from an address are counted under: an IPv6 subscriber has a whole /64."""
+    """Return the key that attempts from an address count under: an IPv6 subscriber has a /64."""
     try:
         parsed = ip_address(address or "")
     except ValueError:

@@ -10,14 +10,19 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from {{ cookiecutter.package_name }}.admin.views import UserView
-from {{ cookiecutter.package_name }}.auth.models import LoginSession
-from {{ cookiecutter.package_name }}.auth.service import revoke_all
-from {{ cookiecutter.package_name }}.users.models import Role, User
+from {{ cookiecutter.package_name }}.auth.models import (
+    LoginSession,
+    Role,
+    User,
+)
+from {{ cookiecutter.package_name }}.auth.sessions import (
+    revoke_all_sessions,
+)
 
 from support import PASSWORD, Account, NewApp, exchange, listen, new_client
 
 LOGIN, LOGOUT, USERS = "/admin/login", "/admin/logout", "/admin/user/list"
-WRONG = "E-mail or password is wrong."
+WRONG = "Incorrect email or password."
 
 
 async def sign_in(browser: AsyncClient, email: str, password: str = PASSWORD) -> Response:
@@ -162,7 +167,7 @@ async def test_access_ends_at_once(
 ) -> None:
     user = await session.get_one(User, admin.id)
     if change == "revoked":
-        await revoke_all(session, user.id)
+        await revoke_all_sessions(session, user.id)
     user.is_active = change != "deactivated"
     user.role = Role.USER if change == "demoted" else Role.ADMIN
     await session.commit()

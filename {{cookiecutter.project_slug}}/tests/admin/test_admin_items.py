@@ -10,8 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from {{ cookiecutter.package_name }}.admin import items
 from {{ cookiecutter.package_name }}.admin.views import View
+from {{ cookiecutter.package_name }}.auth.models import Role, User
 from {{ cookiecutter.package_name }}.items.models import Tag
-from {{ cookiecutter.package_name }}.users.models import Role, User
 
 from admin_support import alert, is_saved, save
 from support import Account
@@ -114,7 +114,7 @@ async def test_item_is_refused_and_deleted(
     missing = await browser.delete(f"/admin/item/delete?pks={item['id']}")
 
     assert (await member.client.get(f"{ITEMS}/{item['id']}")).status_code == 404
-    assert "No+such+item" in missing.text
+    assert "Item+not+found" in missing.text
 
 
 @pytest.mark.parametrize("sent", ["nothing", "files"])

@@ -9,8 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from {{ cookiecutter.package_name }}.admin.views import JobView
 from {{ cookiecutter.package_name }}.admin.work import Work
+from {{ cookiecutter.package_name }}.auth.models import Role, User
 from {{ cookiecutter.package_name }}.database import utcnow
-from {{ cookiecutter.package_name }}.users.models import Role, User
 from {{ cookiecutter.package_name }}.worker.models import Job, State
 
 from support import Account

@@ -12,12 +12,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from fastapi import FastAPI
 
-from {{ cookiecutter.package_name }}.auth import tokens as module
-from {{ cookiecutter.package_name }}.auth.tokens import (
-    AccessTokens,
-    Claims,
-    InvalidTokenError,
-)
+from {{ cookiecutter.package_name }}.auth.tokens import AccessTokens, Claims
+from {{ cookiecutter.package_name }}.exceptions import InvalidTokenError
 
 from support import NOWHERE, NewApp, new_client, settings_for
 
@@ -110,31 +106,6 @@ def test_forged_token_is_refused(fault: dict[str, Any]) -> None:
 def test_what_is_no_token_is_refused(header: str) -> None:
     with pytest.raises(InvalidTokenError):
         access_tokens().verify(f"{header}.e30.e30")
-
-
-def test_check_is_remembered_while_the_token_lives(monkeypatch: pytest.MonkeyPatch) -> None:
-    tokens, token = access_tokens(), forge()
-    tokens.verify(token)
-    with monkeypatch.context() as nothing_verifies:
-        nothing_verifies.setattr(jwt, "decode", lambda *_, **__: {})
-        assert tokens.verify(token) == Claims(*WHO)
-
-        nothing_verifies.setattr(time, "time", lambda: 2.0**40)
-        with pytest.raises(InvalidTokenError):
-            tokens.verify(token)
-
-
-def test_check_is_remembered_of_so_many_tokens_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_VERIFIED", 2)
-    tokens = access_tokens()
-    first, *others = (forge(jti=str(number)) for number in range(3))
-    for token in (first, *others):
-        tokens.verify(token)
-    monkeypatch.setattr(jwt, "decode", lambda *_, **__: {})
-
-    assert [tokens.verify(token) for token in others] == [Claims(*WHO)] * 2
-    with pytest.raises(InvalidTokenError):
-        tokens.verify(first)
 
 
 async def test_challenge_names_an_error_only_if_there_was_a_token(app: FastAPI) -> None:

@@ -15,9 +15,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from {{ cookiecutter.package_name }}.auth.models import (
     LoginSession,
     RefreshToken,
+    User,
 )
 from {{ cookiecutter.package_name }}.database import utcnow
-from {{ cookiecutter.package_name }}.users.models import User
 
 from support import PASSWORD, Account, Register, log_in, new_account, new_client, refresh
 

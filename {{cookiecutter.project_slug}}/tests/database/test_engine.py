@@ -27,12 +27,17 @@ from sqlalchemy import Executable, Integer, cast, delete, insert, select, text
 from sqlalchemy.exc import DBAPIError
 {%- else -%}
 from sqlalchemy import Executable, insert, select, text
+from sqlalchemy.exc import OperationalError
 {%- endif %}
 
-from {{ cookiecutter.package_name }}.database import Database, Session
+from {{ cookiecutter.package_name }}.database import Database
 {%- if cookiecutter.database == "postgresql" %}
-from {{ cookiecutter.package_name }}.database.engine import asyncpg_url
+from {{ cookiecutter.package_name }}.database.postgresql import asyncpg_url
 {%- endif %}
+from {{ cookiecutter.package_name }}.dependencies import (
+    DbSession,
+    ReadSession,
+)
 from {{ cookiecutter.package_name }}.main import create_app
 
 {% if cookiecutter.database == "postgresql" -%}
@@ -65,19 +70,23 @@ async def own_app(new_database: NewDatabase) -> AsyncIterator[FastAPI]:
 async def request(app: FastAPI, *statements: Executable, method: str = "POST") -> Response:
     """The answer to a request that executes the statements."""
 
-    async def execute(session: Session) -> None:
+    async def read(session: ReadSession) -> None:
+        for statement in statements:
+            await session.execute(statement)
+
+    async def write(session: DbSession) -> None:
         for statement in statements:
             await session.execute(statement)
 
     path = f"/{len(app.routes)}"
-    app.add_api_route(path, execute, methods=[method])
+    app.add_api_route(path, read if method == "GET" else write, methods=[method])
     async with new_client(app) as client:
         return await client.request(method, path)
 
 
 async def values_of(app: FastAPI) -> list[int]:
     """The values of all stored counters."""
-    async with app.state.database.session(readonly=True) as session:
+    async with app.state.database.read_session() as session:
         return list(await session.scalars(select(Counter.value)))
 
 
@@ -111,8 +120,8 @@ async def test_error_undoes_what_the_request_did(own_app: FastAPI) -> None:
     assert await values_of(own_app) == []
 
 
-async def test_safe_requests_store_nothing(own_app: FastAPI) -> None:
-    await request(own_app, ADD, method="GET")
+async def test_write_in_a_read_only_route_is_an_error(own_app: FastAPI) -> None:
+    assert (await request(own_app, ADD, method="GET")).status_code == 500
     assert await values_of(own_app) == []
 
     await request(own_app, ADD)
@@ -121,28 +130,26 @@ async def test_safe_requests_store_nothing(own_app: FastAPI) -> None:
 
 async def test_concurrent_units_of_work_lose_no_update(new_database: NewDatabase) -> None:
     async with new_database() as url, Database(settings_for(url)) as database:
-        async with database.session() as session:
+        async with database.write_session() as session:
             session.add(Counter())
 
         async def increment() -> None:
-            async with database.session() as session:
+            async with database.write_session() as session:
                 counter = (await session.scalars(select(Counter).with_for_update())).one()
                 counter.value += 1
 
         await asyncio.gather(*(increment() for _ in range(50)))
 
-        async with database.session(readonly=True) as session:
+        async with database.read_session() as session:
             assert (await session.scalars(select(Counter.value))).all() == [50]
 
 
 async def test_exhausted_pool_is_unavailable_until_a_connection_is_free(
     new_database: NewDatabase,
 ) -> None:
-    async with new_database() as url, running(url) as app:
-        async with app.state.database.session(readonly=True) as session:
+    async with new_database() as url, running(url, database_pool_timeout=2) as app:
+        async with app.state.database.write_session() as session:
             await session.execute(text("SELECT 1"))
-            # Not a setting here, as connecting is bound by it, too.
-            app.state.database.engine.pool._timeout = 0.1
             during = await request(app, ADD)
         await request(app, ADD)
 
@@ -156,65 +163,56 @@ async def test_connections_are_given_in_the_order_of_asking(new_database: NewDat
     async with new_database() as url, Database(settings_for(url, **changes)) as database:
 
         async def ask(name: str) -> None:
-            async with database.session(readonly=True) as session:
+            async with database.read_session() as session:
                 await session.execute(text("SELECT 1"))
                 served.append(name)
 
-        async with asyncio.TaskGroup() as group, database.session(readonly=True) as session:
-            await session.execute(text("SELECT 1"))
-            for name in ("first", "second"):
-                group.create_task(ask(name))
-            await asyncio.sleep(0)  # they ask, and wait
-            await session.close()
+        async with asyncio.TaskGroup() as group:
+            async with database.read_session():
+                for name in ("first", "second"):
+                    group.create_task(ask(name))
+                await asyncio.sleep(0)  # they ask, and wait
             await ask("last")  # at once, when the connection has just become free
 
     assert served == ["first", "second", "last"]
 
 {% if cookiecutter.database == "postgresql" %}
 @pytest.mark.parametrize("prepared", [True, False])
-async def test_reading_session_cannot_write_where_another_has_written(
-    prepared: bool, new_database: NewDatabase
-) -> None:
+async def test_read_session_cannot_write(prepared: bool, new_database: NewDatabase) -> None:
     settings = {"database_pool_size": 1, "database_prepared_statements": prepared}
     async with new_database() as url, Database(settings_for(url, **settings)) as database:
         for _ in range(2):  # the same connection, in turn
-            async with database.session() as session:
+            async with database.write_session() as session:
                 await session.execute(delete(Counter))
                 await session.execute(ADD)
             with pytest.raises(DBAPIError, match="read-only transaction"):
-                async with database.session(readonly=True) as session:
+                async with database.read_session() as session:
                     await session.execute(delete(Counter))
+            with pytest.raises(DBAPIError, match="read-only transaction"):
+                async with database.read_connection() as connection:
+                    await connection.execute(delete(Counter))
 
-        async with database.session(readonly=True) as session:
+        async with database.read_session() as session:
             assert (await session.scalars(select(Counter.value))).all() == [7]
 
 
-@pytest.mark.parametrize("prepared", [True, False])
-async def test_reader_is_refused_what_writes(prepared: bool, new_database: NewDatabase) -> None:
-    async with (
-        new_database() as url,
-        Database(settings_for(url, database_prepared_statements=prepared)) as database,
-    ):
-        with pytest.raises(DBAPIError, match="read-only transaction"):
-            await database.reader.rows(ADD.returning(Counter.value))
-
-
-async def test_reading_that_is_given_up_leaves_its_connection_to_others(
+async def test_cancelled_query_releases_its_connection(
     new_database: NewDatabase,
 ) -> None:
     settings = {"database_pool_size": 1, "database_max_overflow": 0}
     async with new_database() as url, Database(settings_for(url, **settings)) as database:
         for _ in range(3):
             with pytest.raises(TimeoutError):
-                async with asyncio.timeout(0.01):
-                    await database.reader.rows(text("SELECT pg_sleep(60)"))
+                async with asyncio.timeout(0.01), database.read_session() as session:
+                    await session.execute(text("SELECT pg_sleep(60)"))
 
-            assert await database.reader.row(text("SELECT 1")) == (1,)
+            async with database.read_session() as session:
+                assert await session.scalar(text("SELECT 1")) == 1
 
 
 async def test_lost_connection_is_unavailable_once(new_database: NewDatabase) -> None:
     async with new_database() as url, running(url) as app:
-        async with app.state.database.session(readonly=True) as session:
+        async with app.state.database.write_session() as session:
             pid = await session.scalar(text("SELECT pg_backend_pid()"))
         operator = await asyncpg.connect(url)
         await operator.execute("SELECT pg_terminate_backend($1, 10000)", pid)
@@ -241,7 +239,7 @@ async def test_server_that_stops_answering_is_unavailable_until_it_answers() -> 
     url = embedded_postgres(Path(gettempdir()) / f"postgres-{uuid4().hex}", keep=False)
     settings = {"database_statement_timeout": 1, "database_pool_timeout": 4}
     async with running(url, **settings) as app:
-        async with app.state.database.session() as session:
+        async with app.state.database.write_session() as session:
             pids = list(await session.scalars(text("SELECT pid FROM pg_stat_activity")))
             postmaster = "SELECT split_part(pg_read_file('postmaster.pid'), E'\\n', 1)::int"
             pids.append(await session.scalar(text(postmaster)))
@@ -269,7 +267,7 @@ async def test_unreachable_server_is_unavailable_and_its_password_stays_secret(
     assert_unavailable(response)
     log = capsys.readouterr().out
     assert "database unavailable" in log
-    assert PASSWORD not in log + repr(app.state.settings) + repr(app.state.database.engine)
+    assert PASSWORD not in log + repr(app.state.settings) + repr(app.state.database.write_engine)
 
 
 @pytest.mark.parametrize("prepared", [True, False])
@@ -291,10 +289,10 @@ async def test_transaction_leaves_nothing_on_a_connection_that_others_use(
         new_database() as url,
         Database(settings_for(url, database_prepared_statements=prepared)) as database,
     ):
-        async with database.session() as session:
+        async with database.write_session() as session:
             await session.execute(ADD)
 
-        async with database.session(readonly=True) as session:
+        async with database.read_session() as session:
             assert (await session.execute(left)).one() == (prepared, "10000", lasting)
 
 
@@ -337,8 +335,14 @@ def test_url_works_as_platforms_hand_it_out(given: str, used: str) -> None:
 
     assert url == f"postgresql+asyncpg://{used}"
 {%- else %}
-async def test_reader_stores_nothing(own_app: FastAPI) -> None:
-    await own_app.state.database.reader.rows(ADD.returning(Counter.value))
+async def test_read_session_cannot_write(own_app: FastAPI) -> None:
+    database = own_app.state.database
+    with pytest.raises(OperationalError, match="readonly database"):
+        async with database.read_session() as session:
+            await session.execute(ADD)
+    with pytest.raises(OperationalError, match="readonly database"):
+        async with database.read_connection() as connection:
+            await connection.execute(ADD)
 
     assert await values_of(own_app) == []
 
@@ -349,12 +353,12 @@ async def test_writers_wait_for_writers_only(new_database: NewDatabase) -> None:
         running(url, database_busy_timeout=0.05) as app,
         Database(settings_for(url)) as other,
     ):
-        async with other.session() as writer:
+        async with other.write_session() as writer:
             await writer.execute(ADD)
             assert_unavailable(await request(app, ADD))
             assert await values_of(app) == []
 
-        async with other.session(readonly=True) as reader:
+        async with other.read_session() as reader:
             assert (await reader.scalars(select(Counter.value))).all() == [7]
             assert (await request(app, text("DELETE FROM counters"))).status_code == 200
 

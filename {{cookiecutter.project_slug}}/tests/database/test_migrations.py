@@ -21,10 +21,10 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import inspect, select
 {%- endif %}
 
+{% if cookiecutter.database == "sqlite" -%}
+from {{ cookiecutter.package_name }}.auth.models import User
+{% endif -%}
 from {{ cookiecutter.package_name }}.database import Base, Database
-{%- if cookiecutter.database == "sqlite" %}
-from {{ cookiecutter.package_name }}.users.models import User
-{%- endif %}
 
 {% if cookiecutter.database == "sqlite" -%}
 from notes import Note
@@ -81,7 +81,10 @@ async def run(function: Callable[..., None], *arguments: object) -> None:
 
 async def tables_of(url: str) -> set[str]:
     """The names of the tables of a database."""
-    async with Database(settings_for(url)) as database, database.engine.connect() as connection:
+    async with (
+        Database(settings_for(url)) as database,
+        database.read_engine.connect() as connection,
+    ):
         return set(await connection.run_sync(lambda sync: inspect(sync).get_table_names()))
 
 
@@ -160,7 +163,7 @@ async def test_migration_keeps_all_rows_that_refer_to_others(
     outcome: AbstractContextManager[object],
 ) -> None:
     async with new_database() as url, Database(settings_for(url)) as database:
-        async with database.session() as session:
+        async with database.write_session() as session:
             user = new_user(email="ada@example.com")
             session.add(user)
             await session.flush()
@@ -169,7 +172,7 @@ async def test_migration_keeps_all_rows_that_refer_to_others(
         with outcome:
             await run(command.upgrade, with_migration(url, tmp_path, change), "head")
 
-        async with database.session(readonly=True) as session:
+        async with database.read_session() as session:
             assert (await session.scalars(select(User.email))).all() == ["ada@example.com"]
             assert (await session.scalars(select(Note.title))).all() == ["Tea"]
 {%- endif %}

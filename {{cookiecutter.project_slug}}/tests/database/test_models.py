@@ -7,7 +7,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import StatementError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from {{ cookiecutter.package_name }}.users.models import User
+from {{ cookiecutter.package_name }}.auth.models import User
 
 from notes import Counter
 from support import new_user

@@ -12,8 +12,10 @@ from fastapi import Request
 from sqlalchemy import text
 
 from {{ cookiecutter.package_name }} import __version__
-from {{ cookiecutter.package_name }}.auth.dependencies import CurrentUser
-from {{ cookiecutter.package_name }}.database import Session
+from {{ cookiecutter.package_name }}.auth.dependencies import (
+    CurrentPrincipal,
+)
+from {{ cookiecutter.package_name }}.dependencies import DbSession
 from {{ cookiecutter.package_name }}.errors import Problem
 
 from reports_support import NewReportingApp, Reports
@@ -35,12 +37,12 @@ async def test_unexpected_error_is_reported_once(
     async with new_reporting_app(sentry_environment="staging") as service:
 
         @service.app.get("/things/{thing}")
-        async def fail(thing: str, user: CurrentUser) -> None:
+        async def fail(thing: str, principal: CurrentPrincipal) -> None:
             try:
                 raise KeyError(thing)
             except KeyError as error:
                 logging.getLogger("somebody").exception("cannot")
-                raise LookupError(user) from error
+                raise LookupError(principal) from error
 
         account = await new_account(service.app)
         headers = {**account.client.headers, "X-Request-ID": REQUEST_ID}
@@ -65,7 +67,7 @@ async def test_no_report_has_what_people_sent(
     async with new_reporting_app(sentry_release="abc123") as service:
 
         @service.app.post("/fail")
-        async def fail(request: Request, session: Session) -> None:
+        async def fail(request: Request, session: DbSession) -> None:
             secret = (await request.json())["password"]
             logging.getLogger("somebody").error(secret, extra={"password": secret})
             try:

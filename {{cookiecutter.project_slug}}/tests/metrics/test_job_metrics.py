@@ -107,10 +107,10 @@ async def test_count_that_takes_too_long_gives_its_connection_back(
 ) -> None:
     monkeypatch.setattr(job_metrics, "SECONDS", 0.2)
     async with new_database() as url, Database(settings_for(url)) as database:
-        async with database.session() as session:
+        async with database.write_session() as session:
             await session.execute(text("LOCK TABLE jobs"))
             assert await count(database) == {}
-        pool = database.engine.pool
+        pool = database.read_engine.pool
 
         assert isinstance(pool, QueuePool)
         assert pool.checkedout() == 0

@@ -12,7 +12,10 @@ from httpx2 import AsyncClient
 from prometheus_client.parser import text_string_to_metric_families
 
 from {{ cookiecutter.package_name }} import metrics
-from {{ cookiecutter.package_name }}.metrics.server import Counted, Processes
+from {{ cookiecutter.package_name }}.metrics.server import (
+    Counted,
+    Processes,
+)
 
 from support import NewDatabase, accepts, serve, settings_for
 

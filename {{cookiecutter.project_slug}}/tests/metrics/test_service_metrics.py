@@ -25,24 +25,18 @@ def pool() -> tuple[float | None, ...]:
 
 async def test_pool_shows_how_full_it_is(new_database: NewDatabase, rises: Rises) -> None:
     async with new_database() as url:
-        app = create_app(settings_for(url, database_pool_size=1, database_max_overflow=1))
+        sizes = {"database_pool_size": 1, "database_max_overflow": 1}
+        app = create_app(settings_for(url, database_pool_timeout=2, **sizes))
         database = app.state.database
-        async with (
-            app.router.lifespan_context(app),
-            database.session(readonly=True) as one,
-            database.session(readonly=True) as other,
-            database.session(readonly=True) as unlucky,
-        ):
+        async with app.router.lifespan_context(app):
             with rises("database_pool_wait_seconds_count", 3):
-                await one.connection()
-                assert pool() == (1, 0, 2)
-                await other.connection()
-                assert pool() == (2, 1, 2)
-                database.engine.pool._timeout = 0.1
-                with pytest.raises(PoolTimeoutError):
-                    await unlucky.connection()
-            await other.close()
-            await one.close()
+                async with database.read_connection():
+                    assert pool() == (1, 0, 4)
+                    async with database.read_connection():
+                        assert pool() == (2, 1, 4)
+                        with pytest.raises(PoolTimeoutError):
+                            async with database.read_connection():
+                                pass
             assert pool()[0] == 0
 
 
@@ -55,7 +49,7 @@ async def test_statements_are_timed_by_kind(
 ) -> None:
     async with new_database() as url:
         app = create_app(settings_for(url))
-        async with app.router.lifespan_context(app), app.state.database.session() as session:
+        async with app.router.lifespan_context(app), app.state.database.write_session() as session:
             await session.connection()
             with rises("database_statement_duration_seconds_count", kind=kind):
                 await session.execute(text(statement))
@@ -90,7 +84,7 @@ async def test_reuse_of_a_refresh_token_is_counted_once_for_a_login(
 
 
 async def test_passwords_that_wait_are_seen(new_app: NewApp, rises: Rises) -> None:
-    hashing = new_app().state.auth.passwords.hash
+    hashing = new_app().state.auth.hasher.hash
     before = REGISTRY.get_sample_value("password_hashes_in_progress") or 0
 
     with rises("password_hash_duration_seconds_count", 5):

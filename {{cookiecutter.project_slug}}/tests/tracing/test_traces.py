@@ -44,6 +44,7 @@ async def test_request_is_a_tree_of_spans(
         otel_service_name="shop",
     ) as app:
         account = await new_account(app)
+        await account.client.get("/health/ready")  # opens the connection
         response = await account.client.get("/api/v1/users/me")
 
     assert response.status_code == 200

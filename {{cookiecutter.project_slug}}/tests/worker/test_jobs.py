@@ -11,12 +11,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from taskiq import AckableMessage
 from taskiq_redis import RedisStreamBroker
 
-from {{ cookiecutter.package_name }}.auth.dependencies import CurrentUser
+from {{ cookiecutter.package_name }}.auth.dependencies import (
+    CurrentPrincipal,
+)
+from {{ cookiecutter.package_name }}.auth.models import Role, User
 from {{ cookiecutter.package_name }}.cache.client import Client
-from {{ cookiecutter.package_name }}.database import Session, utcnow
-from {{ cookiecutter.package_name }}.errors import Problem
+from {{ cookiecutter.package_name }}.database import utcnow
+from {{ cookiecutter.package_name }}.dependencies import DbSession
+from {{ cookiecutter.package_name }}.exceptions import ConflictError
 from {{ cookiecutter.package_name }}.logging import configure_logging
-from {{ cookiecutter.package_name }}.users.models import Role, User
 from {{ cookiecutter.package_name }}.worker import runner
 from {{ cookiecutter.package_name }}.worker.models import Job, State
 from {{ cookiecutter.package_name }}.worker.outbox import (
@@ -36,7 +39,7 @@ ADA = registration(full_name="Ada Lovelace")
 async def make_admin(service: Service) -> Account:
     """An administrator of the service."""
     account = await new_account(service.app)
-    async with service.app.state.database.session() as session:
+    async with service.app.state.database.write_session() as session:
         user = await session.get_one(User, account.id)
         user.role = Role.ADMIN
     return account
@@ -50,7 +53,7 @@ async def add_user(context: Context) -> None:
 
 async def count_users(service: Service) -> int:
     """How often that has been done."""
-    async with service.app.state.database.session(readonly=True) as session:
+    async with service.app.state.database.read_session() as session:
         return len((await session.scalars(select(User))).all())
 
 
@@ -164,7 +167,7 @@ async def test_job_is_retried_only_if_it_has_still_failed(session: AsyncSession)
     meanwhile = update(Job).values(state=State.QUEUED)
     await session.execute(meanwhile.execution_options(synchronize_session=False))
 
-    with pytest.raises(Problem, match="has failed"):
+    with pytest.raises(ConflictError, match="Only a failed job"):
         await retry_job(session, job.id)
 
 
@@ -250,7 +253,7 @@ async def test_worker_that_was_given_up_stores_nothing(
 
 async def test_job_that_no_worker_survives_fails(service: Service, new_task: NewTask) -> None:
     job_id = await service.add(new_task(add_user, attempts=2))
-    async with service.app.state.database.session() as session:
+    async with service.app.state.database.write_session() as session:
         job = await session.get_one(Job, job_id)
         job.attempts = 2
 
@@ -310,7 +313,7 @@ async def test_worker_outlives_a_database_that_goes_away(
     service: Service, new_task: NewTask, capsys: pytest.CaptureFixture[str]
 ) -> None:
     configure_logging(service.app.state.settings)
-    engine = service.app.state.database.writer
+    engine = service.app.state.database.write_engine
     said = ""
 
     async def put_off() -> bool:
@@ -337,8 +340,8 @@ async def test_log_line_of_a_job_names_request_and_user(
     configure_logging(settings.model_copy(update={"log_level": "INFO", "log_format": "json"}))
 
     @service.app.post("/welcome-again")
-    async def ask(user: CurrentUser, session: Session) -> None:
-        enqueue(session, send_welcome, user_id=user.id)
+    async def ask(principal: CurrentPrincipal, session: DbSession) -> None:
+        enqueue(session, send_welcome, user_id=principal.id)
 
     async with service.working():
         await member.client.post("/welcome-again", headers={"X-Request-ID": "the-request"})

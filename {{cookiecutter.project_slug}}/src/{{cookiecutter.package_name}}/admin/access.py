@@ -1,6 +1,5 @@
 """Who may see the pages, and what their browser may do."""
 
-from dataclasses import replace
 from typing import Final
 
 import structlog
@@ -13,19 +12,20 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..auth.cookies import check_origin, read_cookie
+from ..auth.dependencies import SAFE_METHODS
+from ..auth.models import Role
 from ..auth.schemas import SessionCreate
 from ..auth.service import (
-    AuthTools,
-    ClientInfo,
+    AuthServices,
     authenticate,
-    open_browser_session,
-    principal_of_cookie,
-    revoke_session,
+    get_principal_by_cookie,
+    get_user_for_update,
 )
-from ..database.engine import SAFE_METHODS
+from ..auth.sessions import ClientInfo, create_browser_session, revoke_session
+from ..database import Database
 from ..errors import Problem, problem_response
+from ..exceptions import IncorrectPasswordError
 from ..settings import Settings
-from ..users.models import Role
 
 LIFETIME: Final = 12 * 3600  # seconds that a login lives: a working day
 PAGE_HEADERS: Final = {
@@ -63,7 +63,7 @@ class Login(AuthenticationBackend):
         token = read_cookie(request, cookie)
         if token is None:
             return False
-        principal = await principal_of_cookie(self.app.state.database.reader, cookie, token)
+        principal = await get_principal_by_cookie(self.app.state.database, cookie, token)
         if principal is None or principal.role is not Role.ADMIN:
             return False
         structlog.contextvars.bind_contextvars(user_id=str(principal.id))
@@ -83,30 +83,34 @@ class Login(AuthenticationBackend):
             )
         except ValidationError:
             return None
-        auth: AuthTools = self.app.state.auth
+        auth: AuthServices = self.app.state.auth
+        database: Database = self.app.state.database
         client = ClientInfo(
             address=request.client.host if request.client else None,
             user_agent=request.headers.get("User-Agent"),
         )
         password = data.password.get_secret_value()
-        async with self.app.state.database.session() as session:
-            user = await authenticate(session, auth, data.email, password, client)
-            if user is None or user.role is not Role.ADMIN:
-                return None
-            lifetime = min(LIFETIME, auth.settings.session_ttl)
-            settings = auth.settings.model_copy(update={"session_ttl": lifetime})
-            short = replace(auth, settings=settings)
-            cookie = cookie_name(auth.settings)
-            token = await open_browser_session(
-                session, short, user, client, cookie, replaced=read_cookie(request, cookie)
-            )
+        try:
+            verified = await authenticate(database, auth, data.email, password, client)
+            async with database.write_session() as session:
+                user = await get_user_for_update(session, verified)
+                if user.role is not Role.ADMIN:
+                    return None
+                lifetime = min(LIFETIME, auth.settings.session_ttl)
+                cookie = cookie_name(auth.settings)
+                replaced = read_cookie(request, cookie)
+                token = await create_browser_session(
+                    session, user, client, lifetime, cookie, replaced_token=replaced
+                )
+        except IncorrectPasswordError:
+            return None
         log.info("admin action", action="login", user_id=str(user.id))
         return token
 
     async def close(self, request: Request) -> None:
         """Log out."""
         principal = request.state.principal
-        async with self.app.state.database.session() as session:
+        async with self.app.state.database.write_session() as session:
             await revoke_session(session, principal.id, principal.session_id)
         log.info("admin action", action="logout", user_id=str(principal.id))
 

@@ -7,16 +7,17 @@ from uuid import UUID
 from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from wtforms import Form, HiddenField, StringField, TextAreaField
-{% if cookiecutter.use_redis %}
+
+from ..auth import models as auth
+{%- if cookiecutter.use_redis %}
 from ..cache.store import forget
 {%- endif %}
-from ..database import utcnow
-from ..errors import Problem, explain_conflict
+from ..database import explain_conflict, utcnow
+from ..exceptions import ConflictError, NotFoundError
 from ..items import models as stored
 from ..items import service as items
 from ..items.schemas import ItemUpdate, TagName
-from ..schemas import Input
-from ..users import models as users
+from ..schemas import RequestModel
 from .models import Shown
 from .views import TEXT, View, changed
 from .work import Work
@@ -40,7 +41,7 @@ class Item(Shown):
         select(
             stored.Item.id,
             stored.Item.title,
-            users.User.email,
+            auth.User.email,
             select(func.aggregate_strings(stored.Tag.name, ", "))
             .join(stored.item_tags, stored.item_tags.c.tag_id == stored.Tag.id)
             .where(stored.item_tags.c.item_id == stored.Item.id)
@@ -51,7 +52,7 @@ class Item(Shown):
             stored.Item.created_at,
             stored.Item.updated_at,
         )
-        .join(users.User, users.User.id == stored.Item.owner_id)
+        .join(auth.User, auth.User.id == stored.Item.owner_id)
         .subquery("shown_items")
     )
 
@@ -70,7 +71,7 @@ class Tag(Shown):
     ).subquery("shown_tags")
 
 
-class TagWrite(Input):
+class TagWrite(RequestModel):
     """A tag."""
 
     name: TagName
@@ -107,7 +108,7 @@ class ItemView(View, model=Item):
         """Change an item, unless somebody else has since the form was filled."""
         session = await work.begin()
         owner_id = await _owner_id(session, key)
-        item = await items.get_item(session, owner_id, key)
+        item = await items.get_item(session, owner_id, key, for_update=True)
         given = {
             "title": data["title"],
             "description": data["description"].replace("\r\n", "\n") or None,
@@ -117,15 +118,18 @@ class ItemView(View, model=Item):
         if set(tags) != {tag.name for tag in item.tags}:
             changes["tags"] = tags
         if changes:
-            version = f'"{data["version"]}"'
-            await items.update_item(session, owner_id, key, ItemUpdate(**changes), version)
+            if data["version"] != str(item.version):
+                raise ConflictError("The item has changed in the meantime; read it again.")
+            await items.update_item(session, item, ItemUpdate(**changes))
         work.record("change", self.identity, key, changes)
         return item
 
     async def remove(self, work: Work, key: UUID) -> None:
         """Delete an item."""
         session = await work.begin()
-        await items.delete_item(session, await _owner_id(session, key), key, None)
+        owner_id = await _owner_id(session, key)
+        item = await items.get_item(session, owner_id, key, for_update=True)
+        await items.delete_item(session, item)
 
 
 class TagView(View, model=Tag):
@@ -174,7 +178,7 @@ VIEWS: tuple[type[View], ...] = (ItemView, TagView)
 async def _existing(session: AsyncSession, model: type[Row], key: UUID) -> Row:
     row = await session.get(model, key)
     if row is None:
-        raise Problem(404, f"No such {model.__name__.lower()}.")
+        raise NotFoundError(f"{model.__name__} not found.")
     return row
 
 
@@ -197,7 +201,7 @@ async def _touch_items(session: AsyncSession, key: UUID) -> None:
         .returning(stored.Item.owner_id)
         .execution_options(synchronize_session=False)
     )
-    forget(session, *map(items.namespace, owners.unique()))
+    forget(session, *map(items.cache_namespace, owners.unique()))
 {%- else %}
     await session.execute(
         update(stored.Item)

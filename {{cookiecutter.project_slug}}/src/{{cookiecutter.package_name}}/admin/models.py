@@ -4,7 +4,6 @@ from sqlalchemy import case, select
 from sqlalchemy.orm import DeclarativeBase
 
 from ..auth import models as auth
-from ..users import models as users
 {%- if cookiecutter.use_worker %}
 from ..worker import models as worker
 {%- endif %}
@@ -18,13 +17,13 @@ class User(Shown):
     """An account, without its password hash."""
 
     __table__ = select(
-        users.User.id,
-        users.User.email,
-        users.User.full_name,
-        users.User.role,
-        users.User.is_active,
-        users.User.created_at,
-        users.User.updated_at,
+        auth.User.id,
+        auth.User.email,
+        auth.User.full_name,
+        auth.User.role,
+        auth.User.is_active,
+        auth.User.created_at,
+        auth.User.updated_at,
     ).subquery("shown_users")
 
 
@@ -34,7 +33,7 @@ class LoginSession(Shown):
     __table__ = (
         select(
             auth.LoginSession.id,
-            users.User.email,
+            auth.User.email,
             case((auth.LoginSession.cookie_hash.is_(None), "token"), else_="cookie").label("kind"),
             auth.LoginSession.address,
             auth.LoginSession.user_agent,
@@ -42,7 +41,7 @@ class LoginSession(Shown):
             auth.LoginSession.expires_at,
             auth.LoginSession.revoked_at.is_not(None).label("revoked"),
         )
-        .join(users.User, users.User.id == auth.LoginSession.user_id)
+        .join(auth.User, auth.User.id == auth.LoginSession.user_id)
         .subquery("shown_logins")
     )
 
@@ -61,13 +60,13 @@ class Job(Shown):
             worker.Job.attempts,
             worker.Job.error_type,
             worker.Job.request_id,
-            users.User.email,
+            auth.User.email,
             worker.Job.created_at,
             worker.Job.due_at,
             worker.Job.started_at,
             worker.Job.finished_at,
         )
-        .join(users.User, users.User.id == worker.Job.user_id, isouter=True)
+        .join(auth.User, auth.User.id == worker.Job.user_id, isouter=True)
         .subquery("shown_jobs")
     )
 {%- endif %}

@@ -1,6 +1,7 @@
 """The pages as a whole: sqladmin, with writes in one transaction and no change by a link."""
 
 import logging
+import math
 from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,8 +19,9 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from ..database.engine import SAFE_METHODS
-from ..errors import Problem
+from ..auth.dependencies import SAFE_METHODS
+from ..errors import STATUSES
+from ..exceptions import RetryableError
 from ..settings import Settings
 from .access import Guard, Login
 from .work import RefusedError, unit_of_work
@@ -37,7 +39,7 @@ class ReadOnly(async_sessionmaker[AsyncSession]):
         self.app = app
 
     def __call__(self, **options: Any) -> AsyncSession:
-        session: AsyncSession = self.app.state.database.reading(**options)
+        session: AsyncSession = self.app.state.database.read_sessions(**options)
         return session
 
 
@@ -84,12 +86,12 @@ class Pages(Admin):
         """Show the form, or log in with it."""
         if request.method in SAFE_METHODS:
             return await super().login(request)
-        error, status, headers = "E-mail or password is wrong.", 400, None
+        error, status, headers = "Incorrect email or password.", 400, None
         try:
             token = await self.logins.open(request)
-        except Problem as problem:
-            token, error, status = None, problem.detail, problem.status_code
-            headers = problem.headers
+        except RetryableError as refusal:
+            token, error, status = None, str(refusal), STATUSES[type(refusal)]
+            headers = {"Retry-After": str(math.ceil(refusal.retry_after))}
         if token is None:
             page = "sqladmin/login.html"
             response: Response = await self.templates.TemplateResponse(

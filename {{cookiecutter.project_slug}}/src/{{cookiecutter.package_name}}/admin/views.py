@@ -16,13 +16,13 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from wtforms import BooleanField, Form, HiddenField, PasswordField, SelectField, StringField
 
-from ..auth.models import LoginSession
+from ..auth.models import LoginSession, Role, User
 from ..auth.passwords import MIN_LENGTH, NewPassword
-from ..auth.service import revoke_session
-from ..errors import Problem
-from ..schemas import Input
+from ..auth.service import hash_new_password
+from ..auth.sessions import revoke_session
+from ..exceptions import ConflictError
+from ..schemas import RequestModel
 from ..users import service as users
-from ..users.models import Role, User
 from ..users.schemas import UserCreate, UserUpdate
 {%- if cookiecutter.use_worker %}
 from ..worker import service as jobs
@@ -45,7 +45,7 @@ LABELS = {
 }
 
 
-class PasswordReset(Input):
+class PasswordReset(RequestModel):
     """A password that an administrator gives to somebody else."""
 
     password: NewPassword
@@ -229,7 +229,7 @@ class UserView(View, model=models.User):
         session = await work.begin()
         user = await users.get_user(session, key)
         if data.pop("updated_at") != str(user.updated_at):
-            raise Problem(409, "The account has changed in the meantime; read it again.")
+            raise ConflictError("The account has changed in the meantime; read it again.")
         changes = changed(user, {**data, "full_name": data["full_name"] or None})
         if changes:
             await users.update_user(session, work.admin.id, key, UserUpdate(**changes))
@@ -317,7 +317,7 @@ VIEWS: tuple[type[View], ...] = (UserView, LoginView)
 
 async def _hash_password(work: Work, password: SecretStr, email: str) -> str:
     caller = str(work.admin.id)
-    return await users.hash_new_password(work.auth.passwords, password, email, caller)
+    return await hash_new_password(work.auth, password.get_secret_value(), email, caller)
 
 
 def _values(form: Mapping[str, Any]) -> dict[str, Any]:

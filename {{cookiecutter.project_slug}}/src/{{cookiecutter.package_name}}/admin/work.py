@@ -10,8 +10,8 @@ from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.requests import Request
 
-from ..auth.service import AuthTools, Principal
-from ..errors import Problem
+from ..auth.service import AuthServices, Principal
+from ..exceptions import ServiceError
 from ..users.service import begin_administration
 
 log = structlog.stdlib.get_logger(__name__)
@@ -31,7 +31,7 @@ class Work:
     """
 
     _session: AsyncSession
-    auth: AuthTools
+    auth: AuthServices
     admin: Principal
     error: Exception | None = None
     _done: list[dict[str, object]] = field(default_factory=list)
@@ -63,7 +63,7 @@ class Work:
         """Keep what goes wrong in the block, as sqladmin shows any exception as a text."""
         try:
             yield
-        except (Problem, ValidationError) as error:
+        except (ServiceError, ValidationError) as error:
             self.error = RefusedError(_sentence(error))
             raise self.error from None
         except Exception as error:
@@ -78,7 +78,7 @@ async def unit_of_work(app: FastAPI, request: Request, admin: Principal) -> Asyn
     Raises:
         RefusedError: a rule forbade it.
     """
-    async with app.state.database.session() as session:
+    async with app.state.database.write_session() as session:
         work = request.state.work = Work(session, app.state.auth, admin)
         yield work
         if work.error is not None:
@@ -86,13 +86,10 @@ async def unit_of_work(app: FastAPI, request: Request, admin: Principal) -> Asyn
     work.publish()
 
 
-def _sentence(error: Problem | ValidationError) -> str:
-    if isinstance(error, ValidationError):
-        details = [(str(detail["loc"][0]), detail["msg"]) for detail in error.errors()]
-    else:
-        details = [(found.pointer.rpartition("/")[2], found.detail) for found in error.errors]
-        if not details:
-            return str(error.detail)
+def _sentence(error: ServiceError | ValidationError) -> str:
+    if isinstance(error, ServiceError):
+        return str(error)
+    details = [(str(detail["loc"][0]), detail["msg"]) for detail in error.errors()]
     return " ".join(
         f"{name.replace('_', ' ').capitalize()}: "
         f"{message.removeprefix('Value error, ').removesuffix('.')}."

@@ -7,17 +7,17 @@ from ..settings import Settings
 from ..throttle import MemoryThrottle
 {%- endif %}
 from . import oauth
-from .passwords import Passwords
-from .service import AuthTools
+from .passwords import PasswordHasher
+from .service import AuthServices
 from .tokens import AccessTokens
 
 
 def setup(app: FastAPI, settings: Settings) -> None:
-    """Make what the routes need to authenticate."""
-    app.state.auth = AuthTools(
+    """Create the services of authentication, and answer OAuth errors in their format."""
+    app.state.auth = AuthServices(
         settings=settings,
         tokens=AccessTokens(settings),
-        passwords=Passwords(settings.bcrypt_rounds),
+        hasher=PasswordHasher(settings.bcrypt_rounds),
 {%- if cookiecutter.use_redis %}
         throttle=app.state.throttle,
 {%- else %}

@@ -1,10 +1,10 @@
-"""What routes ask for: the caller, an administrator, where a request comes from."""
+"""Dependencies of authenticated routes: the caller, an administrator, the client."""
 
 {% if cookiecutter.use_redis -%}
 import hmac
 from collections.abc import Callable
-from contextlib import suppress
 {% endif -%}
+from contextlib import suppress
 from typing import Annotated{% if cookiecutter.use_redis %}, Final{% endif %}
 {%- if cookiecutter.use_redis %}
 from uuid import UUID
@@ -20,19 +20,17 @@ from starlette.requests import HTTPConnection
 {% if cookiecutter.use_redis -%}
 from ..cache.denylist import Denylist
 {% endif -%}
-from ..database import Reader
-from ..database.engine import SAFE_METHODS
+from ..database import Database
+from ..dependencies import DatabaseDep
 from ..errors import Problem
-from ..users.models import Role
+from ..exceptions import InvalidTokenError
 from .cookies import check_csrf{% if cookiecutter.use_redis %}, csrf_cookie, csrf_token{% endif %}, read_cookie, session_cookie
-from .service import (
-    AuthTools,
-    ClientInfo,
-    Principal,
-    principal_of_cookie,
-    principal_of_token,
-)
-from .tokens import InvalidTokenError
+from .models import Role
+from .service import AuthServices, Principal, get_principal_by_cookie, get_principal_by_token
+from .sessions import ClientInfo
+
+# RFC 9110 section 9.2.1
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 bearer = OAuth2PasswordBearer(
     tokenUrl="/api/v1/auth/token",
@@ -49,49 +47,49 @@ cookie = APIKeyCookie(
 )
 
 
-async def _auth_tools(request: Request) -> AuthTools:
-    tools: AuthTools = request.app.state.auth
-    return tools
+async def get_auth_services(request: Request) -> AuthServices:
+    """Return the parts of authentication that the application shares."""
+    auth: AuthServices = request.app.state.auth
+    return auth
 
 
-async def _client(request: Request) -> ClientInfo:
+async def get_client(request: Request) -> ClientInfo:
+    """Return the address and user agent of the client."""
     return ClientInfo(
         address=request.client.host if request.client else None,
         user_agent=request.headers.get("User-Agent"),
     )
 
 
-Auth = Annotated[AuthTools, Depends(_auth_tools)]
-Client = Annotated[ClientInfo, Depends(_client)]
+AuthDep = Annotated[AuthServices, Depends(get_auth_services)]
+ClientDep = Annotated[ClientInfo, Depends(get_client)]
 
 
-async def current_principal(
+async def get_current_principal(
     request: Request,
+    database: DatabaseDep,
+    auth: AuthDep,
     token: Annotated[str | None, Security(bearer)],
     _: Annotated[str | None, Security(cookie)],
 ) -> Principal:
-    """The caller, by access token or else by session cookie.
+    """Return the caller, by access token or else by session cookie.
 
     Raises:
-        Problem: 401 with a challenge (RFC 6750 section 3), nobody or a wrong token; 403, a cookie
-            without CSRF proof on an unsafe request.
+        Problem: 401 with a challenge (RFC 6750 section 3), without valid credentials; 403, for an
+            unsafe request with a cookie but without CSRF protection.
     """
-    auth: AuthTools = request.app.state.auth
-    reader: Reader = request.app.state.database.reader
     if token is not None:
-        principal = await _by_token(reader, auth, token)
+        principal = await _authenticate_token(database, auth, token)
     else:
-        principal = await _by_cookie(request, reader, auth)
+        principal = await _authenticate_cookie(request, database, auth)
     structlog.contextvars.bind_contextvars(user_id=str(principal.id))
     return principal
 
 
-async def _by_token(reader: Reader, auth: AuthTools, token: str) -> Principal:
-    try:
-        claims = auth.tokens.verify(token)
-    except InvalidTokenError:
-        claims = None
-    principal = await principal_of_token(reader, claims) if claims else None
+async def _authenticate_token(database: Database, auth: AuthServices, token: str) -> Principal:
+    principal = None
+    with suppress(InvalidTokenError):
+        principal = await get_principal_by_token(database, auth.tokens.verify(token))
     if principal is None:
         raise Problem(
             401,
@@ -101,10 +99,12 @@ async def _by_token(reader: Reader, auth: AuthTools, token: str) -> Principal:
     return principal
 
 
-async def _by_cookie(request: Request, reader: Reader, auth: AuthTools) -> Principal:
+async def _authenticate_cookie(
+    request: Request, database: Database, auth: AuthServices
+) -> Principal:
     name = session_cookie(auth.settings)
     token = read_cookie(request, name)
-    principal = await principal_of_cookie(reader, name, token) if token else None
+    principal = await get_principal_by_cookie(database, name, token) if token else None
     if token is None or principal is None:
         raise Problem(401, "Not authenticated.", headers={"WWW-Authenticate": "Bearer"})
     if request.method not in SAFE_METHODS:
@@ -112,36 +112,37 @@ async def _by_cookie(request: Request, reader: Reader, auth: AuthTools) -> Princ
     return principal
 
 
-CurrentUser = Annotated[Principal, Depends(current_principal)]
+CurrentPrincipal = Annotated[Principal, Depends(get_current_principal)]
 
 
-async def admin_user(user: CurrentUser) -> Principal:
-    """The caller, who is an administrator.
+async def get_current_admin(principal: CurrentPrincipal) -> Principal:
+    """Return the caller, if an administrator.
 
     Raises:
         Problem: 403, the caller is not.
     """
-    if user.role is not Role.ADMIN:
+    if principal.role is not Role.ADMIN:
         raise Problem(403, "Only administrators may do this.")
-    return user
+    return principal
 
 
-AdminUser = Annotated[Principal, Depends(admin_user)]
+CurrentAdmin = Annotated[Principal, Depends(get_current_admin)]
 {%- if cookiecutter.use_redis %}
 
 
-async def current_user_id(
+async def get_current_user_id(
     request: Request,
-    auth: Auth,
+    database: DatabaseDep,
+    auth: AuthDep,
     token: Annotated[str | None, Security(bearer)],
     cookie_token: Annotated[str | None, Security(cookie)],
 ) -> UUID:
-    """The caller's id, for reads that the cache may answer: it may do without the database.
+    """Return the caller's id, for reads that the cache may answer without the database.
 
-    An access token is taken at its word when the denylist knows that it is not revoked.
+    An access token suffices if the denylist can tell that its session is not revoked.
 
     Raises:
-        Problem: as `current_principal`.
+        Problem: as `get_current_principal`.
     """
     if token is not None:
         with suppress(InvalidTokenError):
@@ -150,15 +151,14 @@ async def current_user_id(
             if await denylist.allows(claims.session_id):
                 structlog.contextvars.bind_contextvars(user_id=str(claims.user_id))
                 return claims.user_id
-    principal = await current_principal(request, token, cookie_token)
-    return principal.id
+    return (await get_current_principal(request, database, auth, token, cookie_token)).id
 
 
-CurrentUserId = Annotated[UUID, Depends(current_user_id)]
+CurrentUserId = Annotated[UUID, Depends(get_current_user_id)]
 
 
 def _caller_of_token(connection: HTTPConnection) -> str | None:
-    auth: AuthTools = connection.app.state.auth
+    auth: AuthServices = connection.app.state.auth
     scheme, _, token = connection.headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         with suppress(InvalidTokenError):
@@ -167,8 +167,8 @@ def _caller_of_token(connection: HTTPConnection) -> str | None:
 
 
 def _caller_of_cookie(connection: HTTPConnection) -> str | None:
-    auth: AuthTools = connection.app.state.auth
-    # The CSRF cookie proves whose the session cookie is, or was.
+    auth: AuthServices = connection.app.state.auth
+    # The CSRF cookie proves to which user the session cookie was issued.
     proof = read_cookie(connection, csrf_cookie(auth.settings)) or ""
     with suppress(ValueError):
         user_id = UUID(proof.partition(".")[0])

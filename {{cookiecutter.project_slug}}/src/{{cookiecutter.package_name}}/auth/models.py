@@ -1,16 +1,38 @@
-"""Logins: one row for each, and the refresh tokens of its family."""
+"""Accounts, their login sessions, and the refresh tokens of a session."""
 
 from datetime import datetime
+from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, String
+from sqlalchemy import ForeignKey, Index, String
 from sqlalchemy.orm import Mapped, mapped_column
 
-from ..database import Base, TimestampMixin, UuidKeyMixin, utcnow
+from ..database import Base, TimestampMixin, UuidKeyMixin, enum_column, utcnow
+
+
+class Role(StrEnum):
+    """What a user may do: `admin` may manage all users."""
+
+    USER = "user"
+    ADMIN = "admin"
+
+
+class User(UuidKeyMixin, TimestampMixin, Base):
+    """A person with an account. The email is stored in the form of `schemas.Email`."""
+
+    __tablename__ = "users"
+
+    email: Mapped[str] = mapped_column(String(254), unique=True)
+    full_name: Mapped[str | None] = mapped_column(String(200))
+    password_hash: Mapped[str] = mapped_column(String(60))
+    role: Mapped[Role] = mapped_column(enum_column(Role), default=Role.USER)
+    is_active: Mapped[bool] = mapped_column(default=True)
+
+    __table_args__ = (Index("ix_users_created_at_id", "created_at", "id"),)
 
 
 class LoginSession(UuidKeyMixin, TimestampMixin, Base):
-    """One login: a token family, or a browser session when it has a cookie."""
+    """A login: of a browser if it has a cookie, else of an OAuth client with a token family."""
 
     __tablename__ = "login_sessions"
 
@@ -23,7 +45,7 @@ class LoginSession(UuidKeyMixin, TimestampMixin, Base):
 
 
 class RefreshToken(Base):
-    """A refresh token, known by its hash only. It is spent by its first use."""
+    """A refresh token, stored as its hash. It can be used once."""
 
     __tablename__ = "refresh_tokens"
 
@@ -32,4 +54,4 @@ class RefreshToken(Base):
         ForeignKey("login_sessions.id", ondelete="CASCADE"), index=True
     )
     created_at: Mapped[datetime] = mapped_column(default=utcnow)
-    spent_at: Mapped[datetime | None]
+    used_at: Mapped[datetime | None]

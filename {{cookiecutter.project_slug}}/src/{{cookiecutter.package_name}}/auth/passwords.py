@@ -4,22 +4,21 @@ import asyncio
 import os
 from collections import Counter
 from collections.abc import Callable
-from functools import cache
-from pathlib import Path
 from typing import Annotated, Final, TypeVar, TypeVarTuple
 from weakref import WeakValueDictionary
 
 import bcrypt
 from anyio import CapacityLimiter, to_thread
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import AfterValidator, Field
 
-from ..errors import FieldError, Problem
+from ..exceptions import OverloadedError, UnacceptablePasswordError
 from ..schemas import Secret
 
 MIN_LENGTH: Final = 12
-MAX_BYTES: Final = 72  # bcrypt reads no more
-CPU_MAX: Final = Path("/sys/fs/cgroup/cpu.max")
-# Passwords that may be in progress or waiting, for each core: of all callers, and of one of them.
+MAX_BYTES: Final = 72  # bcrypt ignores the rest
+MIN_SCORE: Final = 2  # zxcvbn: at least a million guesses
+MAX_SCORED: Final = 24  # characters
+# Passwords in progress or waiting, for each core: of all callers, and of one of them.
 MAX_PENDING: Final = 100
 MAX_PENDING_PER_CALLER: Final = 25
 
@@ -27,7 +26,7 @@ Arguments = TypeVarTuple("Arguments")
 Result = TypeVar("Result")
 
 
-def _acceptable(value: SecretStr) -> SecretStr:
+def _check_length(value: Secret) -> Secret:
     password = value.get_secret_value()
     if len(password) < MIN_LENGTH:
         raise ValueError(f"must have at least {MIN_LENGTH} characters")
@@ -36,7 +35,7 @@ def _acceptable(value: SecretStr) -> SecretStr:
     return value
 
 
-# The schema says what the function checks, as far as a schema can.
+# The schema states what the function checks, as far as a schema can.
 NewPassword = Annotated[
     Secret,
     Field(
@@ -46,115 +45,91 @@ NewPassword = Annotated[
             "pattern": r"^[^\x00]*$",
         }
     ),
-    AfterValidator(_acceptable),
+    AfterValidator(_check_length),
 ]
 
 
-class Passwords:
-    """Hashes and checks passwords with bcrypt.
+def _score(password: str, email: str) -> int:
+    from zxcvbn import zxcvbn  # takes long to import, and most requests do not need it
 
-    A hash costs a core for a quarter of a second: it runs in a thread, and no more at a time than
-    there are cores, so that logins cannot starve other requests. Callers take turns, so that one
-    who sends many requests cannot keep the others waiting, and the queue is bounded. A caller is an
+    # Its time grows fast with the length: 72 characters can take seconds.
+    user_inputs = [email[:64], email.partition("@")[0]]
+    parts = {password[:MAX_SCORED], password[-MAX_SCORED:]}
+    return max(int(zxcvbn(part, user_inputs=user_inputs)["score"]) for part in parts)
+
+
+class PasswordHasher:
+    """Check, hash and verify passwords; hash them with bcrypt.
+
+    A hash takes a core for a quarter of a second. Hashes run in threads, no more at a time than
+    there are cores, so that logins do not delay other requests. Callers take turns, so that one who
+    sends many requests does not keep the others waiting, and the queue is bounded. A caller is an
     account when the request is authenticated, and a client address otherwise.
 
     Args:
         rounds: binary logarithm of the cost.
 
     Attributes:
-        at_once: how many passwords are hashed or checked at the same time.
+        cores: passwords that are hashed at the same time.
     """
 
     def __init__(self, rounds: int) -> None:
         self.rounds = rounds
-        self.at_once = _cores()
-        self._limiter = CapacityLimiter(self.at_once)
+        self.cores = os.cpu_count() or 1
+        self._limiter = CapacityLimiter(self.cores)
         self._pending: Counter[str] = Counter()
         self._turns: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
-        self._unknown = bcrypt.gensalt(rounds).decode() + "." * 31  # no password has this hash
+        self._unknown_user = bcrypt.gensalt(rounds).decode() + "." * 31  # no password has this hash
 
     async def hash(self, password: str, caller: str) -> str:
         """Hash a password of at most 72 bytes.
 
         Raises:
-            Problem: 503 with Retry-After, too many passwords are waiting.
+            OverloadedError: too many passwords are waiting.
         """
-        return (await self._run(caller, self._hash, password.encode())).decode()
+        salt = bcrypt.gensalt(self.rounds)
+        return (await self._run(caller, bcrypt.hashpw, password.encode(), salt)).decode()
 
-    async def verify(self, password: str, hashed: str | None, caller: str) -> bool:
-        """Whether the password fits; without a hash (no such user) False after the same time.
+    async def check(self, password: str, email: str, caller: str) -> None:
+        """Reject a new password that is easy to guess (NIST SP 800-63B-4 section 3.1.1.2).
 
         Raises:
-            Problem: as `hash`.
+            UnacceptablePasswordError: an attacker would guess it among the first million.
+            OverloadedError: too many passwords are waiting.
+        """
+        if await self._run(caller, _score, password, email) < MIN_SCORE:
+            raise UnacceptablePasswordError
+
+    async def verify(self, password: str, password_hash: str | None, caller: str) -> bool:
+        """Return whether the hash is that of the password.
+
+        Without a hash (an unknown user), return False after the same time.
+
+        Raises:
+            OverloadedError: too many passwords are waiting.
         """
         presented = password.encode()
-        fits = len(presented) <= MAX_BYTES and b"\0" not in presented
-        expected = (self._unknown if hashed is None else hashed).encode()
-        matches = await self._run(caller, bcrypt.checkpw, presented if fits else b"", expected)
-        return matches and fits and hashed is not None
+        is_usable = len(presented) <= MAX_BYTES
+        expected = (password_hash or self._unknown_user).encode()
+        matches = await self._run(caller, bcrypt.checkpw, presented[:MAX_BYTES], expected)
+        return matches and is_usable and password_hash is not None
 
-    def outdated(self, hashed: str) -> bool:
-        """Whether the hash was made with another cost than the present setting."""
-        return int(hashed.split("$")[2]) != self.rounds
-
-    def _hash(self, password: bytes) -> bytes:
-        return bcrypt.hashpw(password, bcrypt.gensalt(self.rounds))
+    def needs_rehash(self, password_hash: str) -> bool:
+        """Return whether the hash was made with another cost than `rounds`."""
+        return int(password_hash.split("$")[2]) != self.rounds
 
     async def _run(
         self, caller: str, function: Callable[[*Arguments], Result], *arguments: *Arguments
     ) -> Result:
         if (
-            self._pending.total() >= MAX_PENDING * self.at_once
-            or self._pending[caller] >= MAX_PENDING_PER_CALLER * self.at_once
+            self._pending.total() >= MAX_PENDING * self.cores
+            or self._pending[caller] >= MAX_PENDING_PER_CALLER * self.cores
         ):
-            raise Problem(
-                503,
-                "Too many passwords are being checked; try again shortly.",
-                headers={"Retry-After": "5"},
-            )
+            raise OverloadedError(retry_after=5)
         self._pending[caller] += 1
         try:
             # The limiter serves its queue in order, and a caller has few places in it at a time.
-            turn = self._turns.setdefault(caller, asyncio.Semaphore(self.at_once))
-            async with turn:
+            async with self._turns.setdefault(caller, asyncio.Semaphore(self.cores)):
                 return await to_thread.run_sync(function, *arguments, limiter=self._limiter)
         finally:
             self._pending -= Counter([caller])
-
-
-def _cores() -> int:
-    """The cores of this machine, or as many as its container gets (cgroup v2), at least one."""
-    cores = os.cpu_count() or 1
-    try:
-        quota, period = CPU_MAX.read_text().split()
-        return min(cores, max(int(quota) // int(period), 1))
-    except (OSError, ValueError):  # another system, or "max": no limit
-        return cores
-
-
-async def check_new_password(password: str, email: str, *, pointer: str) -> None:
-    """Refuse passwords that are guessed first (NIST SP 800-63B section 3.1.1.2).
-
-    Args:
-        pointer: JSON Pointer of the member that holds the password, for the error.
-
-    Raises:
-        Problem: 422, the password is the e-mail address or among the commonest.
-    """
-    guess = password.casefold()
-    if guess in (email.casefold(), email.casefold().partition("@")[0]):
-        reason = "must not be the e-mail address"
-    elif guess in await to_thread.run_sync(_commonest):
-        reason = "is among the most common passwords"
-    else:
-        return
-    raise Problem(
-        422, "The request is not valid.", errors=[FieldError(pointer=pointer, detail=reason)]
-    )
-
-
-@cache
-def _commonest() -> frozenset[str]:
-    from zxcvbn.frequency_lists import FREQUENCY_LISTS  # large, and seldom needed
-
-    return frozenset(FREQUENCY_LISTS["passwords"])

@@ -5,11 +5,11 @@ from uuid import UUID
 
 from fastapi import APIRouter, Form, Request, Response
 
-from ..database import Reading, Session
-from ..errors import Problem, problems
-from ..users.models import User
-from ..users.schemas import UserRead
-from . import service
+from ..database import Database
+from ..dependencies import DatabaseDep, DbSession, ReadSession
+from ..errors import Problem, problem_responses
+from ..exceptions import IncorrectPasswordError, InvalidTokenError
+from . import service, sessions
 from .cookies import (
     check_origin,
     clear_cookies,
@@ -18,7 +18,8 @@ from .cookies import (
     set_cookies,
     set_csrf,
 )
-from .dependencies import Auth, Client, CurrentUser
+from .dependencies import AuthDep, ClientDep, CurrentPrincipal
+from .models import User
 from .oauth import NO_STORE, OAuthError, OAuthRoute
 from .schemas import (
     LoginSessionRead,
@@ -27,40 +28,39 @@ from .schemas import (
     SessionCreate,
     TokenRequest,
     TokenResponse,
+    UserRead,
 )
-from .service import Principal
+from .service import AuthServices, Principal
+from .sessions import ClientInfo, IssuedTokens
 
 # Parsing a form costs CPU for each byte, and no parameter is longer than a few kilobytes.
-oauth = APIRouter(route_class=OAuthRoute, max_body_size=32 * 1024)
-browser = APIRouter()
+oauth = APIRouter(
+    prefix="/api/v1/auth", tags=["auth"], route_class=OAuthRoute, max_body_size=32 * 1024
+)
+router = APIRouter(prefix="/api/v1/auth", tags=["auth"])
 well_known = APIRouter(prefix="/.well-known", tags=["auth"])
 
-OAUTH_ERRORS = {400: {"model": OAuthErrorBody, "description": "OAuth 2.0 error"}, **problems(429)}
+OAUTH_ERRORS = {
+    400: {"model": OAuthErrorBody, "description": "OAuth 2.0 error"},
+    **problem_responses(429),
+}
 
 
 @oauth.post("/token", responses=OAUTH_ERRORS)
 async def create_token(
     form: Annotated[TokenRequest, Form()],
     response: Response,
-    session: Session,
-    auth: Auth,
-    client: Client,
+    database: DatabaseDep,
+    auth: AuthDep,
+    client: ClientDep,
 ) -> TokenResponse:
     """Token endpoint (RFC 6749 section 3.2): `password` and `refresh_token` grants."""
     if form.scope:
         raise OAuthError("invalid_scope", "No scopes are defined; leave the parameter out.")
     if form.grant_type == "password":
-        if not form.username or not form.password:
-            raise OAuthError("invalid_request", "username and password are required.")
-        password = form.password.get_secret_value()
-        user = await service.authenticate(session, auth, form.username, password, client)
-        if user is None:
-            raise OAuthError("invalid_grant", "E-mail or password is wrong.")
-        issued = await service.open_token_family(session, auth, user, client)
+        issued = await _grant_by_password(form, database, auth, client)
     elif form.grant_type == "refresh_token":
-        if not form.refresh_token:
-            raise OAuthError("invalid_request", "refresh_token is required.")
-        issued = await service.rotate(session, auth, form.refresh_token)
+        issued = await _grant_by_refresh_token(form, database, auth)
     elif form.grant_type:
         raise OAuthError("unsupported_grant_type", "grant_type must be password or refresh_token.")
     else:
@@ -73,100 +73,140 @@ async def create_token(
     )
 
 
+async def _grant_by_password(
+    form: TokenRequest, database: Database, auth: AuthServices, client: ClientInfo
+) -> IssuedTokens:
+    if not form.username or not form.password:
+        raise OAuthError("invalid_request", "username and password are required.")
+    password = form.password.get_secret_value()
+    try:
+        verified = await service.authenticate(database, auth, form.username, password, client)
+        async with database.write_session() as session:
+            user = await service.get_user_for_update(session, verified)
+            return await sessions.create_token_session(
+                session, auth.tokens, user, client, auth.settings.session_ttl
+            )
+    except IncorrectPasswordError as error:
+        raise OAuthError("invalid_grant", str(error)) from None
+
+
+async def _grant_by_refresh_token(
+    form: TokenRequest, database: Database, auth: AuthServices
+) -> IssuedTokens:
+    if not form.refresh_token:
+        raise OAuthError("invalid_request", "refresh_token is required.")
+    try:
+        async with database.write_session() as session:
+            return await sessions.rotate_refresh_token(
+                session, auth.tokens, form.refresh_token, auth.settings.session_ttl
+            )
+    except InvalidTokenError:
+        raise OAuthError("invalid_grant", "The refresh token is not valid.") from None
+
+
 @oauth.post("/revoke", response_class=Response, responses=OAUTH_ERRORS)
 async def revoke_token(
-    form: Annotated[RevocationRequest, Form()], session: Session, auth: Auth
+    form: Annotated[RevocationRequest, Form()], session: DbSession, auth: AuthDep
 ) -> None:
-    """Revocation endpoint (RFC 7009): ends the login of the token; unknown tokens are no error."""
-    await service.revoke_token(session, auth, form.token)
+    """Revocation endpoint (RFC 7009): revoke the session of the token; ignore unknown tokens."""
+    await sessions.revoke_token(session, auth.tokens, form.token)
 
 
-@browser.post(
-    "/session", status_code=201, response_model=UserRead, responses=problems(401, 403, 429)
+@router.post(
+    "/session", status_code=201, response_model=UserRead, responses=problem_responses(401, 403, 429)
 )
 async def create_session(
     data: SessionCreate,
     request: Request,
     response: Response,
-    session: Session,
-    auth: Auth,
-    client: Client,
+    database: DatabaseDep,
+    auth: AuthDep,
+    client: ClientDep,
 ) -> User:
-    """Log a browser in: sets the session and CSRF cookies, and revokes the session they replace."""
+    """Log a browser in: set the session and CSRF cookies, and revoke the session they replace."""
     if "Origin" in request.headers or "Sec-Fetch-Site" in request.headers:
         check_origin(request, auth.settings)
-    password = data.password.get_secret_value()
-    user = await service.authenticate(session, auth, data.email, password, client)
-    if user is None:
-        raise Problem(401, "E-mail or password is wrong.", headers={"WWW-Authenticate": "Bearer"})
     cookie = session_cookie(auth.settings)
-    token = await service.open_browser_session(
-        session, auth, user, client, cookie, replaced=read_cookie(request, cookie)
-    )
+    password = data.password.get_secret_value()
+    try:
+        verified = await service.authenticate(database, auth, data.email, password, client)
+        async with database.write_session() as session:
+            user = await service.get_user_for_update(session, verified)
+            token = await sessions.create_browser_session(
+                session,
+                user,
+                client,
+                auth.settings.session_ttl,
+                cookie,
+                replaced_token=read_cookie(request, cookie),
+            )
+    except IncorrectPasswordError as error:
+        raise Problem(401, str(error), headers={"WWW-Authenticate": "Bearer"}) from None
     set_cookies(response, auth.settings, token, user.id)
     response.headers.update(NO_STORE)
     return user
 
 
-@browser.get("/session", response_model=UserRead, responses=problems(401))
+@router.get("/session", response_model=UserRead, responses=problem_responses(401))
 async def read_session(
-    request: Request, response: Response, user: CurrentUser, auth: Auth
+    request: Request, response: Response, principal: CurrentPrincipal, auth: AuthDep
 ) -> Principal:
-    """Who is logged in. A browser gets its CSRF token anew."""
+    """Return the caller's account, and to a browser a new CSRF token."""
     token = read_cookie(request, session_cookie(auth.settings))
     if token is not None:
-        set_csrf(response, auth.settings, token, user.id)
-    return user
+        set_csrf(response, auth.settings, token, principal.id)
+    return principal
 
 
-@browser.delete("/session", status_code=204, responses=problems(401, 403, 404))
+@router.delete("/session", status_code=204, responses=problem_responses(401, 403, 404))
 async def delete_session(
-    response: Response, user: CurrentUser, session: Session, auth: Auth
+    response: Response, principal: CurrentPrincipal, session: DbSession, auth: AuthDep
 ) -> None:
-    """Log out: ends the login of this request, by cookie or by token."""
-    await service.revoke_session(session, user.id, user.session_id)
+    """Log out: revoke the session of this request, by cookie or by token."""
+    await sessions.revoke_session(session, principal.id, principal.session_id)
     clear_cookies(response, auth.settings)
 
 
-@browser.get("/sessions", responses=problems(401))
-async def list_sessions(user: CurrentUser, reader: Reading) -> list[LoginSessionRead]:
-    """The caller's logins that are alive."""
+@router.get("/sessions", responses=problem_responses(401))
+async def list_sessions(
+    principal: CurrentPrincipal, session: ReadSession
+) -> list[LoginSessionRead]:
+    """List the caller's valid sessions."""
     return [
         LoginSessionRead(
             id=login.id,
             kind="token" if login.cookie_hash is None else "cookie",
-            current=login.id == user.session_id,
+            current=login.id == principal.session_id,
             address=login.address,
             user_agent=login.user_agent,
             created_at=login.created_at,
             refreshed_at=login.updated_at if login.cookie_hash is None else None,
             expires_at=login.expires_at,
         )
-        for login in await service.list_sessions(reader, user.id)
+        for login in await sessions.list_sessions(session, principal.id)
     ]
 
 
-@browser.delete("/sessions", status_code=204, responses=problems(401, 403))
+@router.delete("/sessions", status_code=204, responses=problem_responses(401, 403))
 async def delete_sessions(
-    response: Response, user: CurrentUser, session: Session, auth: Auth
+    response: Response, principal: CurrentPrincipal, session: DbSession, auth: AuthDep
 ) -> None:
-    """Log out everywhere: ends every login of the caller."""
-    await service.revoke_all(session, user.id)
+    """Log out everywhere: revoke every session of the caller."""
+    await sessions.revoke_all_sessions(session, principal.id)
     clear_cookies(response, auth.settings)
 
 
-@browser.delete("/sessions/{session_id}", status_code=204, responses=problems(401, 403, 404))
-async def delete_session_by_id(session_id: UUID, user: CurrentUser, session: Session) -> None:
-    """End one login of the caller."""
-    await service.revoke_session(session, user.id, session_id)
+@router.delete(
+    "/sessions/{session_id}", status_code=204, responses=problem_responses(401, 403, 404)
+)
+async def delete_session_by_id(
+    session_id: UUID, principal: CurrentPrincipal, session: DbSession
+) -> None:
+    """Revoke one session of the caller."""
+    await sessions.revoke_session(session, principal.id, session_id)
 
 
 @well_known.get("/jwks.json")
-async def read_jwks(auth: Auth) -> dict[str, list[dict[str, str]]]:
-    """The public keys that check access tokens (RFC 7517); empty with a symmetric key."""
+async def read_jwks(auth: AuthDep) -> dict[str, list[dict[str, str]]]:
+    """Return the public keys with which other services verify access tokens (RFC 7517)."""
     return auth.tokens.public_jwks()
-
-
-router = APIRouter(prefix="/auth", tags=["auth"])
-router.include_router(oauth)
-router.include_router(browser)

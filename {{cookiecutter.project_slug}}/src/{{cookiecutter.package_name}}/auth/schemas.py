@@ -6,7 +6,8 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ..schemas import Input, Output, Secret, Text
+from ..schemas import RequestModel, ResponseModel, Secret, Text
+from .models import Role
 
 
 class TokenRequest(BaseModel):
@@ -19,7 +20,7 @@ class TokenRequest(BaseModel):
     scope: Text | None = Field(default=None, description="No scopes are defined.", max_length=200)
 
 
-class TokenResponse(Output):
+class TokenResponse(ResponseModel):
     """An access token response (RFC 6749 section 5.1)."""
 
     access_token: str
@@ -28,7 +29,7 @@ class TokenResponse(Output):
     refresh_token: str
 
 
-class OAuthErrorBody(Output):
+class OAuthErrorBody(ResponseModel):
     """An error of the token and revocation endpoints (RFC 6749 section 5.2)."""
 
     error: Annotated[str, Field(examples=["invalid_grant"])]
@@ -42,7 +43,7 @@ class RevocationRequest(BaseModel):
     token_type_hint: Text | None = Field(default=None, max_length=200)
 
 
-class SessionCreate(Input):
+class SessionCreate(RequestModel):
     """A login from a browser."""
 
     model_config = ConfigDict(
@@ -55,7 +56,7 @@ class SessionCreate(Input):
     password: Annotated[Secret, Field(max_length=1000)]
 
 
-class LoginSessionRead(Output):
+class LoginSessionRead(ResponseModel):
     """A login of the caller."""
 
     id: UUID
@@ -68,3 +69,15 @@ class LoginSessionRead(Output):
         datetime | None, Field(description="When it last got new tokens; browsers need none.")
     ]
     expires_at: datetime
+
+
+class UserRead(ResponseModel):
+    """An account, as its owner and administrators see it."""
+
+    id: UUID
+    email: str
+    full_name: str | None
+    role: Role
+    is_active: bool
+    created_at: datetime
+    updated_at: datetime

@@ -4,42 +4,37 @@ import hashlib
 import hmac
 import json
 import time
-from base64 import urlsafe_b64encode
-from collections import OrderedDict
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID, uuid4
 
 import jwt
 
+from ..exceptions import InvalidTokenError
 from ..settings import Settings
 
 TYPE: Final = "at+jwt"
-LEEWAY: Final = 10  # seconds that the clocks of replicas may differ
-MAX_VERIFIED: Final = 10_000  # tokens whose check is remembered
+LEEWAY: Final = 10  # seconds by which the clocks of replicas may differ
 PUBLIC_MEMBERS: Final = ("kty", "use", "alg", "kid", "n", "e", "crv", "x", "y")
 
-# What reading a key set raises when it is not what it should be.
+# What reading a malformed key set raises.
 MALFORMED: Final = (AttributeError, LookupError, RuntimeError, TypeError, ValueError)
-
-
-class InvalidTokenError(Exception):
-    """The token is not one of ours, or it has expired."""
 
 
 @dataclass(frozen=True)
 class Claims:
-    """What an access token says: who, and by which login."""
+    """The claims of an access token that the service uses: the user and the login session."""
 
     user_id: UUID
     session_id: UUID
 
 
 class AccessTokens:
-    """Issues and checks access tokens with the keys of the settings.
+    """Issue and verify access tokens with the keys of the settings.
 
     Args:
-        settings: JWT_KEYS or SECRET_KEY, issuer, audience and life of a token.
+        settings: JWT_KEYS or SECRET_KEY, issuer, audience and lifetime of a token.
 
     Raises:
         SystemExit: JWT_KEYS is not a usable JSON Web Key Set.
@@ -48,15 +43,15 @@ class AccessTokens:
     def __init__(self, settings: Settings) -> None:
         self._issuer = settings.jwt_issuer
         self._audience = settings.jwt_audience
-        self._verified: OrderedDict[str, tuple[Claims, int]] = OrderedDict()
         self.ttl = min(settings.access_token_ttl, settings.session_ttl)
         try:
             self._jwks = _read_keys(settings)
             self._signing = jwt.PyJWK(self._jwks[0])
             self._keys = {key["kid"]: jwt.PyJWK(_verifying(key)) for key in self._jwks}
-            short = any(key.Algorithm.check_key_length(key.key) for key in self._keys.values())
-            if short or len(self._keys) < len(self._jwks):
+            if len(self._keys) < len(self._jwks):
                 raise ValueError
+            for key in self._jwks:
+                _check_key_length(key, self._keys[key["kid"]].algorithm_name)
             self.verify(self.issue(uuid4(), uuid4()))
         except (InvalidTokenError, jwt.PyJWTError, *MALFORMED):
             # What the libraries say may quote the key.
@@ -66,7 +61,7 @@ class AccessTokens:
             ) from None
 
     def issue(self, user_id: UUID, session_id: UUID) -> str:
-        """Sign a token for a user and a login."""
+        """Sign a token for a user and a login session."""
         now = int(time.time())
         claims = {
             "iss": self._issuer,
@@ -82,21 +77,11 @@ class AccessTokens:
         return jwt.encode(claims, self._signing.key, self._signing.algorithm_name, headers=headers)
 
     def verify(self, token: str) -> Claims:
-        """Check signature, type, issuer, audience and life of a token.
-
-        All but its life stays as it was found; the tokens that came last are remembered.
+        """Check signature, type, issuer, audience and lifetime of a token, and return its claims.
 
         Raises:
-            InvalidTokenError: any of them is wrong.
+            InvalidTokenError: one of them is wrong.
         """
-        claims, expiry = self._verified.get(token, (None, 0))
-        if claims is None or time.time() >= expiry + LEEWAY:
-            claims, expiry = self._verified[token] = self._check(token)
-            if len(self._verified) > MAX_VERIFIED:
-                self._verified.popitem(last=False)
-        return claims
-
-    def _check(self, token: str) -> tuple[Claims, int]:
         try:
             header = jwt.get_unverified_header(token)
             key = self._keys[header["kid"]]
@@ -112,13 +97,12 @@ class AccessTokens:
                 leeway=LEEWAY,
                 options={"require": ["iss", "aud", "sub", "iat", "exp", "jti"]},
             )
-            who = Claims(user_id=UUID(claims["sub"]), session_id=UUID(claims["sid"]))
-            return who, int(claims["exp"])
+            return Claims(user_id=UUID(claims["sub"]), session_id=UUID(claims["sid"]))
         except (jwt.PyJWTError, KeyError, ValueError, TypeError, AttributeError):
             raise InvalidTokenError from None
 
     def public_jwks(self) -> dict[str, list[dict[str, str]]]:
-        """The public keys (RFC 7517), for others who check our tokens; none when symmetric."""
+        """Return the public keys (RFC 7517) with which other services verify the tokens."""
         return {"keys": [_verifying(key) for key in self._jwks if key["kty"] != "oct"]}
 
 
@@ -126,6 +110,15 @@ def _verifying(key: dict[str, Any]) -> dict[str, Any]:
     if key["kty"] == "oct":
         return key
     return {name: key[name] for name in PUBLIC_MEMBERS if name in key}
+
+
+def _check_key_length(key: dict[str, Any], algorithm: str) -> None:
+    # RFC 7518 sections 3.2 and 3.3. Other kinds of key have the size of their curve.
+    if key["kty"] in {"oct", "RSA"}:
+        value = key["k"] if key["kty"] == "oct" else key["n"]
+        bits = 8 * len(urlsafe_b64decode(value + "=="))
+        if bits < (int(algorithm[-3:]) if key["kty"] == "oct" else 2048):
+            raise ValueError
 
 
 def _read_keys(settings: Settings) -> list[dict[str, Any]]:

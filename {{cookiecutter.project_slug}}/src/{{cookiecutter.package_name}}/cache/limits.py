@@ -121,11 +121,11 @@ class SharedThrottle:
         except UnavailableError:
             return await self._fallback.attempt(key, limit)
 
-    async def forget(self, key: str, limit: Limit) -> None:
-        """See `Throttle.forget`."""
+    async def reset(self, key: str, limit: Limit) -> None:
+        """See `Throttle.reset`."""
         with suppress(UnavailableError):
             await self._redis.call(lambda pipeline: pipeline.delete(f"{PREFIX}:{key}"))
-        await self._fallback.forget(key, limit)
+        await self._fallback.reset(key, limit)
 
 
 class RateLimitMiddleware:

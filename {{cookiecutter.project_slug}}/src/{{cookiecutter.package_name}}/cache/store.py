@@ -15,20 +15,18 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, Final, Generic, TypeVar
-from uuid import UUID
 
 import structlog
 from fastapi import Depends, Request
 from pydantic import TypeAdapter
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from ..database import Reader, after_commit
+from ..database import after_commit
 from .client import PREFIX, Pipeline, Redis, UnavailableError
 
 log = structlog.stdlib.get_logger(__name__)
 
 Value = TypeVar("Value")
-Query = TypeVar("Query")
 
 MAX_LENGTH: Final = 262_144  # characters; longer values are not kept
 NEGATIVE_TTL: Final = 5.0  # seconds that "there is none" is kept, at most
@@ -204,35 +202,6 @@ class Cache:
             if found is not None:
                 return found
         return None
-
-
-def cached(
-    returns: Any, *, namespace: Callable[[UUID], str], key: Callable[[Any], str]
-) -> Callable[
-    [Callable[[Reader, UUID, Query], Awaitable[Value]]],
-    Callable[[Cache, Reader, UUID, Query], Awaitable[Cached[Value]]],
-]:
-    """Decorate a function that reads what belongs to somebody, to do so through a cache.
-
-    Args:
-        returns: the type that the function returns.
-        namespace: of the owner's id: what the result is forgotten with.
-        key: of the third argument: all else that the result depends on.
-    """
-    kind: TypeAdapter[Any] = TypeAdapter(returns)
-
-    def decorate(
-        load: Callable[[Reader, UUID, Query], Awaitable[Value]],
-    ) -> Callable[[Cache, Reader, UUID, Query], Awaitable[Cached[Value]]]:
-        async def read(cache: Cache, reader: Reader, owner_id: UUID, query: Query) -> Cached[Value]:
-            name = f"{load.__name__}:{key(query)}"
-            return await cache.get(
-                namespace(owner_id), name, partial(load, reader, owner_id, query), kind
-            )
-
-        return read
-
-    return decorate
 
 
 def forget(session: AsyncSession, *namespaces: str) -> None:

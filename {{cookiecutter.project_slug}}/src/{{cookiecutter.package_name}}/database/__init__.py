@@ -1,21 +1,18 @@
-"""The database: engine, sessions, reader, the base of models, the state of the migrations."""
+"""The database: connections and sessions, and the base of the models."""
 
-from .engine import Database, Session{% if cookiecutter.use_redis %}, after_commit{% endif %}
-from .models import Base, TimestampMixin, UuidKeyMixin, one_of, utcnow
-from .reader import Reader, Reading, Record
+from .constraints import explain_conflict
+from .models import Base, TimestampMixin, UuidKeyMixin, enum_column, utcnow
+from .session import Database{% if cookiecutter.use_redis %}, after_commit{% endif %}
 
 __all__ = [
     "Base",
     "Database",
-    "Reader",
-    "Reading",
-    "Record",
-    "Session",
     "TimestampMixin",
     "UuidKeyMixin",
 {%- if cookiecutter.use_redis %}
     "after_commit",
 {%- endif %}
-    "one_of",
+    "enum_column",
+    "explain_conflict",
     "utcnow",
 ]

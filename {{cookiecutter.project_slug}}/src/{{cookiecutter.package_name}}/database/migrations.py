@@ -6,7 +6,7 @@ from pathlib import Path
 from anyio import to_thread
 from sqlalchemy import text
 
-from .reader import Reader
+from .session import Database
 
 SOURCE = Path(__file__).parents[3] / "migrations"
 
@@ -24,12 +24,12 @@ def older_revisions() -> frozenset[str]:
     return frozenset(known) - {script.get_current_head() or ""}
 
 
-async def is_migrated(reader: Reader) -> bool:
+async def is_migrated(database: Database) -> bool:
     """Whether the schema is the one of this code, or a newer one.
 
-    During a deployment the database is migrated while older code still runs. A revision that this
-    code does not know is newer.
+    During a deployment the database is migrated while older code still runs, so a revision that
+    this code does not know is newer.
     """
-    applied = await reader.row(text("SELECT version_num FROM alembic_version"))
-    older = await to_thread.run_sync(older_revisions)
-    return applied is not None and applied.version_num not in older
+    async with database.read_connection() as connection:
+        revision = await connection.scalar(text("SELECT version_num FROM alembic_version"))
+    return revision is not None and revision not in await to_thread.run_sync(older_revisions)

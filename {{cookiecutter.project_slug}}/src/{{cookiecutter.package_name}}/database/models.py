@@ -54,10 +54,10 @@ class UtcDateTime(TypeDecorator[datetime]):
 {%- endif %}
 
 
-def one_of(kind: type[StrEnum]) -> Enum:
-    """A column of words: the values of the enumeration, kept as text, so that more may be added."""
+def enum_column(enumeration: type[StrEnum]) -> Enum:
+    """Return a column type that stores the values as text, so that more can be added later."""
     return Enum(
-        kind,
+        enumeration,
         native_enum=False,
         length=20,
         values_callable=lambda members: [member.value for member in members],

@@ -37,6 +37,11 @@ class Item(UuidKeyMixin, TimestampMixin, Base):
         secondary=item_tags, order_by=Tag.name, lazy="raise", passive_deletes=True
     )
 
+    @property
+    def tag_names(self) -> list[str]:
+        """The names of the tags, in alphabetical order."""
+        return [tag.name for tag in self.tags]
+
     __mapper_args__ = {"version_id_col": version}  # noqa: RUF012 - the base declares it so
     # One for each order of the list, which is always one owner's.
     __table_args__ = (

@@ -1,135 +1,109 @@
 """Routes under /items."""
 
-from collections.abc import Mapping
-from typing import Annotated, Any, TypeVar
+from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Header, Query, Response
-from pydantic import Field
+from fastapi import APIRouter, Query, Response
+{%- if cookiecutter.use_redis %}
+from pydantic import TypeAdapter
+{%- endif %}
 
-from ..auth.dependencies import CurrentUser{% if cookiecutter.use_redis %}, CurrentUserId{% endif %}
+from ..auth.dependencies import CurrentPrincipal{% if cookiecutter.use_redis %}, CurrentUserId{% endif %}
 {%- if cookiecutter.use_redis %}
 from ..cache.store import RequestCache
+from ..dependencies import DatabaseDep, DbSession, ReadSession
+{%- else %}
+from ..dependencies import DbSession, ReadSession
 {%- endif %}
-from ..database import Reading, {% if not cookiecutter.use_redis %}Record, {% endif %}Session
-from ..errors import {% if cookiecutter.use_redis %}Problem, {% endif %}problems
-from ..pagination import Page
-from . import {% if cookiecutter.use_redis %}cached, {% endif %}service
+from ..errors import problem_responses
+from ..pagination import Page{% if not cookiecutter.use_redis %}, RowPage{% endif %}
+from ..preconditions import NOT_MODIFIED, IfMatch, check_if_match, etag_of, set_etag
+from . import service
 from .models import Item
 from .schemas import ItemCreate, ItemQuery, ItemRead, ItemUpdate
 
-Content = TypeVar("Content")
+{% if cookiecutter.use_redis -%}
+ITEM_PAGE = TypeAdapter(Page[ItemRead])
 
-router = APIRouter(prefix="/items", tags=["items"], responses=problems(401))
-
-IfMatch = Annotated[
-    list[Annotated[str, Field(max_length=200)]] | None,
-    Header(description="ETag that the item must still have."),
-]
-IfNoneMatch = Annotated[
-    list[Annotated[str, Field(max_length=8000)]] | None,
-    Header(description="ETags that the client has already."),
-]
-NOT_MODIFIED: dict[int | str, dict[str, Any]] = {304: {"description": "Not Modified"}}
+{% endif -%}
+router = APIRouter(prefix="/api/v1/items", tags=["items"], responses=problem_responses(401))
 
 
-@router.post("", status_code=201, response_model=ItemRead, responses=problems(403))
+@router.post("", status_code=201, response_model=ItemRead, responses=problem_responses(403))
 async def create_item(
-    data: ItemCreate, user: CurrentUser, session: Session, response: Response
-) -> Mapping[str, Any]:
-    """Make an item of the caller."""
-    item = await service.create_item(session, user.id, data)
-    response.headers["Location"] = f"/api/v1/items/{item['id']}"
-    response.headers["ETag"] = service.etag(item["version"])
+    data: ItemCreate, principal: CurrentPrincipal, session: DbSession, response: Response
+) -> Item:
+    """Create an item that belongs to the caller."""
+    item = await service.create_item(session, principal.id, data)
+    response.headers["Location"] = f"/api/v1/items/{item.id}"
+    response.headers["ETag"] = etag_of(item.version)
     return item
 
-{% if cookiecutter.use_redis %}
-@router.get("", response_model=Page[ItemRead], responses=NOT_MODIFIED)
+
+{% if cookiecutter.use_redis -%}
+@router.get("", responses=NOT_MODIFIED)
 async def list_items(
-    page: Annotated[ItemQuery, Query()],
+    query: Annotated[ItemQuery, Query()],
     user_id: CurrentUserId,
-    reader: Reading,
+    database: DatabaseDep,
     cache: RequestCache,
     response: Response,
-    if_none_match: IfNoneMatch = None,
-) -> Page[ItemRead] | Response:
-    """The caller's items."""
-    found = await cached.list_items(cache, reader, user_id, page)
-    return _unless_known(found.value, found.etag, response, if_none_match)
+) -> Page[ItemRead]:
+    """List the caller's items."""
 
+    async def load() -> Page[ItemRead]:
+        async with database.read_session() as session:
+            page = await service.list_items(session, user_id, query)
+            return ITEM_PAGE.validate_python(page)
 
-@router.get("/{item_id}", response_model=ItemRead, responses={**NOT_MODIFIED, **problems(404)})
-async def read_item(
-    item_id: UUID,
-    user_id: CurrentUserId,
-    reader: Reading,
-    cache: RequestCache,
-    response: Response,
-    if_none_match: IfNoneMatch = None,
-) -> ItemRead | Response:
-    """One item of the caller, with its ETag."""
-    found = (await cached.get_item(cache, reader, user_id, item_id)).value
-    if found is None:
-        raise Problem(404, "No such item.")
-    etag, item = found
-    return _unless_known(item, etag, response, if_none_match)
-{% else %}
+    key = query.model_dump_json()
+    cached = await cache.get(service.cache_namespace(user_id), key, load, ITEM_PAGE)
+    set_etag(response, cached.etag)
+    return cached.value
+{%- else -%}
 @router.get("", response_model=Page[ItemRead])
 async def list_items(
-    page: Annotated[ItemQuery, Query()], user: CurrentUser, reader: Reading
-) -> dict[str, object]:
-    """The caller's items."""
-    items, next_cursor = await service.list_items(reader, user.id, page)
-    return {"items": items, "next_cursor": next_cursor}
+    query: Annotated[ItemQuery, Query()], principal: CurrentPrincipal, session: ReadSession
+) -> RowPage:
+    """List the caller's items."""
+    return await service.list_items(session, principal.id, query)
+{%- endif %}
 
 
-@router.get("/{item_id}", response_model=ItemRead, responses={**NOT_MODIFIED, **problems(404)})
+@router.get(
+    "/{item_id}", response_model=ItemRead, responses={**NOT_MODIFIED, **problem_responses(404)}
+)
 async def read_item(
-    item_id: UUID,
-    user: CurrentUser,
-    reader: Reading,
-    response: Response,
-    if_none_match: IfNoneMatch = None,
-) -> Record | Response:
-    """One item of the caller, with its ETag."""
-    item = await service.read_item(reader, user.id, item_id)
-    return _unless_known(item, service.etag(item.version), response, if_none_match)
-{% endif %}
+    item_id: UUID, principal: CurrentPrincipal, session: ReadSession, response: Response
+) -> Item:
+    """Return an item of the caller, with its ETag."""
+    item = await service.get_item(session, principal.id, item_id)
+    set_etag(response, etag_of(item.version))
+    return item
 
-@router.patch("/{item_id}", response_model=ItemRead, responses=problems(403, 404, 409, 412))
+
+@router.patch("/{item_id}", response_model=ItemRead, responses=problem_responses(403, 404, 412))
 async def update_item(
     item_id: UUID,
     data: ItemUpdate,
-    user: CurrentUser,
-    session: Session,
+    principal: CurrentPrincipal,
+    session: DbSession,
     response: Response,
     if_match: IfMatch = None,
 ) -> Item:
-    """Change an item of the caller; with If-Match only if nobody else has."""
-    item = await service.update_item(session, user.id, item_id, data, _combined(if_match))
-    response.headers["ETag"] = service.etag(item.version)
+    """Change an item of the caller; with If-Match, only that version of it."""
+    item = await service.get_item(session, principal.id, item_id, for_update=True)
+    check_if_match(if_match, etag_of(item.version))
+    item = await service.update_item(session, item, data)
+    response.headers["ETag"] = etag_of(item.version)
     return item
 
 
-@router.delete("/{item_id}", status_code=204, responses=problems(403, 404, 409, 412))
+@router.delete("/{item_id}", status_code=204, responses=problem_responses(403, 404, 412))
 async def delete_item(
-    item_id: UUID, user: CurrentUser, session: Session, if_match: IfMatch = None
+    item_id: UUID, principal: CurrentPrincipal, session: DbSession, if_match: IfMatch = None
 ) -> None:
-    """Delete an item of the caller; with If-Match only if nobody else has changed it."""
-    await service.delete_item(session, user.id, item_id, _combined(if_match))
-
-
-def _combined(lines: list[str] | None) -> str | None:
-    # Several lines of a header mean the same as one with all their elements (RFC 9110 section 5.3).
-    return None if lines is None else ", ".join(lines)
-
-
-def _unless_known(
-    content: Content, etag: str, response: Response, if_none_match: list[str] | None
-) -> Content | Response:
-    headers = {"ETag": etag, "Cache-Control": "private, no-cache"}
-    known = _combined(if_none_match)
-    if known is not None and service.matches(known, etag, weak=True):
-        return Response(status_code=304, headers=headers)
-    response.headers.update(headers)
-    return content
+    """Delete an item of the caller; with If-Match, only that version of it."""
+    item = await service.get_item(session, principal.id, item_id, for_update=True)
+    check_if_match(if_match, etag_of(item.version))
+    await service.delete_item(session, item)

@@ -1,14 +1,13 @@
 """Request and response bodies of the item routes."""
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, field_validator
+from pydantic import AfterValidator, ConfigDict, Field, StringConstraints
 
 from ..pagination import PageQuery
-from ..schemas import LEFT_OUT, Input, Line, Output, Text
+from ..schemas import UNSET, RequestModel, ResponseModel, SingleLineStr, Text
 
 Description = Annotated[Text, StringConstraints(max_length=2000)]
 TagName = Annotated[
@@ -19,7 +18,7 @@ Tags = Annotated[
 ]
 
 
-class ItemCreate(Input):
+class ItemCreate(RequestModel):
     """A new item."""
 
     model_config = ConfigDict(
@@ -28,17 +27,17 @@ class ItemCreate(Input):
         }
     )
 
-    title: Line
+    title: SingleLineStr
     description: Description | None = None
     tags: Tags = Field(default_factory=list)
 
 
-class ItemUpdate(Input):
+class ItemUpdate(RequestModel):
     """Changes to an item; what is left out stays."""
 
-    title: Line = LEFT_OUT
-    description: Description | None = LEFT_OUT
-    tags: Tags = LEFT_OUT
+    title: SingleLineStr = UNSET
+    description: Description | None = UNSET
+    tags: Tags = UNSET
 
 
 class ItemQuery(PageQuery):
@@ -49,19 +48,16 @@ class ItemQuery(PageQuery):
     sort: Literal["created_at", "-created_at", "title", "-title"] = "-created_at"
 
 
-class ItemRead(Output):
+class ItemRead(ResponseModel):
     """An item with its tags, in alphabetical order."""
+{%- if cookiecutter.use_redis %}
+
+    model_config = ConfigDict(validate_by_name=True)  # when it is read from the cache
+{%- endif %}
 
     id: UUID
     title: str
     description: str | None
-    tags: list[str]
+    tags: Annotated[list[str], AfterValidator(sorted)] = Field(validation_alias="tag_names")
     created_at: datetime
     updated_at: datetime
-
-    @field_validator("tags", mode="before")
-    @classmethod
-    def _names(cls, tags: str | list[object] | None) -> Sequence[object]:
-        if tags is None or isinstance(tags, str):  # read as a text, without objects
-            return sorted((tags or "").split())
-        return [getattr(tag, "name", tag) for tag in tags]

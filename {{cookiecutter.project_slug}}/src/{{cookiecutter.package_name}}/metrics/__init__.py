@@ -25,7 +25,7 @@ def setup(app: FastAPI, settings: Settings) -> None:
     """Measure the application; outermost of all middleware, and after all that is measured."""
     BUILD.labels(__version__, platform.python_version()).set(1)
     app.add_middleware(requests.MetricsMiddleware)
-    database.observe(app.state.database.engine, settings)
+    database.observe(app.state.database, settings)
     auth.observe(app.state.auth)
 {%- if cookiecutter.use_redis %}
     cache.observe(app)

@@ -5,7 +5,7 @@ from typing import Any
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from ..auth.service import AuthTools
+from ..auth.service import AuthServices
 from ..throttle import Limit
 from .wrap import wrap
 
@@ -29,14 +29,14 @@ REFUSED = Counter(
 )
 
 
-def observe(tools: AuthTools) -> None:
+def observe(auth: AuthServices) -> None:
     """Measure the tools of authentication."""
-    HASHED_AT_ONCE.set(tools.passwords.at_once)
+    HASHED_AT_ONCE.set(auth.hasher.cores)
     for purpose in ("account", "account_address", "login", "reauthentication", "register"):
         REFUSED.labels(purpose)
     for method in ("hash", "verify"):
-        wrap(tools.passwords, method, _timed)
-    wrap(tools.throttle, "attempt", _refusals)
+        wrap(auth.hasher, method, _timed)
+    wrap(auth.throttle, "attempt", _refusals)
 
 
 def _timed(work: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:

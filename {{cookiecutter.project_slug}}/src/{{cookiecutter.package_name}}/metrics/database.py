@@ -5,14 +5,14 @@ longer than all that is counted here. So methods are wrapped, as elsewhere.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from prometheus_client import Gauge, Histogram
 from sqlalchemy import event
-from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import QueuePool
 
+from ..database import Database
 from ..settings import Settings
 from .wrap import wrap
 
@@ -26,7 +26,7 @@ STATEMENT = Histogram(
 )
 WAIT = Histogram(
     "database_pool_wait_seconds",
-    "Time until a connection was there, or was not; a new one has to be opened first.",
+    "Time until a connection was free, or the wait timed out.",
     buckets=(0.0001, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
 )
 LIMIT = Gauge("database_pool_limit", "Connections that there may be.", multiprocess_mode="livesum")
@@ -38,29 +38,41 @@ OVERFLOW = Gauge(
 )
 
 
-def observe(engine: AsyncEngine, settings: Settings) -> None:
-    """Measure the statements of an engine and its pool."""
-    LIMIT.set(settings.database_pool_size + settings.database_max_overflow)
-    pool = engine.sync_engine.pool
-    assert isinstance(pool, QueuePool)
+def observe(database: Database, settings: Settings) -> None:
+    """Measure the statements of the engines and their pools."""
+    engines = (database.read_engine, database.write_engine)
+    pools = [engine.sync_engine.pool for engine in engines]
+    LIMIT.set(len(pools) * (settings.database_pool_size + settings.database_max_overflow))
 
     def count(returned: int) -> None:
-        USED.set(pool.checkedout() - returned)
-        OVERFLOW.set(max(pool.overflow(), 0))
+        queues = [pool for pool in pools if isinstance(pool, QueuePool)]
+        USED.set(sum(pool.checkedout() for pool in queues) - returned)
+        OVERFLOW.set(sum(max(pool.overflow(), 0) for pool in queues))
 
     def counted(connect: Callable[[], Any]) -> Callable[[], Any]:
         def connect_counted() -> Any:
-            with WAIT.time():
-                connection = connect()
+            connection = connect()
             count(0)
             return connection
 
         return connect_counted
 
-    wrap(pool, "connect", counted)
-    event.listen(pool, "checkin", lambda *_: count(1))  # which is just about to be returned
-    for method in ("do_execute", "do_execute_no_params", "do_executemany"):
-        wrap(engine.dialect, method, _timed)
+    for pool in pools:
+        wrap(pool, "connect", counted)
+        event.listen(pool, "checkin", lambda *_: count(1))  # which is just about to be returned
+    for queue in (database.read_queue, database.write_queue):
+        wrap(queue, "acquire", _waited)
+    for engine in engines:
+        for method in ("do_execute", "do_execute_no_params", "do_executemany"):
+            wrap(engine.dialect, method, _timed)
+
+
+def _waited(acquire: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
+    async def waited() -> None:
+        with WAIT.time():
+            await acquire()
+
+    return waited
 
 
 def _timed(execute: Callable[..., None]) -> Callable[..., None]:

@@ -10,7 +10,7 @@ from prometheus_client import Counter{% if cookiecutter.use_worker %}, Histogram
 LINES = Counter("log_lines", "Log lines from warnings upwards, by level.", ["level"])
 LOGINS = Counter("auth_logins", "Logins with a password, by outcome.", ["outcome"])
 REUSED = Counter(
-    "auth_refresh_reuse_detected", "Logins revoked because a spent refresh token was presented."
+    "auth_refresh_reuse_detected", "Sessions revoked because a refresh token was used again."
 )
 {%- if cookiecutter.use_worker %}
 JOBS = Counter("jobs", "Attempts to run a job, by task and outcome.", ["task", "outcome"])
@@ -31,7 +31,7 @@ def _count_job(values: Mapping[str, Any]) -> None:
 EVENTS: Final[Mapping[str, Callable[[Mapping[str, Any]], None]]] = {
     "login": lambda _: LOGINS.labels("success").inc(),
     "login failed": lambda _: LOGINS.labels("failure").inc(),
-    "spent refresh token presented": lambda _: REUSED.inc(),
+    "refresh token reuse detected": lambda _: REUSED.inc(),
 {%- if cookiecutter.use_worker %}
     "job": _count_job,
 {%- endif %}

@@ -70,7 +70,7 @@ class Queue(Collector):
     async def _count(self) -> tuple[dict[State, int], float]:
         now = utcnow()
         begin = func.coalesce(Job.not_before, Job.created_at)
-        async with asyncio.timeout(SECONDS), self._database.session(readonly=True) as session:
+        async with asyncio.timeout(SECONDS), self._database.read_session() as session:
             rows = await session.execute(
                 select(Job.state, func.count()).where(Job.state.in_(UNFINISHED)).group_by(Job.state)
             )

@@ -74,7 +74,11 @@ async def on(app: FastAPI) -> AsyncIterator[None]:
     trace.set_tracer_provider(provider)
     logging.getLogger(EXPORTER_LOG).addFilter(exporter.is_news)
     try:
-        with statement_spans(app.state.database.engine.dialect):
+        database = app.state.database
+        with (
+            statement_spans(database.read_engine.dialect),
+            statement_spans(database.write_engine.dialect),
+        ):
             yield
     finally:
         give_up = asyncio.get_running_loop().call_later(FLUSH_SECONDS, exporter.shutdown)

@@ -5,76 +5,99 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query
 
-from ..auth.dependencies import AdminUser, Auth, Client, CurrentUser
-from ..auth.service import Principal, limit_address
-from ..database import Reading, Record, Session
-from ..errors import problems
-from ..pagination import Page
+from ..auth.dependencies import AuthDep, ClientDep, CurrentAdmin, CurrentPrincipal
+from ..auth.models import User
+from ..auth.schemas import UserRead
+from ..auth.service import Principal, check_address_limit, hash_new_password
+from ..dependencies import DatabaseDep, DbSession, ReadSession
+from ..errors import field_problem, problem_responses
+from ..exceptions import IncorrectPasswordError, UnacceptablePasswordError
+from ..pagination import Page, RowPage
 from ..throttle import address_key
 from . import service
-from .models import User
 from .schemas import (
     AccountDelete,
     PasswordChange,
     ProfileUpdate,
     UserCreate,
     UserQuery,
-    UserRead,
     UserUpdate,
 )
 
-router = APIRouter(prefix="/users", tags=["users"])
+router = APIRouter(prefix="/api/v1/users", tags=["users"])
 
 
-@router.post("", status_code=201, response_model=UserRead, responses=problems(409, 429))
-async def register_user(data: UserCreate, session: Session, auth: Auth, client: Client) -> User:
-    """Register an account; everybody may, and nobody becomes an administrator by it."""
-    await limit_address(auth, client, "register")
-    return await service.register(session, auth.passwords, data, address_key(client.address))
+@router.post("", status_code=201, response_model=UserRead, responses=problem_responses(409, 429))
+async def register_user(
+    data: UserCreate, database: DatabaseDep, auth: AuthDep, client: ClientDep
+) -> User:
+    """Register an account, which is never an administrator's."""
+    await check_address_limit(auth, client, "register")
+    password, caller = data.password.get_secret_value(), address_key(client.address)
+    try:
+        password_hash = await hash_new_password(auth, password, data.email, caller)
+    except UnacceptablePasswordError as error:
+        raise field_problem(422, "/body/password", str(error)) from None
+    async with database.write_session() as session:
+        return await service.create_user(session, data, password_hash)
 
 
-@router.get("/me", response_model=UserRead, responses=problems(401))
-async def read_me(user: CurrentUser) -> Principal:
-    """The caller's own account."""
-    return user
+@router.get("/me", response_model=UserRead, responses=problem_responses(401))
+async def read_me(principal: CurrentPrincipal) -> Principal:
+    """Return the caller's own account."""
+    return principal
 
 
-@router.patch("/me", response_model=UserRead, responses=problems(401, 403))
-async def update_me(data: ProfileUpdate, user: CurrentUser, session: Session) -> User:
+@router.patch("/me", response_model=UserRead, responses=problem_responses(401, 403))
+async def update_me(data: ProfileUpdate, principal: CurrentPrincipal, session: DbSession) -> User:
     """Change the caller's own profile."""
-    return await service.update_profile(session, user.id, data)
+    return await service.update_profile(session, principal.id, data)
 
 
-@router.put("/me/password", status_code=204, responses=problems(401, 403, 429))
+@router.put("/me/password", status_code=204, responses=problem_responses(401, 403, 429))
 async def change_my_password(
-    data: PasswordChange, user: CurrentUser, session: Session, auth: Auth
+    data: PasswordChange, principal: CurrentPrincipal, database: DatabaseDep, auth: AuthDep
 ) -> None:
-    """Change the caller's password. Every session ends, this one too."""
-    await service.change_password(session, auth, user, data)
+    """Change the caller's password and revoke every session, also that of this request."""
+    current, new = data.current_password.get_secret_value(), data.new_password.get_secret_value()
+    try:
+        await service.change_password(database, auth, principal, current, new)
+    except IncorrectPasswordError as error:
+        raise field_problem(403, "/body/current_password", str(error)) from None
+    except UnacceptablePasswordError as error:
+        raise field_problem(422, "/body/new_password", str(error)) from None
 
 
-@router.delete("/me", status_code=204, responses=problems(401, 403, 409, 429))
-async def delete_me(data: AccountDelete, user: CurrentUser, session: Session, auth: Auth) -> None:
-    """Delete the caller's account and all its data, unless the caller is the last administrator."""
-    await service.delete_account(session, auth, user, data)
+@router.delete("/me", status_code=204, responses=problem_responses(401, 403, 409, 429))
+async def delete_me(
+    data: AccountDelete, principal: CurrentPrincipal, database: DatabaseDep, auth: AuthDep
+) -> None:
+    """Delete the caller's account and everything that belongs to it."""
+    try:
+        await service.delete_account(database, auth, principal, data.password.get_secret_value())
+    except IncorrectPasswordError as error:
+        raise field_problem(403, "/body/password", str(error)) from None
 
 
-@router.get("", response_model=Page[UserRead], responses=problems(401, 403))
+@router.get("", response_model=Page[UserRead], responses=problem_responses(401, 403))
 async def list_users(
-    page: Annotated[UserQuery, Query()], _: AdminUser, reader: Reading
-) -> dict[str, object]:
-    """All accounts; administrators only."""
-    users, next_cursor = await service.list_users(reader, page)
-    return {"items": users, "next_cursor": next_cursor}
+    query: Annotated[UserQuery, Query()], _: CurrentAdmin, session: ReadSession
+) -> RowPage:
+    """List all accounts; administrators only."""
+    return await service.list_users(session, query)
 
 
-@router.get("/{user_id}", response_model=UserRead, responses=problems(401, 403, 404))
-async def read_user(user_id: UUID, _: AdminUser, reader: Reading) -> Record:
-    """One account; administrators only."""
-    return await service.read_user(reader, user_id)
+@router.get("/{user_id}", response_model=UserRead, responses=problem_responses(401, 403, 404))
+async def read_user(user_id: UUID, _: CurrentAdmin, session: ReadSession) -> User:
+    """Return an account; administrators only."""
+    return await service.get_user(session, user_id)
 
 
-@router.patch("/{user_id}", response_model=UserRead, responses=problems(401, 403, 404, 409))
-async def update_user(user_id: UUID, data: UserUpdate, admin: AdminUser, session: Session) -> User:
-    """Change role, state, e-mail or name of an account; administrators only."""
+@router.patch(
+    "/{user_id}", response_model=UserRead, responses=problem_responses(401, 403, 404, 409)
+)
+async def update_user(
+    user_id: UUID, data: UserUpdate, admin: CurrentAdmin, session: DbSession
+) -> User:
+    """Change role, state, email or name of an account; administrators only."""
     return await service.update_user(session, admin.id, user_id, data)

@@ -1,20 +1,18 @@
 """Request and response bodies of the user routes."""
 
-from datetime import datetime
 from typing import Annotated, Literal
-from uuid import UUID
 
 from pydantic import ConfigDict, Field, StrictBool
 
+from ..auth.models import Role
 from ..auth.passwords import NewPassword
 from ..pagination import PageQuery
-from ..schemas import LEFT_OUT, Email, Input, Line, Output, Secret, Text
-from .models import Role
+from ..schemas import UNSET, Email, RequestModel, Secret, SingleLineStr, Text
 
 Password = Annotated[Secret, Field(max_length=1000)]
 
 
-class UserCreate(Input):
+class UserCreate(RequestModel):
     """A new account."""
 
     model_config = ConfigDict(
@@ -31,35 +29,35 @@ class UserCreate(Input):
 
     email: Email
     password: NewPassword
-    full_name: Line | None = None
+    full_name: SingleLineStr | None = None
 
 
-class ProfileUpdate(Input):
+class ProfileUpdate(RequestModel):
     """Changes to one's own profile; what is left out stays."""
 
-    full_name: Line | None = LEFT_OUT
+    full_name: SingleLineStr | None = UNSET
 
 
-class PasswordChange(Input):
+class PasswordChange(RequestModel):
     """A new password, proven by the current one."""
 
     current_password: Password
     new_password: NewPassword
 
 
-class AccountDelete(Input):
+class AccountDelete(RequestModel):
     """Proof that the owner of the account asks."""
 
     password: Password
 
 
-class UserUpdate(Input):
+class UserUpdate(RequestModel):
     """An administrator's changes to an account; what is left out stays."""
 
-    email: Email = LEFT_OUT
-    full_name: Line | None = LEFT_OUT
-    role: Role = LEFT_OUT
-    is_active: StrictBool = LEFT_OUT
+    email: Email = UNSET
+    full_name: SingleLineStr | None = UNSET
+    role: Role = UNSET
+    is_active: StrictBool = UNSET
 
 
 class UserQuery(PageQuery):
@@ -69,15 +67,3 @@ class UserQuery(PageQuery):
     role: Role | None = None
     is_active: bool | None = None
     sort: Literal["created_at", "-created_at", "email", "-email"] = "-created_at"
-
-
-class UserRead(Output):
-    """An account, as its owner and administrators see it."""
-
-    id: UUID
-    email: str
-    full_name: str | None
-    role: Role
-    is_active: bool
-    created_at: datetime
-    updated_at: datetime

@@ -6,7 +6,7 @@ once that there is something to do; whatever it loses, the scheduler sends again
 
 from fastapi import FastAPI
 
-from ..errors import problems
+from ..errors import problem_responses
 from ..mail import Mailer
 from ..settings import Settings
 from .outbox import Outbox
@@ -18,5 +18,4 @@ def setup(app: FastAPI, settings: Settings) -> None:
     app.state.mailer = Mailer(settings)
     app.state.outbox = Outbox(app.state.redis)
     app.state.database.info.update(outbox=app.state.outbox)
-    responses = problems(400, 413, 422, 429, 503)
-    app.include_router(router, prefix="/api/v1", responses=responses)
+    app.include_router(router, responses=problem_responses(400, 413, 422, 429, 503))

@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import JSON, Index, String, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from ..database import Base, TimestampMixin, UuidKeyMixin, one_of
+from ..database import Base, TimestampMixin, UuidKeyMixin, enum_column
 
 
 class State(StrEnum):
@@ -40,7 +40,7 @@ class Job(UuidKeyMixin, TimestampMixin, Base):
     task: Mapped[str] = mapped_column(String(100))
     key: Mapped[str | None] = mapped_column(String(150), unique=True)
     arguments: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
-    state: Mapped[State] = mapped_column(one_of(State), default=State.QUEUED)
+    state: Mapped[State] = mapped_column(enum_column(State), default=State.QUEUED)
     attempts: Mapped[int] = mapped_column(default=0)
     error_type: Mapped[str | None] = mapped_column(String(100))
     request_id: Mapped[str | None] = mapped_column(String(128))

@@ -113,7 +113,7 @@ class Worker:
             .returning(Job)
             .execution_options(synchronize_session=False)
         )
-        async with self._database.session() as session:
+        async with self._database.write_session() as session:
             job: Job | None = await session.scalar(claim)
         return job
 
@@ -151,7 +151,7 @@ class Worker:
     async def _attempt(self, task: Task[...], job: Job) -> None:
         if job.attempts > task.attempts:
             raise WorkerLostError
-        async with asyncio.timeout(task.timeout), self._database.session() as session:
+        async with asyncio.timeout(task.timeout), self._database.write_session() as session:
             context = Context(session, self._mailer, self._settings, self._title, job.id)
             await task.run(context, **job.arguments)
             # Together with what the job has stored: it is done once, or not at all.
@@ -176,7 +176,7 @@ class Worker:
 
     async def _settle(self, job: Job, outcome: str, **values: object) -> str:
         try:
-            async with self._database.session() as session:
+            async with self._database.write_session() as session:
                 await _mark(session, job, **values)
         except SupersededError:
             return "superseded"

@@ -66,17 +66,17 @@ class Scheduler:
             if task.cron is None or not pycron.is_now(task.cron, minute):
                 continue
             with suppress(IntegrityError):  # another scheduler was first
-                async with self._database.session() as session:
+                async with self._database.write_session() as session:
                     add(session, Job(task=task.name, key=f"{task.name} {minute:%Y-%m-%dT%H:%MZ}"))
 
     async def _send(self, now: datetime) -> int:
         """Send a batch of what is due; returns how many that were."""
         due = Job.state.in_(UNFINISHED), Job.due_at <= now
-        async with self._database.session(readonly=True) as session:
+        async with self._database.read_session() as session:
             if await session.scalar(select(Job.id).where(*due).limit(1)) is None:
                 return 0
         batch = select(Job.id).where(*due).order_by(Job.due_at).limit(BATCH)
-        async with self._database.session() as session:
+        async with self._database.write_session() as session:
             # A running job is past its time limit: its worker is dead, or may not finish it.
             rows = await session.execute(
                 update(Job)

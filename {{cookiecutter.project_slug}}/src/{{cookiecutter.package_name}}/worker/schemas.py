@@ -7,7 +7,7 @@ from uuid import UUID
 from pydantic import Field
 
 from ..pagination import PageQuery
-from ..schemas import Output, Text
+from ..schemas import ResponseModel, Text
 from .models import State
 
 
@@ -19,7 +19,7 @@ class JobQuery(PageQuery):
     sort: Literal["created_at", "-created_at"] = "-created_at"
 
 
-class JobRead(Output):
+class JobRead(ResponseModel):
     """A job, as administrators see it; not its arguments, which are nobody else's business."""
 
     id: UUID

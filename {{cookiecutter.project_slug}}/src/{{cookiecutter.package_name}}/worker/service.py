@@ -1,57 +1,68 @@
 """What administrators do with jobs."""
 
-from collections.abc import Sequence
 from uuid import UUID
 
 import structlog
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from ..database import Reader, Record
-from ..errors import Problem
-from ..pagination import paginate, shown
+from ..exceptions import ConflictError, NotFoundError
+from ..pagination import RowPage, paginate
 from .models import Job, State
 from .outbox import add
-from .schemas import JobQuery, JobRead
+from .schemas import JobQuery
 
 log = structlog.stdlib.get_logger(__name__)
 
-LIST = select(*shown(Job, JobRead))
+_JOBS = select(
+    Job.id,
+    Job.task,
+    Job.state,
+    Job.attempts,
+    Job.error_type,
+    Job.request_id,
+    Job.user_id,
+    Job.created_at,
+    Job.due_at,
+    Job.started_at,
+    Job.finished_at,
+)
 
 
-async def list_jobs(reader: Reader, page: JobQuery) -> tuple[Sequence[Record], str | None]:
-    """The jobs that match, and the cursor of the next page."""
-    statement = LIST
-    if page.state is not None:
-        statement = statement.where(Job.state == page.state)
-    if page.task is not None:
-        statement = statement.where(Job.task == page.task)
-    return await paginate(reader, statement, page)
+async def list_jobs(session: AsyncSession, query: JobQuery) -> RowPage:
+    """List the jobs that match the query."""
+    statement = _JOBS
+    if query.state is not None:
+        statement = statement.where(Job.state == query.state)
+    if query.task is not None:
+        statement = statement.where(Job.task == query.task)
+    return await paginate(session, statement, query)
 
 
-async def read_job(reader: Reader, job_id: UUID) -> Record:
-    """One job.
+async def get_job(session: AsyncSession, job_id: UUID) -> Job:
+    """Return a job.
 
     Raises:
-        Problem: 404, there is none.
+        NotFoundError: there is no such job.
     """
-    job = await reader.row(LIST.where(Job.id == job_id))
+    job = await session.get(Job, job_id)
     if job is None:
-        raise Problem(404, "No such job.")
+        raise NotFoundError("Job not found.")
     return job
 
 
 async def retry_job(session: AsyncSession, job_id: UUID) -> Job:
-    """Queue a failed job anew, with all its attempts.
+    """Enqueue a failed job again, with all its attempts.
 
     Raises:
-        Problem: 404, no such job; 409, it has not failed.
+        NotFoundError: there is no such job.
+        ConflictError: the job has not failed.
     """
     job = await session.get(Job, job_id, with_for_update=True, populate_existing=True)
     if job is None:
-        raise Problem(404, "No such job.")
+        raise NotFoundError("Job not found.")
     if job.state is not State.FAILED:
-        raise Problem(409, "Only a job that has failed can be retried.")
+        raise ConflictError("Only a failed job can be retried.")
     job.state, job.attempts = State.QUEUED, 0
     job.finished_at = job.not_before = None
     add(session, job)

@@ -7,10 +7,9 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, delete, or_, select, update
 
-from ..auth.models import LoginSession
+from ..auth.models import LoginSession, User
 from ..database import utcnow
 from ..mail import Mail
-from ..users.models import User
 from .models import Job, State
 from .outbox import Context, task
 

@@ -1,0 +1,114 @@
+"""Connections and sessions: queries run in autocommit, changes in a transaction."""
+
+import asyncio
+from collections.abc import AsyncIterator{% if cookiecutter.use_redis %}, Awaitable, Callable{% endif %}
+from contextlib import asynccontextmanager
+from typing import {% if cookiecutter.use_redis %}Any, {% endif %}Self
+
+{% if cookiecutter.use_redis -%}
+import structlog
+{% endif -%}
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_sessionmaker
+
+from ..settings import Settings
+from .{{ cookiecutter.database }} import create_read_engine, create_write_engine
+{%- if cookiecutter.use_redis %}
+
+log = structlog.stdlib.get_logger(__name__)
+{%- endif %}
+
+
+class PoolQueue:
+    """Admit as many callers as a pool has connections, in the order in which they arrive.
+
+    SQLAlchemy's asyncio pool gives a free connection to whichever task asks next, so that under
+    load some tasks wait until they time out.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._slots = asyncio.Semaphore(
+            settings.database_pool_size + settings.database_max_overflow
+        )
+        self._timeout = settings.database_pool_timeout
+
+    async def acquire(self) -> None:
+        """Wait for a free slot.
+
+        Raises:
+            sqlalchemy.exc.TimeoutError: no slot was free within DATABASE_POOL_TIMEOUT.
+        """
+        try:
+            async with asyncio.timeout(self._timeout):
+                await self._slots.acquire()
+        except TimeoutError:
+            message = f"no connection was free within {self._timeout} seconds"
+            raise PoolTimeoutError(message) from None
+
+    async def __aenter__(self) -> None:
+        await self.acquire()
+
+    async def __aexit__(self, *_: object) -> None:
+        self._slots.release()
+
+
+class Database:
+    """The connection pools of one process; an async context manager that closes them.
+
+    Attributes:
+        read_engine: runs each query in autocommit and rejects writes.
+        write_engine: runs transactions.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.read_engine = create_read_engine(settings)
+        self.write_engine = create_write_engine(settings)
+        self.read_sessions = async_sessionmaker(self.read_engine, expire_on_commit=False)
+{%- if cookiecutter.use_redis %}
+        self.info: dict[str, Any] = {}  # what sessions carry along
+        self.write_sessions = async_sessionmaker(
+            self.write_engine, expire_on_commit=False, info=self.info
+        )
+{%- else %}
+        self.write_sessions = async_sessionmaker(self.write_engine, expire_on_commit=False)
+{%- endif %}
+        self.read_queue = PoolQueue(settings)
+        self.write_queue = PoolQueue(settings)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.read_engine.dispose()
+        await self.write_engine.dispose()
+
+    @asynccontextmanager
+    async def read_connection(self) -> AsyncIterator[AsyncConnection]:
+        """Open a read-only autocommit connection for Core queries; faster than a session."""
+        async with self.read_queue, self.read_engine.connect() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def read_session(self) -> AsyncIterator[AsyncSession]:
+        """Open a read-only session in autocommit: a flush fails, and a commit does nothing."""
+        async with self.read_queue, self.read_sessions() as session:
+            yield session
+
+    @asynccontextmanager
+    async def write_session(self) -> AsyncIterator[AsyncSession]:
+        """Open a transaction: commit it when the block ends, roll it back when the block raises."""
+        async with self.write_queue, self.write_sessions() as session:
+            yield session
+            await session.commit()
+{%- if cookiecutter.use_redis %}
+            for action in session.info.pop("after_commit", ()):
+                try:
+                    await action()
+                except Exception:
+                    log.exception("action after a commit failed")
+
+
+def after_commit(session: AsyncSession, action: Callable[[], Awaitable[None]]) -> None:
+    """Run an action after `Database.write_session` has committed; an exception is only logged."""
+    session.info.setdefault("after_commit", []).append(action)
+{%- endif %}

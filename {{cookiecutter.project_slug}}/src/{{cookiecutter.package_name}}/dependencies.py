@@ -1,0 +1,43 @@
+"""The parts of the application that route handlers declare as dependencies.
+
+Read-only routes depend on `ReadSession`, which runs each query in autocommit and rejects writes.
+Routes that change data depend on `DbSession`, a transaction that commits before the response is
+sent, so that a failed commit is an error that the client sees.
+
+Declare `CurrentPrincipal` before them: a request that holds a connection while it waits for another
+one can block requests that do the same.
+"""
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import Depends, Request
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from .database import Database
+
+
+async def get_database(request: Request) -> Database:
+    """Return the database of the application."""
+    database: Database = request.app.state.database
+    return database
+
+
+DatabaseDep = Annotated[Database, Depends(get_database)]
+
+
+async def get_read_session(database: DatabaseDep) -> AsyncIterator[AsyncSession]:
+    """Yield a session that rejects writes."""
+    async with database.read_session() as session:
+        yield session
+
+
+async def get_db_session(database: DatabaseDep) -> AsyncIterator[AsyncSession]:
+    """Yield a transaction; roll it back when the route raises an exception."""
+    async with database.write_session() as session:
+        yield session
+
+
+# The scope ends them before the response is sent.
+ReadSession = Annotated[AsyncSession, Depends(get_read_session, scope="function")]
+DbSession = Annotated[AsyncSession, Depends(get_db_session, scope="function")]

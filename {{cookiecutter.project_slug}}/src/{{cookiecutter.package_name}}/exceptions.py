@@ -1,0 +1,78 @@
+"""Exceptions that services raise. They are independent of HTTP; errors.py maps each to a status."""
+
+
+class ServiceError(Exception):
+    """A rule of the service was violated.
+
+    Args:
+        message: a sentence for the caller, without internals.
+    """
+
+    message = "The request cannot be carried out."
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or self.message)
+
+
+class NotFoundError(ServiceError):
+    """The resource does not exist, or is not visible to the caller."""
+
+    message = "Not found."
+
+
+class ConflictError(ServiceError):
+    """The change contradicts the current state of the resource."""
+
+
+class PermissionDeniedError(ServiceError):
+    """The caller lacks permission."""
+
+    message = "Only administrators may do this."
+
+
+class IncorrectPasswordError(ServiceError):
+    """The given password is incorrect."""
+
+    message = "Incorrect password."
+
+
+class UnacceptablePasswordError(ServiceError):
+    """A new password is too easy to guess."""
+
+    message = "The password is easy to guess."
+
+
+class InvalidCursorError(ServiceError):
+    """The cursor is malformed or was issued for another sort order."""
+
+    message = "Invalid cursor for this sort order."
+
+
+class InvalidTokenError(ServiceError):
+    """A token is malformed, unknown, used, expired or revoked."""
+
+    message = "The token is not valid."
+
+
+class RetryableError(ServiceError):
+    """The same request may succeed later.
+
+    Args:
+        retry_after: seconds to wait.
+    """
+
+    def __init__(self, retry_after: float) -> None:
+        super().__init__()
+        self.retry_after = retry_after
+
+
+class RateLimitedError(RetryableError):
+    """The client made too many attempts."""
+
+    message = "Too many attempts; try again later."
+
+
+class OverloadedError(RetryableError):
+    """The service is overloaded."""
+
+    message = "The service is busy; try again shortly."
