@@ -5,6 +5,7 @@ import json
 import os
 import threading
 from typing import Any
+from uuid import uuid4
 
 import bcrypt
 import pytest
@@ -54,6 +55,15 @@ async def test_weak_password_is_refused(
         assert response.status_code == 422
         assert [error["pointer"] for error in response.json()["errors"]] == [pointer]
         assert password not in response.text
+
+
+async def test_email_of_any_length_is_a_weak_password(client: AsyncClient) -> None:
+    name = uuid4().hex
+    email = f"{name}@example.com"
+
+    for password in (name, email):
+        body = registration(email=email, password=password)
+        assert (await client.post("/api/v1/users", json=body)).status_code == 422
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,8 @@ def _score(password: str, email: str) -> int:
     from zxcvbn import zxcvbn  # takes long to import, and most requests do not need it
 
     # Its time grows fast with the length: 72 characters can take seconds.
-    user_inputs = [email[:64], email.partition("@")[0]]
+    known = (email, email.partition("@")[0])
+    user_inputs = [part for text in known for part in (text[:MAX_SCORED], text[-MAX_SCORED:])]
     parts = {password[:MAX_SCORED], password[-MAX_SCORED:]}
     return max(int(zxcvbn(part, user_inputs=user_inputs)["score"]) for part in parts)
 
