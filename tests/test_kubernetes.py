@@ -94,7 +94,7 @@ components/external-secrets/kustomization.yaml: external-secret.yaml > external-
 overlays/production/kustomization.yaml: namespace: "orders- > namespace: "order-
 overlays/production/kustomization.yaml: ALLOWED_HOSTS=orders > ALLOWED_HOSTS=order
 overlays/production/kustomization.yaml: MAIL_FROM > MAIL_FORM
-overlays/production/kustomization.yaml: DATABASE_POOL_SIZE=6 > DATABASE_POOL_SIZE=10
+overlays/production/kustomization.yaml: DATABASE_POOL_SIZE=3 > DATABASE_POOL_SIZE=10
 overlays/production/kustomization.yaml: kind: Ingress > kind: Ingres
 overlays/production/kustomization.yaml: /spec/tls/0/hosts > /spec/tls/0/host
 overlays/production/namespace.yaml: orders-production > orders-prod
@@ -358,9 +358,13 @@ auth_type = any
 pool_mode = transaction
 default_pool_size = 4
 """)
-        # It refuses to be root, and the socket is in a folder of the server's user.
-        user = socket.owner() if os.geteuid() == 0 else None
-        process = subprocess.Popen([program, "-q", config], user=user)
+        # It refuses to be root. The capability lets another user enter the folder of the socket.
+        other_user = (
+            *("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"),
+            *("--inh-caps=+dac_override", "--ambient-caps=+dac_override"),
+        )
+        command = [*(other_user if os.geteuid() == 0 else ()), program, "-q", config]
+        process = subprocess.Popen(command)
         try:
             deadline = time.monotonic() + 60
             while not _accepts(port):

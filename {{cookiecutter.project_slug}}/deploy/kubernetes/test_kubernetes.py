@@ -314,8 +314,8 @@ def test_a_rollout_opens_no_more_connections_than_postgresql_allows(
         own = {one["name"]: one["value"] for one in container.get("env", ())}
         deployment = find(documents, "Deployment", name)["spec"]
         pods = scaler["maxReplicas"] if name == "web" else deployment["replicas"]
-        # New ones do not wait for old ones that finish their requests.
-        total += 2 * pods * int({**config, **own}.get("DATABASE_POOL_SIZE", default))
+        # New ones do not wait for old ones that finish their requests. Each has two pools.
+        total += 2 * pods * 2 * int({**config, **own}.get("DATABASE_POOL_SIZE", default))
 
     assert total <= 100 - 3
     if overlay == "production":
