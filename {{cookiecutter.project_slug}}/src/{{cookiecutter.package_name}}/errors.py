@@ -25,9 +25,9 @@ from .exceptions import (
     NotFoundError,
     OverloadedError,
     PermissionDeniedError,
-    RateLimitedError,
     RetryableError,
     ServiceError,
+    TooManyAttemptsError,
     UnacceptablePasswordError,
 )
 from .settings import Settings
@@ -58,7 +58,7 @@ STATUSES: Final[Mapping[type[ServiceError], int]] = {
     ConflictError: 409,
     InvalidCursorError: 422,
     UnacceptablePasswordError: 422,
-    RateLimitedError: 429,
+    TooManyAttemptsError: 429,
     OverloadedError: 503,
 }
 REF_TEMPLATE: Final = "#/components/schemas/{model}"

@@ -66,7 +66,7 @@ class RetryableError(ServiceError):
         self.retry_after = retry_after
 
 
-class RateLimitedError(RetryableError):
+class TooManyAttemptsError(RetryableError):
     """The client made too many attempts."""
 
     message = "Too many attempts; try again later."

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from ipaddress import IPv6Address, ip_address
 from typing import NamedTuple, Protocol
 
-from .exceptions import RateLimitedError
+from .exceptions import TooManyAttemptsError
 
 
 class Limit(NamedTuple):
@@ -64,15 +64,15 @@ class MemoryThrottle:
         self._attempts.pop(key, None)
 
 
-async def check_rate_limit(throttle: Throttle, key: str, limit: Limit) -> None:
+async def check_attempts(throttle: Throttle, key: str, limit: Limit) -> None:
     """Count an attempt.
 
     Raises:
-        RateLimitedError: the limit is reached.
+        TooManyAttemptsError: the limit is reached.
     """
     retry_after = await throttle.attempt(key, limit)
     if retry_after > 0:
-        raise RateLimitedError(retry_after)
+        raise TooManyAttemptsError(retry_after)
 
 
 def address_key(address: str | None) -> str:

@@ -13,7 +13,7 @@ from ..database import Database, utcnow
 from ..exceptions import IncorrectPasswordError
 from ..schemas import normalize_email
 from ..settings import Settings
-from ..throttle import Limit, Throttle, address_key, check_rate_limit
+from ..throttle import Limit, Throttle, address_key, check_attempts
 from .models import LoginSession, Role, User
 from .passwords import PasswordHasher
 from .sessions import ClientInfo, hash_cookie, hash_token, is_valid
@@ -122,7 +122,7 @@ async def authenticate(
 
     Raises:
         IncorrectPasswordError: the email is unknown or the password is wrong.
-        RateLimitedError: too many failures for the account or the address.
+        TooManyAttemptsError: too many failures for the account or the address.
         OverloadedError: too many passwords are waiting.
     """
     email = normalize_email(email)
@@ -141,10 +141,10 @@ async def authenticate(
         )
     # Count before the slow check, so that concurrent attempts are counted, and after the database
     # has answered, so that an outage locks no one out.
-    await check_rate_limit(auth.throttle, *from_address)
+    await check_attempts(auth.throttle, *from_address)
     known = {address_key(address) for address in addresses if address}
     if address_key(client.address) not in known:
-        await check_rate_limit(auth.throttle, *from_anywhere)
+        await check_attempts(auth.throttle, *from_anywhere)
     caller = address_key(client.address)
     password_hash = account and account.password_hash
     if not await auth.hasher.verify(password, password_hash, caller) or account is None:
@@ -168,14 +168,14 @@ async def verify_current_password(
 
     Raises:
         IncorrectPasswordError: the password is wrong.
-        RateLimitedError: too many attempts.
+        TooManyAttemptsError: too many attempts.
         OverloadedError: too many passwords are waiting.
     """
     async with database.read_connection() as connection:
         password_hash = await connection.scalar(
             select(User.password_hash).where(User.id == user.id)
         )
-    await check_rate_limit(auth.throttle, *_reauthentication_counter(auth.settings, user.id))
+    await check_attempts(auth.throttle, *_reauthentication_counter(auth.settings, user.id))
     verified = await auth.hasher.verify(password, password_hash, caller=str(user.id))
     if not verified or password_hash is None:
         raise IncorrectPasswordError
@@ -227,10 +227,10 @@ async def check_address_limit(auth: AuthServices, client: ClientInfo, purpose: s
     """Count an attempt of the client's address.
 
     Raises:
-        RateLimitedError: more than LOGIN_ATTEMPTS_PER_ADDRESS.
+        TooManyAttemptsError: more than LOGIN_ATTEMPTS_PER_ADDRESS.
     """
     limit = Limit(auth.settings.login_attempts_per_address, auth.settings.login_window)
-    await check_rate_limit(auth.throttle, f"{purpose}:{address_key(client.address)}", limit)
+    await check_attempts(auth.throttle, f"{purpose}:{address_key(client.address)}", limit)
 
 
 def _login_counters(

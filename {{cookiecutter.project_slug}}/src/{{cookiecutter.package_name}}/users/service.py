@@ -212,7 +212,7 @@ async def change_password(
     Raises:
         IncorrectPasswordError: the current password is wrong.
         UnacceptablePasswordError: the new password is easy to guess.
-        RateLimitedError: too many attempts.
+        TooManyAttemptsError: too many attempts.
         OverloadedError: too many passwords are waiting.
     """
     caller = str(principal.id)
@@ -235,7 +235,7 @@ async def delete_account(
     Raises:
         IncorrectPasswordError: the password is wrong.
         ConflictError: the caller is the last active administrator.
-        RateLimitedError: too many attempts.
+        TooManyAttemptsError: too many attempts.
         OverloadedError: too many passwords are waiting.
     """
     verified = await verify_current_password(database, auth, principal, password)
