@@ -8,9 +8,8 @@ from alembic.autogenerate.api import AutogenContext
 from sqlalchemy import Connection, {% if cookiecutter.database == "postgresql" %}text{% else %}event{% endif %}
 
 from {{ cookiecutter.package_name }}.auth import models as auth_models
-from {{ cookiecutter.package_name }}.database import Base
+from {{ cookiecutter.package_name }}.database import Base, {{ cookiecutter.database }}
 from {{ cookiecutter.package_name }}.database.models import UtcDateTime
-from {{ cookiecutter.package_name }}.database.{{ cookiecutter.database }} import create_write_engine
 from {{ cookiecutter.package_name }}.items import models as items_models
 from {{ cookiecutter.package_name }}.settings import Settings, load_settings
 {%- if cookiecutter.use_worker %}
@@ -78,7 +77,7 @@ def check_foreign_keys(connection: Connection) -> None:
 {% endif -%}
 async def migrate_online(settings: Settings) -> None:
     """Connect and migrate."""
-    engine = create_write_engine(settings{% if cookiecutter.database == "postgresql" %}, for_migrations=True{% endif %})
+    engine = {{ cookiecutter.database }}.create_write_engine(settings{% if cookiecutter.database == "postgresql" %}, for_migrations=True{% endif %})
 {%- if cookiecutter.database == "sqlite" %}
     # A batch replaces the table: with foreign keys, all rows that refer to the old one would go.
     event.listen(engine.sync_engine, "connect", ignore_foreign_keys)
