@@ -102,6 +102,8 @@ def test_migrations_go_up_down_and_up_and_fit_the_models(app: Application) -> No
 @pytest.mark.parametrize("answers", MOST_AND_LEAST, ids=label)
 def test_project_works_with_nothing_but_what_it_locks(answers: Answers, render: Render) -> None:
     with tempfile.TemporaryDirectory() as temporary:  # see Server
+        # Of root, PostgreSQL runs as another user, who has to reach its programs in .venv.
+        Path(temporary).chmod(0o755)
         folder = shutil.copytree(render(**answers), Path(temporary) / "project")
         env = clean_environ(folder) | {"UV_PYTHON": sys.executable}
         run([uv(), "sync", "--quiet"], cwd=folder, env=env)
