@@ -105,7 +105,7 @@ class ItemView(View, model=Item):
     form = ItemForm
 
     async def change(self, work: Work, key: UUID, data: dict[str, Any]) -> stored.Item:
-        """Change an item, unless somebody else has since the form was filled."""
+        """Change an item, unless it has changed since the form was filled."""
         session = await work.begin()
         owner_id = await _owner_id(session, key)
         item = await items.get_item(session, owner_id, key, for_update=True)

@@ -1,6 +1,6 @@
 """A cache-aside cache: what was read is kept for a while, and forgotten when it changes.
 
-What is kept belongs to a namespace, such as what one user owns, and carries the version of that
+Each value belongs to a namespace, such as what one user owns, and carries the version of that
 namespace. To forget a namespace is to give it another version: a value that was loaded before a
 change never counts as fresh, however late it arrives.
 """
