@@ -25,8 +25,8 @@ from cookiecutter.main import cookiecutter
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
-from support import TEMPLATE
-from workbench import POSTGRES, REDIS, Server, environ, requirements, run, serve, shared_environment
+from harness import POSTGRES, REDIS, Server, environ, requirements, run, serve, shared_environment
+from questions import TEMPLATE
 
 ITEMS = "/api/v1/items"
 

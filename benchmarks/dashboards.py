@@ -28,9 +28,9 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from cache import render
 
+from harness import POSTGRES, REDIS, Server, environ, requirements, shared_environment
 from monitoring import Watched, load, migrate, watch
-from support import TEMPLATE
-from workbench import POSTGRES, REDIS, Server, environ, requirements, shared_environment
+from questions import TEMPLATE
 
 UNITS = {"s": "s", "bytes": "B", "Bps": "B/s", "reqps": "/s", "ops": "/s", "cps": "/s"}
 COLUMN, ROW = 0.5, 0.33  # inches of a unit of the grid

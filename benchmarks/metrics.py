@@ -34,7 +34,7 @@ def main() -> None:
     sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent / "tests")]
     from cache import render
 
-    from workbench import environ, requirements, shared_environment
+    from harness import environ, requirements, shared_environment
 
     with tempfile.TemporaryDirectory() as folder:
         project = render(Path(folder) / "project", database="sqlite", use_prometheus=True)

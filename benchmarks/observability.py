@@ -21,8 +21,8 @@ from pathlib import Path
 
 from cache import load, render, running
 
-from support import QUESTIONS, Answers
-from workbench import POSTGRES, Server, free_port, requirements, shared_environment
+from harness import POSTGRES, Server, free_port, requirements, shared_environment
+from questions import QUESTIONS, Answers
 
 READ = "/api/v1/users/me"
 SINK = """

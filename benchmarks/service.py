@@ -38,8 +38,7 @@ import httpx2
 from cache import render, tell
 from observability import cpu_seconds, sink
 
-from support import APPLICATION_QUESTIONS, QUESTIONS
-from workbench import (
+from harness import (
     API,
     CACHE,
     POSTGRES,
@@ -54,6 +53,7 @@ from workbench import (
     serve_command,
     shared_environment,
 )
+from questions import APPLICATION_QUESTIONS, QUESTIONS
 
 HERE = Path(__file__).parent
 CORES = sorted(os.sched_getaffinity(0))

@@ -10,21 +10,9 @@ from typing import Any
 
 import pytest
 
+import questions
 import rendering
-import support
-from support import (
-    APPLICATION_QUESTIONS,
-    MEMORY,
-    QUESTIONS,
-    Answers,
-    Files,
-    application,
-    applications,
-    combinations,
-    extremes,
-    label,
-)
-from workbench import (
+from harness import (
     CACHE,
     POSTGRES,
     REDIS,
@@ -36,6 +24,16 @@ from workbench import (
     requirements,
     shared_environment,
 )
+from questions import (
+    APPLICATION_QUESTIONS,
+    QUESTIONS,
+    Answers,
+    applications,
+    combinations,
+    label,
+    min_max_configurations,
+)
+from rendering import RAM_DISK, Files, application
 
 Render = Callable[..., Path]
 RENDER = "TEMPLATE_SKIP=lock,git .venv/bin/cookiecutter . --no-input -f -o /tmp/try"
@@ -53,8 +51,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Tell the modules that are collected later, and connect to this machine without a proxy."""
     others = os.environ.get("no_proxy", os.environ.get("NO_PROXY", ""))
     os.environ["no_proxy"] = os.environ["NO_PROXY"] = f"127.0.0.1,localhost,{others}".rstrip(",")
-    support.every_application = config.getoption("all")
-    support.every_render = support.every_application or config.getoption("thorough")
+    questions.every_application = config.getoption("all")
+    questions.every_render = questions.every_application or config.getoption("thorough")
 
 
 def pytest_report_header() -> str:
@@ -65,7 +63,7 @@ def pytest_report_header() -> str:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what is too much; begin with what takes longest, so that no worker ends late."""
-    left_out = [] if support.every_render else [item for item in items if _is_thorough(item)]
+    left_out = [] if questions.every_render else [item for item in items if _is_thorough(item)]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in left_out]
     items.sort(
@@ -89,7 +87,7 @@ def _answers(item: pytest.Item) -> list[Answers]:
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Say how much was tested, and how to do again alone what went wrong."""
+    """Print how much was tested, and for each failure how to rerun it and render its project."""
     stats = terminalreporter.stats
     passed, wrong = stats.get("passed", []), stats.get("failed", []) + stats.get("error", [])
     executed = sum(
@@ -108,10 +106,10 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     for row, number in rows.items():
         terminalreporter.write_line(f"{number:>8,}  {row}")
     for report in wrong:
-        terminalreporter.write_line(f"\nagain:   .venv/bin/pytest --all '{report.nodeid}'")
+        terminalreporter.write_line(f"\nrerun:  .venv/bin/pytest --all '{report.nodeid}'")
         for answers in (value for name, value in report.user_properties if name == "answers"):
             given = " ".join(f"{question}={answer}" for question, answer in answers.items())
-            terminalreporter.write_line(f"look at: {RENDER} {given}")
+            terminalreporter.write_line(f"render: {RENDER} {given}")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -158,7 +156,9 @@ def application_files() -> Callable[[Answers], Files]:
 @pytest.fixture(scope="session")
 def new_environment(render: Render) -> Callable[[str], Path]:
     """Make an environment of this Python, with what all the applications ask for."""
-    needed = set[str]().union(*(requirements(render(**answers)) for answers in extremes()))
+    needed = set[str]().union(
+        *(requirements(render(**answers)) for answers in min_max_configurations())
+    )
     return functools.cache(lambda python: shared_environment(needed, python))
 
 
@@ -185,19 +185,19 @@ def redis(environment: Path) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="session")
-def work(
+def make_application(
     request: pytest.FixtureRequest,
     render: Render,
     new_environment: Callable[[str], Path],
 ) -> Iterator[Callable[[Answers], Application]]:
-    """Put the application of these answers to work, once per worker.
+    """Return a function that renders an application and prepares its databases, once per worker.
 
-    The applications take turns with the Pythons of the machine. All but the extremes have one that
-    takes coverage in the quickest way, where there is one.
+    The applications take turns with the Pythons of the machine. All except the min and max
+    configurations use Python 3.12 or later, if installed, which measures line coverage fastest.
     """
     made: dict[str, Application] = {}
     turns = {label(answers): number for number, answers in enumerate(applications())}
-    exact = {label(answers) for answers in extremes()}
+    exact = {label(answers) for answers in min_max_configurations()}
     order = list(pythons().values())
     quick = [python for version, python in pythons().items() if version != "3.11"]
     shared = {
@@ -209,7 +209,7 @@ def work(
     def file() -> str:
         return f"sqlite:///{tempfile.mkdtemp(dir=scratch)}/app.db"
 
-    def work(answers: Answers) -> Application:
+    def make_application(answers: Answers) -> Application:
         if label(answers) not in made:
             folder = render(**answers)
             hurried = quick and label(answers) in turns.keys() - exact
@@ -229,6 +229,6 @@ def work(
             made[label(answers)] = Application(folder, urls, env)
         return made[label(answers)]
 
-    with tempfile.TemporaryDirectory(dir=MEMORY) as scratch:
+    with tempfile.TemporaryDirectory(dir=RAM_DISK) as scratch:
         shared["TMPDIR"] = scratch
-        yield work
+        yield make_application

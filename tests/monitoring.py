@@ -17,7 +17,7 @@ from typing import Any
 import httpx2
 import yaml
 
-from workbench import Service, free_port, program, run, serve, wait_for, wait_until_ready
+from harness import Service, free_port, program, run, serve, wait_for, wait_until_ready
 
 PACKAGES = {
     "amtool": "prometheus-alertmanager",

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 from contextlib import chdir
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import CodeType
 from typing import Any
 from unittest import mock
@@ -22,7 +22,39 @@ from cookiecutter.environment import StrictEnvironment
 from cookiecutter.exceptions import FailedHookException
 from cookiecutter.main import cookiecutter
 
-from support import MEMORY, PROJECT, QUESTIONS, TEMPLATE, Files, read
+from questions import PROJECT, QUESTIONS, TEMPLATE
+
+APPLICATION_PATHS = ("src", "tests", "migrations", ".env.example", "dev.py", "locustfile.py")
+
+# Where files that nobody keeps are written, on a machine that has such a place with room.
+_SHARED = "/dev/shm"  # noqa: S108 - each use makes a folder that is only its own
+_ROOMY = os.access(_SHARED, os.W_OK) and shutil.disk_usage(_SHARED).free > 4 * 2**30
+RAM_DISK = _SHARED if _ROOMY else None
+Files = dict[PurePosixPath, bytes]
+
+
+def read(project: Path) -> Files:
+    """Every file of a render except git's own and the lock file; an empty folder is one, too."""
+    files: Files = {}
+    for place, folders, names in os.walk(project):
+        folder = PurePosixPath(Path(place).relative_to(project).as_posix())
+        if ".git" in folders:
+            folders.remove(".git")
+        if not folders and not names:
+            files[folder] = b""
+        files |= {folder / one: Path(place, one).read_bytes() for one in names if one != "uv.lock"}
+    return files
+
+
+def without_secrets(project: Path) -> Files:
+    """Every file of a render, and of `.env` only that it is there: two renders must agree."""
+    return read(project) | {PurePosixPath(".env"): b""}
+
+
+def application(files: Files) -> Files:
+    """The part of a render that is the application, with its tests, migrations and settings."""
+    return {path: data for path, data in files.items() if path.parts[0] in APPLICATION_PATHS}
+
 
 _compile = StrictEnvironment.compile
 _compiled: dict[tuple[Any, ...], CodeType] = {}
@@ -74,7 +106,7 @@ def rendered(**answers: Any) -> Files:
 @functools.cache
 def _scratch() -> tempfile.TemporaryDirectory[str]:
     """One folder for all renders: its name is part of the templates for the names of folders."""
-    return tempfile.TemporaryDirectory(dir=MEMORY)
+    return tempfile.TemporaryDirectory(dir=RAM_DISK)
 
 
 def _compile_once(environment: StrictEnvironment, source: str, *names: Any) -> CodeType:

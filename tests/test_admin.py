@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from workbench import Service, serve
+from harness import Service, serve
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -51,7 +51,7 @@ def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     """A running service with an administrator and some accounts."""
     off = {"use_redis": False, "use_worker": False}
     answers = {"database": request.param, **off, "use_admin": True}
-    app = request.getfixturevalue("work")(answers)
+    app = request.getfixturevalue("make_application")(answers)
     settings = app.settings(BCRYPT_ROUNDS="4")
     app.run("alembic", "upgrade", "head", **settings)
     command = ["python", "-m", "orders.cli", "create-admin", ADMIN, "--password", PASSWORD]

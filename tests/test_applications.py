@@ -19,8 +19,8 @@ import httpx2
 import pytest
 
 from conftest import Render
-from support import SCHEMA, TEMPLATE, Answers, applications, extremes, label
-from workbench import (
+from ecs import SCHEMA
+from harness import (
     API,
     Application,
     Service,
@@ -34,19 +34,22 @@ from workbench import (
     uv,
     wait_for,
 )
+from questions import TEMPLATE, Answers, applications, label, min_max_configurations
 
 # The application that asks for most packages, and the one that asks for fewest.
-MOST_AND_LEAST = [
+MIN_AND_MAX = [
     answers
-    for answers in extremes()
+    for answers in min_max_configurations()
     if answers["use_redis"] == (answers["database"] == "postgresql")
 ]
 
 
 @pytest.fixture(scope="module", params=applications(), ids=label)
-def app(request: pytest.FixtureRequest, work: Callable[[Answers], Application]) -> Application:
+def app(
+    request: pytest.FixtureRequest, make_application: Callable[[Answers], Application]
+) -> Application:
     """Each distinct application in turn."""
-    return work(request.param)
+    return make_application(request.param)
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +71,7 @@ def client(service: Service) -> Iterator[httpx2.Client]:
 # The project's own checks
 
 
-@pytest.mark.thorough(but=MOST_AND_LEAST)
+@pytest.mark.thorough(but=MIN_AND_MAX)
 def test_own_tests_pass_with_the_coverage_they_ask_for(
     app: Application, record_property: Callable[[str, object], None]
 ) -> None:
@@ -99,7 +102,7 @@ def test_migrations_go_up_down_and_up_and_fit_the_models(app: Application) -> No
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("answers", MOST_AND_LEAST, ids=label)
+@pytest.mark.parametrize("answers", MIN_AND_MAX, ids=label)
 def test_project_works_with_nothing_but_what_it_locks(answers: Answers, render: Render) -> None:
     with tempfile.TemporaryDirectory() as temporary:  # see Server
         # Of root, PostgreSQL runs as another user, who has to reach its programs in .venv.
@@ -142,7 +145,7 @@ def normal(name: str) -> str:
 # Starting and stopping
 
 
-@pytest.mark.parametrize("app", extremes(), ids=label, indirect=True)
+@pytest.mark.parametrize("app", min_max_configurations(), ids=label, indirect=True)
 def test_production_refuses_a_placeholder_secret(app: Application) -> None:
     env = app.settings(ENVIRONMENT="production", SECRET_KEY="change-me")
     done = subprocess.run(
@@ -154,8 +157,8 @@ def test_production_refuses_a_placeholder_secret(app: Application) -> None:
     assert b"Traceback" not in done.stderr
 
 
-@pytest.mark.thorough(but=MOST_AND_LEAST)
-@pytest.mark.parametrize("app", extremes(), ids=label, indirect=True)
+@pytest.mark.thorough(but=MIN_AND_MAX)
+@pytest.mark.parametrize("app", min_max_configurations(), ids=label, indirect=True)
 @pytest.mark.parametrize("processes", [1, 2])
 def test_sigterm_finishes_the_running_request_and_exits_with_0(
     app: Application, tmp_path: Path, processes: int
@@ -373,7 +376,7 @@ def test_log_lines_have_fields_of_the_schema(client: httpx2.Client, service: Ser
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("app", extremes(), ids=label, indirect=True)
+@pytest.mark.parametrize("app", min_max_configurations(), ids=label, indirect=True)
 def test_load_scenario_has_every_request_answered(app: Application, service: Service) -> None:
     people = ["--headless", "--users", "20", "--spawn-rate", "20", "--run-time", "10s"]
     command = [uv(), "tool", "run", "--quiet", "locust>=2.47,<3", "--host", service.url]

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from conftest import Render
-from support import Answers, choices, label
-from workbench import environ, run, shared_environment
+from harness import environ, run, shared_environment
+from questions import Answers, choices, label
 
 TOOLS = (
     "cfn-lint>=1.58,<2",

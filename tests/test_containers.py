@@ -27,9 +27,9 @@ import yaml
 from filelock import FileLock
 
 from conftest import Render
+from harness import CACHE, environ, free_port, requirements, run, shared_environment, uv, wait_for
+from questions import Answers, applications, label
 from rendering import render_privately
-from support import Answers, applications, label
-from workbench import CACHE, environ, free_port, requirements, run, shared_environment, uv, wait_for
 
 API = "/api/v1"
 VARIANTS: dict[str, Answers] = {

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from conftest import Render
-from support import Answers, label
-from workbench import environ, free_port, ready, run
+from harness import environ, free_port, ready, run
+from questions import Answers, label
 
 SMALL: Answers = {}
 LARGE: Answers = {

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from conftest import Render
-from support import SCHEMA, label
+from ecs import SCHEMA
+from questions import label
 
 
 def mapped_fields(project: Path) -> dict[str, str]:

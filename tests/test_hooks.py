@@ -18,19 +18,10 @@ from cookiecutter.exceptions import FailedHookException
 from cookiecutter.main import cookiecutter
 
 from conftest import Render
-from rendering import command_line, git, refusals, render_privately
-from support import (
-    FEATURES,
-    PROJECT,
-    QUESTIONS,
-    TEMPLATE,
-    Answers,
-    is_on,
-    label,
-    product,
-    without_secrets,
-)
-from workbench import uv
+from harness import uv
+from questions import FEATURES, PROJECT, QUESTIONS, TEMPLATE, Answers, label, product
+from render_checks import is_on
+from rendering import command_line, git, refusals, render_privately, without_secrets
 
 WORD = "is empty: write at least one word."
 SLUG = ": use lowercase letters and digits, with single hyphens between."
@@ -558,7 +549,7 @@ def test_next_steps_are_those_of_the_chosen_options(
 
     assert f"  cd {project}\n" in said
     for name, feature in FEATURES.items():
-        named = any(re.search(mark, said.lower()) for mark in feature["marks"])
+        named = any(re.search(mark, said.lower()) for mark in feature["forbidden_patterns"])
         assert not named or is_on(name, answers)
     assert ("postgres" in said.lower()) == (answers["database"] == "postgresql")
     assert ("git push" in said) == (answers["ci"] != "none")

@@ -19,8 +19,8 @@ import pytest
 import yaml
 
 from conftest import Render
-from support import Answers
-from workbench import Application, environ, free_port, program, run, serve, uv
+from harness import Application, environ, free_port, program, run, serve, uv
+from questions import Answers
 
 KUBERNETES = {"database": "postgresql", "use_kubernetes": True}
 EVERYTHING = {
@@ -386,9 +386,9 @@ def _accepts(port: int) -> bool:
 
 
 @pytest.fixture
-def app(work: Callable[[Answers], Application]) -> Application:
+def app(make_application: Callable[[Answers], Application]) -> Application:
     """An application on PostgreSQL."""
-    return work(
+    return make_application(
         {"database": "postgresql", "use_redis": False, "use_worker": False, "use_admin": False}
     )
 

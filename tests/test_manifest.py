@@ -4,20 +4,14 @@ from pathlib import PurePosixPath
 
 import pytest
 
+from questions import FEATURES, QUESTIONS, choices
+from render_checks import find_forbidden_patterns, owns, template_paths
 from rendering import rendered
-from support import (
-    FEATURES,
-    QUESTIONS,
-    choices,
-    found_marks,
-    owns,
-    template_paths,
-)
 
 
 @pytest.mark.parametrize("feature", FEATURES)
 def test_feature_is_on_for_an_answer_that_can_be_given(feature: str) -> None:
-    assert set(FEATURES[feature]) == {"when", "paths", "marks"}
+    assert set(FEATURES[feature]) == {"when", "paths", "forbidden_patterns"}
     for question, answer in FEATURES[feature]["when"].items():
         assert answer in choices(question)
 
@@ -29,19 +23,19 @@ def test_every_path_of_a_feature_is_in_the_template(feature: str) -> None:
 
 
 @pytest.mark.parametrize("feature", FEATURES)
-def test_every_mark_of_a_feature_is_in_a_render_with_it(feature: str) -> None:
-    marks = FEATURES[feature]["marks"]
-    found = found_marks(rendered(**FEATURES[feature]["when"]), feature)
+def test_every_forbidden_pattern_of_a_feature_is_in_a_render_with_it(feature: str) -> None:
+    patterns = FEATURES[feature]["forbidden_patterns"]
+    found = find_forbidden_patterns(rendered(**FEATURES[feature]["when"]), feature)
 
-    assert marks
-    assert {line.rpartition(": ")[2] for line in found} == set(marks)
+    assert patterns
+    assert {line.rpartition(": ")[2] for line in found} == set(patterns)
 
 
 @pytest.mark.parametrize(("secret", "found"), [("smtp" * 16, []), ("smtp", [".env: smtp"])])
-def test_mark_in_a_secret_is_chance(secret: str, found: list[str]) -> None:
+def test_forbidden_pattern_in_a_secret_is_ignored(secret: str, found: list[str]) -> None:
     env = f"JWT_KEYS=\nSECRET_KEY={secret}\nPORT=8000\n".encode()
 
-    assert found_marks({PurePosixPath(".env"): env}, "worker") == found
+    assert find_forbidden_patterns({PurePosixPath(".env"): env}, "worker") == found
 
 
 def test_every_choice_is_a_feature_or_means_none() -> None:

@@ -13,9 +13,9 @@ import pytest
 import yaml
 
 from conftest import Render
+from harness import run, wait_for
 from monitoring import load, migrate, tool, watch
-from support import Answers, label
-from workbench import run, wait_for
+from questions import Answers, label
 
 OFF = {"use_redis": False, "use_worker": False, "use_admin": False}
 ON = {"use_redis": True, "use_worker": True, "use_admin": True}
@@ -71,7 +71,7 @@ def test_slip_in_a_file_is_found_by_the_own_tests(
     request: pytest.FixtureRequest,
     tmp_path: Path,
 ) -> None:
-    app = request.getfixturevalue("work")(EVERYTHING)
+    app = request.getfixturevalue("make_application")(EVERYTHING)
     project = shutil.copytree(app.folder, tmp_path / "project")
     path = project / "deploy" / "monitoring" / file
     text = path.read_text("utf-8")
@@ -92,7 +92,7 @@ def test_every_query_finds_data_and_a_stopped_service_alerts(
     request: pytest.FixtureRequest,
     tmp_path: Path,
 ) -> None:
-    app = request.getfixturevalue("work")(answers)
+    app = request.getfixturevalue("make_application")(answers)
     settings = app.settings(LOG_FORMAT="json", BCRYPT_ROUNDS="6", LOGIN_ATTEMPTS="100000")
     settings |= {"LOGIN_ATTEMPTS_PER_ADDRESS": "100000"}
     migrate(app.folder, settings)

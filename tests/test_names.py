@@ -16,9 +16,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from conftest import Render
-from rendering import rendered
-from support import QUESTIONS, TEMPLATE, Files, applications, flaws
-from workbench import environ, run, uv
+from harness import environ, run, uv
+from questions import QUESTIONS, TEMPLATE, applications
+from render_checks import find_problems
+from rendering import Files, rendered
 
 # What people write, and what breaks files: letters of any script, signs, and pieces of syntax.
 LETTERS = st.characters(categories=["L", "M", "N", "P", "S", "Z"])
@@ -67,7 +68,7 @@ def test_names_give_a_correct_project_or_are_refused(
         assert said
         assert all(line.split()[0] in QUESTIONS for line in said)
         return
-    assert flaws(files) == []
+    assert find_problems(files) == []
     assert_named(files, names)
 
 

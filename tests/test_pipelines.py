@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from conftest import Render
-from support import Answers, label, product
+from questions import Answers, label, product
 
 QUESTIONS = ("database", "use_redis", "use_worker", "use_kubernetes", "cloud", "ci")
 PIPELINES = [answers for answers in product(QUESTIONS) if answers["ci"] != "none"]

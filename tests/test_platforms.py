@@ -25,8 +25,7 @@ import trustme
 import yaml
 
 from conftest import Render
-from support import Answers
-from workbench import (
+from harness import (
     API,
     Service,
     clean_environ,
@@ -37,6 +36,7 @@ from workbench import (
     register,
     run,
 )
+from questions import Answers
 
 PLATFORMS = ("heroku", "railway", "render")
 APPLICATIONS: dict[str, Answers] = {

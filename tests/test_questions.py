@@ -12,7 +12,8 @@ from cookiecutter.generate import generate_context
 from cookiecutter.prompt import prompt_for_config
 
 from conftest import Render
-from support import CONTEXT, QUESTIONS, TEMPLATE, choices, without_secrets
+from questions import CONTEXT, QUESTIONS, TEMPLATE, choices
+from rendering import without_secrets
 
 PROMPTS: dict[str, Any] = CONTEXT["__prompts__"]
 

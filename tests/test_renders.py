@@ -1,4 +1,4 @@
-"""The renders themselves: every combination of answers, and every kind of name, without a flaw."""
+"""Check the files of the renders of every combination of answers, with names of every kind."""
 
 import os
 import subprocess
@@ -10,27 +10,25 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from conftest import Render
-from rendering import rendered
-from support import (
+from questions import (
     FEATURES,
     TEMPLATE,
     Answers,
-    Files,
-    application,
     applications,
     choices,
     combinations,
+    label,
+    min_max_configurations,
+)
+from render_checks import (
     expected_headings,
     expected_paths,
-    extremes,
-    flaws,
-    found_marks,
+    find_forbidden_patterns,
+    find_problems,
     headings,
     is_on,
-    label,
-    read,
-    without_secrets,
 )
+from rendering import Files, application, read, rendered, without_secrets
 
 DEPLOYED = {"use_elk": True, "use_kubernetes": True, "cloud": "aws-ecs", "ci": "gitlab"}
 NAMES = {
@@ -54,13 +52,13 @@ def test_combination(answers: Answers, application_files: Callable[[Answers], Fi
 
     assert set(files) == expected_paths(answers)
     assert [
-        mark
+        pattern
         for feature in FEATURES
         if not is_on(feature, answers)
-        for mark in found_marks(files, feature)
+        for pattern in find_forbidden_patterns(files, feature)
     ] == []
     assert headings(files[PurePosixPath("README.md")]) == expected_headings(answers)
-    assert flaws(files) == []
+    assert find_problems(files) == []
     assert application(files) == application_files(answers)
 
 
@@ -70,7 +68,7 @@ def test_applications_are_distinct(application_files: Callable[[Answers], Files]
     assert all(one not in found[:number] for number, one in enumerate(found))
 
 
-@pytest.mark.parametrize("answers", [*extremes(), DEPLOYED], ids=label)
+@pytest.mark.parametrize("answers", [*min_max_configurations(), DEPLOYED], ids=label)
 def test_same_answers_give_the_same_bytes(answers: Answers, render: Render, tmp_path: Path) -> None:
     given = [f"{name}={answer}" for name, answer in answers.items()]
     subprocess.run(
@@ -95,7 +93,7 @@ def test_scripts_and_nothing_else_can_be_executed(cloud: str, render: Render) ->
 def test_name_of_any_script_gives_a_correct_project(name: str, answers: Answers) -> None:
     files = rendered(**answers, project_name=name, description=name, author_name=name)
 
-    assert flaws(files) == []
+    assert find_problems(files) == []
     metadata = tomllib.loads(files[PurePosixPath("pyproject.toml")].decode())["project"]
     assert metadata["description"] == name
     assert metadata["authors"][0]["name"] == name
@@ -111,7 +109,7 @@ def test_name_of_any_script_gives_a_correct_project(name: str, answers: Answers)
 def test_names_of_any_length_leave_the_code_formatted(
     slug: str, package: str, answers: Answers
 ) -> None:
-    assert flaws(rendered(**answers, project_slug=slug, package_name=package)) == []
+    assert find_problems(rendered(**answers, project_slug=slug, package_name=package)) == []
 
 
 @pytest.mark.parametrize("email", ["o'brien+x@mail.example.co.uk", "A_B@Mail.My-Shop.CO"])

@@ -10,15 +10,16 @@ from pathlib import Path
 import pytest
 
 from conftest import Render
-from support import Answers, application, extremes, label, read
-from workbench import Application
+from harness import Application
+from questions import Answers, label, min_max_configurations
+from rendering import application, read
 
 # What names the sample in a line that names other things, too.
 NAMES = re.compile(r"\bitems(\.\w+|_models)\b, |(,| \+) items(\.\w+|_models)\b")
 # With everything, and with nothing, each on another database.
-MOST_AND_LEAST = [
+MIN_AND_MAX = [
     answers
-    for answers in extremes()
+    for answers in min_max_configurations()
     if answers["use_redis"] == (answers["database"] == "postgresql")
 ]
 
@@ -85,7 +86,7 @@ def remove_sample(app: Application) -> None:
     app.run("poe", "--executor", "simple", "format")
 
 
-@pytest.mark.parametrize("answers", extremes(), ids=label)
+@pytest.mark.parametrize("answers", min_max_configurations(), ids=label)
 def test_nothing_else_names_the_sample(answers: Answers, render: Render) -> None:
     folder = render(**answers)
     deleted, named, seed, *_ = steps(folder)
@@ -100,11 +101,11 @@ def test_nothing_else_names_the_sample(answers: Answers, render: Render) -> None
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("answers", MOST_AND_LEAST, ids=label)
+@pytest.mark.parametrize("answers", MIN_AND_MAX, ids=label)
 def test_project_passes_its_checks_without_the_sample(
-    answers: Answers, work: Callable[[Answers], Application], tmp_path: Path
+    answers: Answers, make_application: Callable[[Answers], Application], tmp_path: Path
 ) -> None:
-    original = work(answers)
+    original = make_application(answers)
     folder = Path(shutil.copytree(original.folder, tmp_path / original.folder.name))
     app = replace(original, folder=folder, env=original.env | {"PYTHONPATH": str(folder / "src")})
 
@@ -116,7 +117,7 @@ def test_project_passes_its_checks_without_the_sample(
     app.run("poe", "--executor", "simple", "check")
 
 
-@pytest.mark.parametrize("answers", extremes(), ids=label)
+@pytest.mark.parametrize("answers", min_max_configurations(), ids=label)
 def test_new_column_of_users_needs_one_change_in_tests(answers: Answers, render: Render) -> None:
     for path in (render(**answers) / "tests").rglob("*.py"):
         text = path.read_text("utf-8")

@@ -8,18 +8,9 @@ from typing import Any
 import pytest
 
 from conftest import Render
-from rendering import command_line, git, refusals
-from support import (
-    PROJECT,
-    QUESTIONS,
-    TEMPLATE,
-    Answers,
-    Files,
-    choices,
-    label,
-    without_secrets,
-)
-from workbench import Application, environ
+from harness import Application, environ
+from questions import PROJECT, QUESTIONS, TEMPLATE, Answers, choices, label
+from rendering import Files, command_line, git, refusals, without_secrets
 
 RECORD = PurePosixPath(".cruft.json")
 EVERYTHING = {name: True for name, answer in QUESTIONS.items() if answer is False}

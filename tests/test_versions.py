@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from conftest import Render
-from support import Answers, applications, extremes, label
-from workbench import Application, environ, pythons, requirements, run, shared_environment, uv
+from harness import Application, environ, pythons, requirements, run, shared_environment, uv
+from questions import Answers, applications, label, min_max_configurations
 
 # Newer versions of Python need newer versions of what is compiled for them.
 OLDEST_PYTHON = "3.11"
-RICHEST = [answers for answers in extremes() if answers["use_redis"]]
+RICHEST = [answers for answers in min_max_configurations() if answers["use_redis"]]
 
 
 def oldest(project: Path, folder: Path) -> list[str]:

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from support import TEMPLATE
-from workbench import run
+from harness import run
+from questions import TEMPLATE
 
 WORKFLOW = TEMPLATE / ".github" / "workflows" / "ci.yml"
 TOOLS = Path(sys.executable).parent
-AGAIN = "again:   .venv/bin/pytest --all 'tests/test_renders.py::test_combination[sqlite]'"
-LOOK = "look at: TEMPLATE_SKIP=lock,git .venv/bin/cookiecutter . --no-input database=sqlite"
+RERUN = "rerun:  .venv/bin/pytest --all 'tests/test_renders.py::test_combination[sqlite]'"
+RENDER = "render: TEMPLATE_SKIP=lock,git .venv/bin/cookiecutter . --no-input database=sqlite"
 TIME = "2026-11-23T04:23:00.0000000Z "
 GH = f"""#!/bin/sh
 echo "$*" >>"$LOG"
@@ -24,8 +24,8 @@ case "$1 $2" in
         ;;
     "api repos/team/template/actions/jobs/7/logs") cat <<'END'
 {TIME}FAILED
-{TIME}{AGAIN}
-{TIME}{LOOK}
+{TIME}{RERUN}
+{TIME}{RENDER}
 END
     ;;
     "issue list") echo "$NUMBER" ;;
@@ -45,9 +45,9 @@ def test_linters_find_nothing() -> None:
 @pytest.mark.parametrize(
     ("number", "what"),
     [("", "issue create --title The weekly run fails"), ("12", "issue comment 12")],
-    ids=["first", "again"],
+    ids=["first failure", "repeated failure"],
 )
-def test_weekly_run_reports_how_to_do_again_what_failed(
+def test_weekly_run_reports_how_to_rerun_failed_tests(
     number: str, what: str, tmp_path: Path
 ) -> None:
     job = yaml.safe_load(WORKFLOW.read_text("utf-8"))["jobs"]["report"]
@@ -70,6 +70,6 @@ def test_weekly_run_reports_how_to_do_again_what_failed(
         f"{what} --body-file report.md"
     )
     assert (tmp_path / "log.md").read_text("utf-8") == (
-        f"### [Python 3.14](https://example.com/7)\n\n```\n{AGAIN}\n{LOOK}\n```\n\n"
+        f"### [Python 3.14](https://example.com/7)\n\n```\n{RERUN}\n{RENDER}\n```\n\n"
         "### [Python 3.11](https://example.com/8)\n\n```\nNo test failed: see the log.\n```\n\n"
     )

@@ -1,42 +1,24 @@
-"""What the tests know of the template: its questions, its manifest, its files, its renders."""
+"""Checks of a render's files: which files there are, their format, names and forbidden patterns."""
 
 import ast
 import configparser
 import functools
-import itertools
 import json
-import os
 import posixpath
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import yaml
 
-TEMPLATE = Path(__file__).parent.parent
-PROJECT = TEMPLATE / "{{cookiecutter.project_slug}}"
-CONTEXT: dict[str, Any] = json.loads((TEMPLATE / "cookiecutter.json").read_text("utf-8"))
-QUESTIONS = {name: default for name, default in CONTEXT.items() if not name.startswith("_")}
-FEATURES: dict[str, dict[str, Any]] = CONTEXT["_features"]
+from questions import FEATURES, PROJECT, Answers
+from rendering import RAM_DISK, Files
 
-# The only questions whose answers may change the application; every combination's test proves it.
-APPLICATION_QUESTIONS = (
-    "database",
-    "use_redis",
-    "use_worker",
-    "use_admin",
-    "use_prometheus",
-    "use_opentelemetry",
-    "use_sentry",
-)
-APPLICATION_PATHS = ("src", "tests", "migrations", ".env.example", "dev.py", "locustfile.py")
 # What the 64 random characters of a secret in `.env` spell is chance.
 SECRET = re.compile(rb"(?<==)[\w-]{64}$", re.MULTILINE)
 
@@ -59,128 +41,6 @@ HEADINGS: dict[str, set[str]] = {
     "Adding a resource": set(),
     "Removing the sample": set(),
 }
-
-# Types of the Elastic Common Schema 9.2, from its field reference.
-SCHEMA = {
-    "@timestamp": "date",
-    "client.ip": "ip",
-    "ecs.version": "keyword",
-    "error.code": "keyword",
-    "error.message": "match_only_text",
-    "error.stack_trace": "wildcard",
-    "error.type": "keyword",
-    "event.duration": "long",
-    "http.request.id": "keyword",
-    "http.request.method": "keyword",
-    "http.response.status_code": "long",
-    "labels": "object",
-    "log.level": "keyword",
-    "log.logger": "keyword",
-    "message": "match_only_text",
-    "service.environment": "keyword",
-    "service.name": "keyword",
-    "service.version": "keyword",
-    "span.id": "keyword",
-    "trace.id": "keyword",
-    "url.path": "wildcard",
-    "user.id": "keyword",
-    "user_agent.original": "keyword",
-}
-
-# Where files that nobody keeps are written, on a machine that has such a place with room.
-_SHARED = "/dev/shm"  # noqa: S108 - each use makes a folder that is only its own
-_ROOMY = os.access(_SHARED, os.W_OK) and shutil.disk_usage(_SHARED).free > 4 * 2**30
-MEMORY = _SHARED if _ROOMY else None
-
-# Whether to render every combination, and to run every application: `--thorough` and `--all` on
-# the command line, before the tests are collected.
-every_render = every_application = False
-
-Answers = dict[str, Any]
-Files = dict[PurePosixPath, bytes]
-
-
-def choices(question: str) -> list[Any]:
-    """The answers to a question that offers a choice; none for a text."""
-    default = QUESTIONS[question]
-    if isinstance(default, bool):
-        return [default, not default]
-    return list(default) if isinstance(default, list) else []
-
-
-def product(questions: Iterable[str]) -> list[Answers]:
-    """Every possible combination of the answers to these questions."""
-    names = list(questions)
-    every = (
-        dict(zip(names, answers, strict=True))
-        for answers in itertools.product(*(choices(name) for name in names))
-    )
-    return [answers for answers in every if is_possible(answers)]
-
-
-def is_possible(answers: Answers) -> bool:
-    """Whether the hook accepts this combination."""
-    if answers.get("use_worker") and not answers.get("use_redis"):
-        return False
-    platform = answers.get("use_kubernetes") or answers.get("cloud", "none") != "none"
-    return not (platform and answers.get("database") == "sqlite")
-
-
-def covering(questions: Iterable[str]) -> list[Answers]:
-    """Of the possible combinations of answers, the nearest to the defaults first, those to trust.
-
-    Each answer with as little else as it needs and with as much else as it bears, and then any two
-    answers that go together, in some combination.
-    """
-    possible = sorted(product(questions), key=_distance_from_defaults)
-    chosen: list[Answers] = []
-    for name in possible[0]:
-        for answer in choices(name):
-            fitting = [answers for answers in possible if answers[name] == answer]
-            chosen += [one for one in (fitting[0], fitting[-1]) if one not in chosen]
-    missing = set[Any]().union(*map(_pairs, possible)) - set[Any]().union(*map(_pairs, chosen))
-    while missing:
-        chosen.append(max(possible, key=lambda answers: len(missing & _pairs(answers))))
-        missing -= _pairs(chosen[-1])
-    return chosen
-
-
-def _distance_from_defaults(answers: Answers) -> int:
-    return sum(answer != choices(name)[0] for name, answer in answers.items())
-
-
-def _pairs(answers: Answers) -> set[Any]:
-    return set(itertools.combinations(answers.items(), 2))
-
-
-def combinations() -> list[Answers]:
-    """The combinations of features, under all combinations of the other choices in turn."""
-    features = {question for feature in FEATURES.values() for question in feature["when"]}
-    asked = [name for name in QUESTIONS if choices(name)]
-    others = itertools.cycle(product(name for name in asked if name not in features))
-    chosen = product if every_render else covering
-    return [next(others) | one for one in chosen(name for name in asked if name in features)]
-
-
-def applications() -> list[Answers]:
-    """The answers that make each distinct application."""
-    return (product if every_application else covering)(APPLICATION_QUESTIONS)
-
-
-def extremes() -> list[Answers]:
-    """Of the applications those with every option and those with none."""
-    return [
-        answers
-        for answers in applications()
-        if len({answer for answer in answers.values() if isinstance(answer, bool)}) == 1
-    ]
-
-
-def label(answers: Answers) -> str:
-    """A combination as a test's id: the answers in the order of the questions."""
-    given = answers.items()
-    words = (name.removeprefix("use_") if answer is True else answer for name, answer in given)
-    return "-".join(str(word) for word in words if word)
 
 
 def is_on(feature: str, answers: Answers) -> bool:
@@ -231,52 +91,37 @@ def headings(document: bytes) -> list[str]:
     return re.findall(r"^##+ (.+)$", text, re.MULTILINE)
 
 
-def read(project: Path) -> Files:
-    """Every file of a render except git's own and the lock file; an empty folder is one, too."""
-    files: Files = {}
-    for place, folders, names in os.walk(project):
-        folder = PurePosixPath(Path(place).relative_to(project).as_posix())
-        if ".git" in folders:
-            folders.remove(".git")
-        if not folders and not names:
-            files[folder] = b""
-        files |= {folder / one: Path(place, one).read_bytes() for one in names if one != "uv.lock"}
-    return files
-
-
-def without_secrets(project: Path) -> Files:
-    """Every file of a render, and of `.env` only that it is there: two renders must agree."""
-    return read(project) | {PurePosixPath(".env"): b""}
-
-
-def application(files: Files) -> Files:
-    """The part of a render that is the application, with its tests, migrations and settings."""
-    return {path: data for path, data in files.items() if path.parts[0] in APPLICATION_PATHS}
-
-
-def found_marks(files: Files, feature: str) -> list[str]:
+def find_forbidden_patterns(files: Files, feature: str) -> list[str]:
     """Where the words (regular expressions) that betray a feature stand, in names or contents."""
     return [
-        f"{path}: {mark}" for path, data in files.items() for mark in _marks(feature, path, data)
+        f"{path}: {mark}"
+        for path, data in files.items()
+        for mark in _forbidden_patterns(feature, path, data)
     ]
 
 
 @functools.cache
-def _marks(feature: str, path: PurePosixPath, data: bytes) -> list[str]:
+def _forbidden_patterns(feature: str, path: PurePosixPath, data: bytes) -> list[str]:
     text = f"{path}\n".encode() + SECRET.sub(b"", data)
-    return [mark for mark in FEATURES[feature]["marks"] if re.search(mark.encode(), text.lower())]
+    return [
+        mark
+        for mark in FEATURES[feature]["forbidden_patterns"]
+        if re.search(mark.encode(), text.lower())
+    ]
 
 
-def flaws(files: Files) -> list[str]:
+def find_problems(files: Files) -> list[str]:
     """What a careful engineer would not have left in these files."""
-    found = [f"{path}: {flaw}" for path, data in files.items() for flaw in _flaws(path, data)]
+    found = [
+        f"{path}: {flaw}" for path, data in files.items() for flaw in _problems_of_file(path, data)
+    ]
     found += [
         f"{path}: links to {target}, which is not there"
         for path, data in files.items()
         for target in (_links(data) if path.suffix == ".md" else ())
         if not _leads_somewhere(target, path, files)
     ]
-    return found + _flaws_of_style(files) + _flaws_of_settings(files)
+    return found + _problems_of_style(files) + _problems_of_settings(files)
 
 
 @functools.cache
@@ -300,11 +145,11 @@ def _anchors(document: bytes) -> set[str]:
 
 
 @functools.cache
-def _flaws(path: PurePosixPath, data: bytes) -> list[str]:
-    return list(_flaws_of_text(path, data.decode("utf-8")))
+def _problems_of_file(path: PurePosixPath, data: bytes) -> list[str]:
+    return list(_problems_of_text(path, data.decode("utf-8")))
 
 
-def _flaws_of_text(path: PurePosixPath, text: str) -> Iterator[str]:
+def _problems_of_text(path: PurePosixPath, text: str) -> Iterator[str]:
     if not text:
         if path.name not in {"__init__.py", "py.typed"}:
             yield "is empty"
@@ -379,7 +224,7 @@ def _ask(command: list[str], text: str) -> None:
 _seen: dict[tuple[PurePosixPath, bytes], list[str]] = {}
 
 
-def _flaws_of_style(files: Files) -> list[str]:
+def _problems_of_style(files: Files) -> list[str]:
     """What the render's own formatter and linter object to, asked once for each content."""
     python = [(path, data) for path, data in files.items() if path.suffix == ".py"]
     if new := [path for path, data in python if (path, data) not in _seen]:
@@ -390,7 +235,7 @@ def _flaws_of_style(files: Files) -> list[str]:
 
 
 def _style(files: Files, paths: list[PurePosixPath]) -> list[str]:
-    with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
+    with tempfile.TemporaryDirectory(dir=RAM_DISK) as folder:
         for path, data in files.items():
             # The linter follows imports to tell the project's own packages from others.
             if path in paths or path.parts[0] in {"src", "pyproject.toml"}:
@@ -410,7 +255,7 @@ def _style(files: Files, paths: list[PurePosixPath]) -> list[str]:
     return [line for done in said if done.returncode for line in done.stdout.splitlines()]
 
 
-def _flaws_of_settings(files: Files) -> list[str]:
+def _problems_of_settings(files: Files) -> list[str]:
     """Where `.env.example` and the README's table do not name the variables of the settings."""
     [settings] = (path for path in files if path.match("src/*/settings.py"))
     example, readme = files[PurePosixPath(".env.example")], files[PurePosixPath("README.md")]

@@ -24,8 +24,8 @@ import httpx2
 import pytest
 from filelock import FileLock
 
-from rendering import rendered
-from support import MEMORY, TEMPLATE, choices
+from questions import TEMPLATE, choices
+from rendering import RAM_DISK, rendered
 
 API = "/api/v1"
 CACHE = TEMPLATE / ".cache"
@@ -236,7 +236,7 @@ class Server:
 
     def __init__(self, environment: Path, script: str) -> None:
         """Start the server."""
-        self._folder = Path(tempfile.mkdtemp(prefix="server-", dir=MEMORY))
+        self._folder = Path(tempfile.mkdtemp(prefix="server-", dir=RAM_DISK))
         files = rendered(use_redis=True)
         (self._folder / "dev.py").write_bytes(files[PurePosixPath("dev.py")])
         self._process = subprocess.Popen(
