@@ -159,6 +159,6 @@ def test_administrator_logs_out(page: Page) -> None:
 def test_others_are_refused(page: Page, email: str, password: str) -> None:
     sign_in(page, email, password)
 
-    assert "E-mail or password is wrong." in page.inner_text("form")
+    assert "Incorrect email or password." in page.inner_text("form")
     page.goto("/admin/user/list")
     assert page.url.endswith("/admin/login")

@@ -98,7 +98,7 @@ async def test_list_shows_whose_a_login_is(browser: AsyncClient, member: Account
 async def test_export_is_safe_to_open_in_a_spreadsheet(browser: AsyncClient) -> None:
     export = await browser.get("/admin/user/export/csv")
 
-    rows = {row["E-mail"]: row for row in csv.DictReader(StringIO(export.text))}
+    rows = {row["Email"]: row for row in csv.DictReader(StringIO(export.text))}
     assert rows["ann_a@example.com"]["Name"] == "'=1+1"
     assert rows["bob@example.com"]["Active"] == "FALSE"
 
@@ -115,14 +115,14 @@ async def test_formula_is_text_in_an_export(before: str, sign: str) -> None:
 async def test_export_has_a_limited_number_of_rows(
     browser: AsyncClient, monkeypatch: pytest.MonkeyPatch, session: AsyncSession
 ) -> None:
-    monkeypatch.setattr(views.View, "export_max_rows", 2)
+    monkeypatch.setattr(views.AdminView, "export_max_rows", 2)
     session.add_all(new_user(email=f"{name}@example.com") for name in ("old", "new", "newest"))
     await session.commit()
 
     export = await browser.get("/admin/user/export/csv")
 
     rows = csv.DictReader(StringIO(export.text))
-    assert [row["E-mail"] for row in rows] == ["newest@example.com", "new@example.com"]
+    assert [row["Email"] for row in rows] == ["newest@example.com", "new@example.com"]
 
 
 async def test_no_secret_is_on_any_page(
@@ -320,7 +320,7 @@ async def test_administrator_demoted_meanwhile_changes_nothing(
     member: Account,
     session: AsyncSession,
     monkeypatch: pytest.MonkeyPatch,
-    view: type[views.View],
+    view: type[views.AdminView],
     method: str,
     path: str,
 ) -> None:

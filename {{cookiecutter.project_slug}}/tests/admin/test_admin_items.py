@@ -9,7 +9,7 @@ from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from {{ cookiecutter.package_name }}.admin import items
-from {{ cookiecutter.package_name }}.admin.views import View
+from {{ cookiecutter.package_name }}.admin.views import AdminView
 from {{ cookiecutter.package_name }}.auth.models import Role, User
 from {{ cookiecutter.package_name }}.items.models import Tag
 
@@ -55,7 +55,7 @@ async def test_administrator_demoted_meanwhile_changes_no_item(
     item: dict[str, Any],
     session: AsyncSession,
     monkeypatch: pytest.MonkeyPatch,
-    view: type[View],
+    view: type[AdminView],
     method: str,
     path: str,
 ) -> None:

@@ -7,8 +7,8 @@ from httpx2 import AsyncClient
 from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from {{ cookiecutter.package_name }}.admin.views import JobView
-from {{ cookiecutter.package_name }}.admin.work import Work
+from {{ cookiecutter.package_name }}.admin.jobs import JobView
+from {{ cookiecutter.package_name }}.admin.transaction import AdminTransaction
 from {{ cookiecutter.package_name }}.auth.models import Role, User
 from {{ cookiecutter.package_name }}.database import utcnow
 from {{ cookiecutter.package_name }}.worker.models import Job, State
@@ -49,14 +49,14 @@ async def test_administrator_demoted_meanwhile_retries_nothing(
     session: AsyncSession,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    queue = JobView.queue
+    retry_job = JobView.retry_job
 
-    async def queue_after_demotion(view: JobView, work: Work, key: UUID) -> bool:
+    async def retry_after_demotion(view: JobView, work: AdminTransaction, key: UUID) -> bool:
         await session.execute(update(User).where(User.id == admin.id).values(role=Role.USER))
         await session.commit()
-        return await queue(view, work, key)
+        return await retry_job(view, work, key)
 
-    monkeypatch.setattr(JobView, "queue", queue_after_demotion)
+    monkeypatch.setattr(JobView, "retry_job", retry_after_demotion)
     failed = jobs[State.FAILED]
 
     response = await browser.post(f"/admin/job/action/retry?pks={failed.id}")
@@ -65,7 +65,7 @@ async def test_administrator_demoted_meanwhile_retries_nothing(
     assert (response.status_code, failed.state) == (403, State.FAILED)
 
 
-async def test_only_failed_jobs_are_tried_again(
+async def test_only_failed_jobs_are_retried(
     browser: AsyncClient, jobs: dict[State, Job], session: AsyncSession
 ) -> None:
     retry = f"/admin/job/action/retry?pks={','.join(str(job.id) for job in jobs.values())}"

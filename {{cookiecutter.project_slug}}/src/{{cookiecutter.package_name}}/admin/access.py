@@ -128,7 +128,7 @@ class Login(AuthenticationBackend):
         )
 
 
-class Guard:
+class SecurityMiddleware:
     """Keeps other sites from acting through an administrator's browser, and pages to themselves."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:

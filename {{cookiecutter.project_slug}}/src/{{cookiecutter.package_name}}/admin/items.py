@@ -1,7 +1,7 @@
 """Pages of the sample resource."""
 
 import re
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
 from sqlalchemy import func, select, update
@@ -18,9 +18,9 @@ from ..items import models as stored
 from ..items import service as items
 from ..items.schemas import ItemUpdate, TagName
 from ..schemas import RequestModel
-from .models import Shown
-from .views import TEXT, View, changed
-from .work import Work
+from .models import ReadModel
+from .transaction import AdminTransaction
+from .views import TEXT, AdminView, changed
 
 Row = TypeVar("Row", stored.Item, stored.Tag)
 
@@ -29,12 +29,9 @@ TAG_CONFLICTS = {"uq_tags_name": "There is a tag of this name already."}
 {%- else -%}
 TAG_CONFLICTS = {"tags.name": "There is a tag of this name already."}
 {%- endif %}
-LABELS = View.column_labels | {
-    name: name.capitalize() for name in ("title", "description", "version", "tags", "name", "items")
-}
 
 
-class Item(Shown):
+class Item(ReadModel):
     """An item, whose it is, and the names of its tags."""
 
     __table__ = (
@@ -57,7 +54,7 @@ class Item(Shown):
     )
 
 
-class Tag(Shown):
+class Tag(ReadModel):
     """A tag, and how many items have it."""
 
     __table__ = select(
@@ -92,7 +89,7 @@ class TagForm(Form):  # type: ignore[misc]
     name = StringField("Name", render_kw=TEXT)
 
 
-class ItemView(View, model=Item):
+class ItemView(AdminView, model=Item):
     """Items of all accounts."""
 
     icon = "fa-solid fa-box"
@@ -101,10 +98,9 @@ class ItemView(View, model=Item):
     column_searchable_list = ("title", "email")
     column_sortable_list = ("title", "email", "created_at", "updated_at")
     column_default_sort = ("created_at", True)
-    column_labels: ClassVar = LABELS
     form = ItemForm
 
-    async def change(self, work: Work, key: UUID, data: dict[str, Any]) -> stored.Item:
+    async def change(self, work: AdminTransaction, key: UUID, data: dict[str, Any]) -> stored.Item:
         """Change an item, unless it has changed since the form was filled."""
         session = await work.begin()
         owner_id = await _owner_id(session, key)
@@ -124,7 +120,7 @@ class ItemView(View, model=Item):
         work.record("change", self.identity, key, changes)
         return item
 
-    async def remove(self, work: Work, key: UUID) -> None:
+    async def remove(self, work: AdminTransaction, key: UUID) -> None:
         """Delete an item."""
         session = await work.begin()
         owner_id = await _owner_id(session, key)
@@ -132,7 +128,7 @@ class ItemView(View, model=Item):
         await items.delete_item(session, item)
 
 
-class TagView(View, model=Tag):
+class TagView(AdminView, model=Tag):
     """Tags; those of an item are part of its version."""
 
     icon = "fa-solid fa-tag"
@@ -140,10 +136,9 @@ class TagView(View, model=Tag):
     column_searchable_list = ("name",)
     column_sortable_list = ("name", "items", "created_at")
     column_default_sort = "name"
-    column_labels: ClassVar = LABELS
     form = TagForm
 
-    async def add(self, work: Work, data: dict[str, Any]) -> stored.Tag:
+    async def add(self, work: AdminTransaction, data: dict[str, Any]) -> stored.Tag:
         """Make a tag."""
         tag = stored.Tag(name=TagWrite(**data).name)
         session = await work.begin()
@@ -151,7 +146,7 @@ class TagView(View, model=Tag):
         await _flush(session)
         return tag
 
-    async def change(self, work: Work, key: UUID, data: dict[str, Any]) -> stored.Tag:
+    async def change(self, work: AdminTransaction, key: UUID, data: dict[str, Any]) -> stored.Tag:
         """Rename a tag."""
         name = TagWrite(**data).name
         session = await work.begin()
@@ -163,7 +158,7 @@ class TagView(View, model=Tag):
         work.record("change", self.identity, key, ["name"])
         return tag
 
-    async def remove(self, work: Work, key: UUID) -> None:
+    async def remove(self, work: AdminTransaction, key: UUID) -> None:
         """Take a tag from all items."""
         session = await work.begin()
         tag = await _existing(session, stored.Tag, key)
@@ -172,7 +167,7 @@ class TagView(View, model=Tag):
         await session.flush()
 
 
-VIEWS: tuple[type[View], ...] = (ItemView, TagView)
+VIEWS: tuple[type[AdminView], ...] = (ItemView, TagView)
 
 
 async def _existing(session: AsyncSession, model: type[Row], key: UUID) -> Row:

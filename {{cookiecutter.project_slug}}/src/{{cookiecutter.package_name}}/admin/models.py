@@ -4,16 +4,13 @@ from sqlalchemy import case, select
 from sqlalchemy.orm import DeclarativeBase
 
 from ..auth import models as auth
-{%- if cookiecutter.use_worker %}
-from ..worker import models as worker
-{%- endif %}
 
 
-class Shown(DeclarativeBase):
+class ReadModel(DeclarativeBase):
     """Base of the pages' own models: they are queries, and nothing is written through them."""
 
 
-class User(Shown):
+class User(ReadModel):
     """An account, without its password hash."""
 
     __table__ = select(
@@ -27,7 +24,7 @@ class User(Shown):
     ).subquery("shown_users")
 
 
-class LoginSession(Shown):
+class LoginSession(ReadModel):
     """A login and whose it is, without the hash of its cookie."""
 
     __table__ = (
@@ -44,29 +41,3 @@ class LoginSession(Shown):
         .join(auth.User, auth.User.id == auth.LoginSession.user_id)
         .subquery("shown_logins")
     )
-
-
-{%- if cookiecutter.use_worker %}
-
-
-class Job(Shown):
-    """A job and who asked for it, without its arguments."""
-
-    __table__ = (
-        select(
-            worker.Job.id,
-            worker.Job.task,
-            worker.Job.state,
-            worker.Job.attempts,
-            worker.Job.error_type,
-            worker.Job.request_id,
-            auth.User.email,
-            worker.Job.created_at,
-            worker.Job.due_at,
-            worker.Job.started_at,
-            worker.Job.finished_at,
-        )
-        .join(auth.User, auth.User.id == worker.Job.user_id, isouter=True)
-        .subquery("shown_jobs")
-    )
-{%- endif %}

@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from markupsafe import Markup
 from sqladmin import Admin, ModelView
 from sqladmin.authentication import login_required
+from sqlalchemy import inspect
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -23,11 +24,18 @@ from ..auth.dependencies import SAFE_METHODS
 from ..errors import STATUSES
 from ..exceptions import RetryableError
 from ..settings import Settings
-from .access import Guard, Login
-from .work import RefusedError, unit_of_work
+from .access import Login, SecurityMiddleware
+from .transaction import RejectedError, transaction
 
 # Routes of sqladmin that are not served as they are; files are columns that no model has.
 REPLACED = {"import", "file_download", "file_preview", "login", "logout"}
+LABELS = {
+    "full_name": "Name",
+    "is_active": "Active",
+    "created_at": "Created",
+    "updated_at": "Changed",
+    "expires_at": "Expires",
+}
 LOGIN_BODY_SIZE = 32 * 1024  # parsing a form costs CPU for each byte, and this one is public
 
 
@@ -43,7 +51,7 @@ class ReadOnly(async_sessionmaker[AsyncSession]):
         return session
 
 
-class Pages(Admin):
+class AdminSite(Admin):
     """sqladmin, mounted at /admin.
 
     Args:
@@ -62,7 +70,7 @@ class Pages(Admin):
         self.service = app
         # Errors of HTTP are pages; all others are left to the application around this one.
         pages = ExceptionMiddleware(self.admin.router, self.admin.exception_handlers)
-        self.admin.middleware_stack = Guard(pages, settings)
+        self.admin.middleware_stack = SecurityMiddleware(pages, settings)
         routes = [
             route for route in self.admin.routes if getattr(route, "name", "") not in REPLACED
         ]
@@ -75,8 +83,13 @@ class Pages(Admin):
         logging.getLogger("sqladmin.application").disabled = True
 
     def add_model_view(self, view: type[ModelView]) -> None:
-        """Add a view; sqladmin keeps what belongs to the application in the class it is given."""
-        super().add_model_view(type(view.__name__, (view,), {}))
+        """Add a view with labels for its columns.
+
+        A subclass, because sqladmin stores the application's session maker in the class.
+        """
+        names: list[str] = inspect(view.model).columns.keys()
+        labels = {name: LABELS.get(name, name.replace("_", " ").capitalize()) for name in names}
+        super().add_model_view(type(view.__name__, (view,), {"column_labels": labels}))
 
     async def index(self, request: Request) -> Response:
         """Begin with the first view."""
@@ -150,8 +163,8 @@ class Pages(Admin):
             return await endpoint(request)
         await request.form(max_files=0)  # none takes files
         try:
-            async with unit_of_work(self.service, request, request.state.principal):
+            async with transaction(self.service, request, request.state.principal):
                 response = await endpoint(request)
-        except RefusedError:
+        except RejectedError:
             pass  # the response says why
         return response

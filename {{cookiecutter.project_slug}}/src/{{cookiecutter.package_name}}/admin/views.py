@@ -24,25 +24,13 @@ from ..exceptions import ConflictError
 from ..schemas import RequestModel
 from ..users import service as users
 from ..users.schemas import UserCreate, UserUpdate
-{%- if cookiecutter.use_worker %}
-from ..worker import service as jobs
-from ..worker.models import Job, State
-{%- endif %}
 from . import models
-from .pages import Pages
-from .work import Work, unit_of_work
+from .pages import AdminSite
+from .transaction import AdminTransaction, transaction
 
 FORMULA_SIGNS = ("=", "+", "-", "@")
 MAX_SEARCH_LENGTH = 200
 TEXT = {"class": "form-control"}
-LABELS = {
-    "email": "E-mail",
-    "full_name": "Name",
-    "is_active": "Active",
-    "created_at": "Created",
-    "updated_at": "Changed",
-    "expires_at": "Expires",
-}
 
 
 class PasswordReset(RequestModel):
@@ -55,7 +43,7 @@ class UserForm(Form):  # type: ignore[misc]
     """An account, and the time of its last change when the form was filled."""
 
     updated_at = HiddenField()
-    email = StringField("E-mail", render_kw=TEXT)
+    email = StringField("Email", render_kw=TEXT)
     full_name = StringField("Name", render_kw=TEXT)
     role = SelectField("Role", choices=[*Role], render_kw={"class": "form-select"})
     is_active = BooleanField("Active", default=True, render_kw={"class": "form-check-input"})
@@ -67,11 +55,11 @@ class UserForm(Form):  # type: ignore[misc]
     )
 
 
-class View(ModelView):
+class AdminView(ModelView):
     """What all views share: sqladmin reads and shows, services write.
 
     A view that lets something be changed defines `add`, `change` or `remove`. They get the session
-    from `Work.begin`, and all of a request is one transaction.
+    from `AdminTransaction.begin`, and all of a request is one transaction.
     """
 
     page_size = 25
@@ -79,30 +67,25 @@ class View(ModelView):
     export_types: ClassVar[list[str]] = ["csv"]
     export_max_rows = 10_000  # they are all in memory at the same time
     use_pretty_export = True
-    column_labels: ClassVar[dict[Any, str]] = {
-        name: LABELS.get(name, name.replace("_", " ").capitalize())
-        for mapper in models.Shown.registry.mappers
-        for name in mapper.columns.keys()  # noqa: SIM118 - it is no mapping
-    }
     column_type_formatters = BASE_FORMATTERS | {
         datetime: lambda value: f"{value:%Y-%m-%d %H:%M} UTC"
     }
 
-    async def add(self, work: Work, data: dict[str, Any]) -> Any:
+    async def add(self, work: AdminTransaction, data: dict[str, Any]) -> Any:
         """Make something and return it."""
         raise NotImplementedError
 
-    async def change(self, work: Work, key: UUID, data: dict[str, Any]) -> Any:
+    async def change(self, work: AdminTransaction, key: UUID, data: dict[str, Any]) -> Any:
         """Change something and return it."""
         raise NotImplementedError
 
-    async def remove(self, work: Work, key: UUID) -> None:
+    async def remove(self, work: AdminTransaction, key: UUID) -> None:
         """Delete something."""
         raise NotImplementedError
 
     async def insert_model(self, request: Request, data: dict[str, Any]) -> Any:
         """Make what a form describes."""
-        work: Work = request.state.work
+        work: AdminTransaction = request.state.work
         with work.attempt():
             made = await self.add(work, _values(data))
             work.record("create", self.identity, made.id, filter(data.get, data))
@@ -110,13 +93,13 @@ class View(ModelView):
 
     async def update_model(self, request: Request, pk: str, data: dict[str, Any]) -> Any:
         """Change something to what a form describes."""
-        work: Work = request.state.work
+        work: AdminTransaction = request.state.work
         with work.attempt():
             return await self.change(work, UUID(pk), _values(data))
 
     async def delete_model(self, request: Request, pk: str) -> None:
         """Delete one of the things that are named."""
-        work: Work = request.state.work
+        work: AdminTransaction = request.state.work
         with work.attempt():
             await self.remove(work, UUID(pk))
             work.record("delete", self.identity, pk)
@@ -127,12 +110,15 @@ class View(ModelView):
         question = f"{verb} {count} {noun}{'s'[: count != 1]}?"
         return await self.pages.ask(request, question, verb)
 
-    async def do(
-        self, request: Request, name: str, change: Callable[[Work, UUID], Awaitable[bool]]
+    async def run_action(
+        self,
+        request: Request,
+        name: str,
+        change: Callable[[AdminTransaction, UUID], Awaitable[bool]],
     ) -> Response:
         """Change the selected rows in one transaction; `change` says whether it did."""
         admin = request.state.principal
-        async with unit_of_work(self.pages.service, request, admin) as work:
+        async with transaction(self.pages.service, request, admin) as work:
             for key in _keys(request):
                 if await change(work, key):
                     work.record(name, self.identity, key)
@@ -140,10 +126,10 @@ class View(ModelView):
         return RedirectResponse(url, status_code=303)
 
     @property
-    def pages(self) -> Pages:
+    def pages(self) -> AdminSite:
         """What the view is part of."""
         pages = self._admin_ref
-        assert isinstance(pages, Pages)
+        assert isinstance(pages, AdminSite)
         return pages
 
     async def get_object_for_details(self, request: Request) -> Any:
@@ -194,7 +180,7 @@ class ChoiceFilter(StaticValuesFilter):
         return await super().get_filtered_query(query, value, model)
 
 
-class UserView(View, model=models.User):
+class UserView(AdminView, model=models.User):
     """Accounts, under the rules of the API."""
 
     icon = "fa-solid fa-user"
@@ -208,7 +194,7 @@ class UserView(View, model=models.User):
     )
     form = UserForm
 
-    async def add(self, work: Work, data: dict[str, Any]) -> User:
+    async def add(self, work: AdminTransaction, data: dict[str, Any]) -> User:
         """Register an account."""
         create = UserCreate(
             email=data["email"], password=data["password"], full_name=data["full_name"] or None
@@ -220,7 +206,7 @@ class UserView(View, model=models.User):
             await users.update_user(session, work.admin.id, user.id, UserUpdate(is_active=False))
         return user
 
-    async def change(self, work: Work, key: UUID, data: dict[str, Any]) -> User:
+    async def change(self, work: AdminTransaction, key: UUID, data: dict[str, Any]) -> User:
         """Change an account as its administrator."""
         password_hash = None
         if password := data.pop("password"):
@@ -239,12 +225,12 @@ class UserView(View, model=models.User):
         work.record("change", self.identity, key, changes)
         return user
 
-    async def remove(self, work: Work, key: UUID) -> None:
+    async def remove(self, work: AdminTransaction, key: UUID) -> None:
         """Delete an account with all that belongs to it."""
         await users.delete_user(await work.begin(), work.admin.id, key)
 
 
-class LoginView(View, model=models.LoginSession):
+class LoginView(AdminView, model=models.LoginSession):
     """Logins of all accounts; they can be revoked."""
 
     name = "Login"
@@ -265,9 +251,9 @@ class LoginView(View, model=models.LoginSession):
     @expose("/action/revoke", methods=["POST"])
     async def revoke(self, request: Request) -> Response:
         """Revoke the selected logins."""
-        return await self.do(request, "revoke", self.end)
+        return await self.run_action(request, "revoke", self.end)
 
-    async def end(self, work: Work, key: UUID) -> bool:
+    async def end(self, work: AdminTransaction, key: UUID) -> bool:
         """Revoke a login, if it lives."""
         session = await work.begin()
         login = await session.get(LoginSession, key, with_for_update=True)
@@ -277,45 +263,10 @@ class LoginView(View, model=models.LoginSession):
         return True
 
 
-{% if cookiecutter.use_worker -%}
-class JobView(View, model=models.Job):
-    """Background jobs; those that have failed can be tried again."""
-
-    icon = "fa-solid fa-gears"
-    can_create = can_edit = can_delete = False
-    column_list = ("task", "state", "attempts", "error_type", "created_at", "finished_at")
-    column_searchable_list = ("task", "error_type", "request_id")
-    column_sortable_list = ("task", "created_at", "finished_at")
-    column_default_sort = ("created_at", True)
-    column_filters = (ChoiceFilter("state", [(state, state.capitalize()) for state in State]),)
-
-    @action(name="retry", label="Retry")
-    async def ask_to_retry(self, request: Request) -> Response:
-        """Ask before the selected jobs are tried again."""
-        return await self.ask(request, "Retry", "job")
-
-    @expose("/action/retry", methods=["POST"])
-    async def retry(self, request: Request) -> Response:
-        """Try the selected jobs again that have failed."""
-        return await self.do(request, "retry", self.queue)
-
-    async def queue(self, work: Work, key: UUID) -> bool:
-        """Queue a job anew, if it has failed."""
-        session = await work.begin()
-        job = await session.get(Job, key, with_for_update=True)
-        if job is None or job.state is not State.FAILED:
-            return False
-        await jobs.retry_job(session, key)
-        return True
+VIEWS: tuple[type[AdminView], ...] = (UserView, LoginView)
 
 
-VIEWS: tuple[type[View], ...] = (UserView, LoginView, JobView)
-{%- else -%}
-VIEWS: tuple[type[View], ...] = (UserView, LoginView)
-{%- endif %}
-
-
-async def _hash_password(work: Work, password: SecretStr, email: str) -> str:
+async def _hash_password(work: AdminTransaction, password: SecretStr, email: str) -> str:
     caller = str(work.admin.id)
     return await hash_new_password(work.auth, password.get_secret_value(), email, caller)
 

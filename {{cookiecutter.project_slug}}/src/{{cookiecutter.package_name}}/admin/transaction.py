@@ -17,12 +17,12 @@ from ..users.service import begin_administration
 log = structlog.stdlib.get_logger(__name__)
 
 
-class RefusedError(Exception):
+class RejectedError(Exception):
     """A rule forbids it; the text is a sentence for the administrator."""
 
 
 @dataclass
-class Work:
+class AdminTransaction:
     """One transaction.
 
     Attributes:
@@ -64,7 +64,7 @@ class Work:
         try:
             yield
         except (ServiceError, ValidationError) as error:
-            self.error = RefusedError(_sentence(error))
+            self.error = RejectedError(_sentence(error))
             raise self.error from None
         except Exception as error:
             self.error = error
@@ -72,14 +72,16 @@ class Work:
 
 
 @asynccontextmanager
-async def unit_of_work(app: FastAPI, request: Request, admin: Principal) -> AsyncIterator[Work]:
+async def transaction(
+    app: FastAPI, request: Request, admin: Principal
+) -> AsyncIterator[AdminTransaction]:
     """Commit what the block does, then write the audit log; nothing of both if it fails.
 
     Raises:
-        RefusedError: a rule forbade it.
+        RejectedError: a rule forbade it.
     """
     async with app.state.database.write_session() as session:
-        work = request.state.work = Work(session, app.state.auth, admin)
+        work = request.state.work = AdminTransaction(session, app.state.auth, admin)
         yield work
         if work.error is not None:
             raise work.error
