@@ -5,12 +5,12 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import questions
 import rendering
 from harness import (
     CACHE,
@@ -28,8 +28,8 @@ from questions import (
     APPLICATION_QUESTIONS,
     QUESTIONS,
     Answers,
-    applications,
     combinations,
+    configurations,
     label,
     min_max_configurations,
 )
@@ -47,23 +47,60 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--all", action="store_true", help="and put every application to work")
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Tell the modules that are collected later, and connect to this machine without a proxy."""
+def pytest_configure() -> None:
+    """Connect to this machine without a proxy."""
     others = os.environ.get("no_proxy", os.environ.get("NO_PROXY", ""))
     os.environ["no_proxy"] = os.environ["NO_PROXY"] = f"127.0.0.1,localhost,{others}".rstrip(",")
-    questions.every_application = config.getoption("all")
-    questions.every_render = questions.every_application or config.getoption("thorough")
 
 
-def pytest_report_header() -> str:
-    """Say how much there is to do."""
-    features, programs = len(combinations()), len(applications())
-    return f"template: {features} combinations of features, {programs} applications"
+@dataclass(frozen=True)
+class Selection:
+    """What the options of the command line select.
+
+    Attributes:
+        combinations: of features, which are rendered; tests take each as `combination`.
+        configurations: of the application, which are run; tests take each as `configuration`.
+        thorough: whether tests marked `thorough` run.
+    """
+
+    combinations: list[Answers]
+    configurations: list[Answers]
+    thorough: bool
+
+
+@functools.cache
+def select(config: pytest.Config) -> Selection:
+    """Read the options."""
+    run_all = config.getoption("all")
+    thorough = run_all or config.getoption("thorough")
+    return Selection(combinations(every=thorough), configurations(every=run_all), thorough)
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """Print how much is selected."""
+    selection = select(config)
+    return (
+        f"template: {len(selection.combinations)} combinations of features, "
+        f"{len(selection.configurations)} applications"
+    )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test once for each selected `combination` or `configuration`, unless it names them."""
+    selection = select(metafunc.config)
+    marks = [mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")]
+    for name, values in (
+        ("combination", selection.combinations),
+        ("configuration", selection.configurations),
+    ):
+        if name in metafunc.fixturenames and name not in marks:
+            metafunc.parametrize(name, values, ids=label, scope="module")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is too much; begin with what takes longest, so that no worker ends late."""
-    left_out = [] if questions.every_render else [item for item in items if _is_thorough(item)]
+    """Deselect thorough tests; run slow tests first, so that no worker ends much later."""
+    thorough = select(config).thorough
+    left_out = [] if thorough else [item for item in items if _is_thorough(item)]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in left_out]
     items.sort(
@@ -124,6 +161,12 @@ def _machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
         patch.setenv("GIT_CONFIG_NOSYSTEM", "1")
         yield
+
+
+@pytest.fixture(scope="session", name="configurations")
+def _configurations(pytestconfig: pytest.Config) -> list[Answers]:
+    """All selected configurations of the application."""
+    return select(pytestconfig).configurations
 
 
 @pytest.fixture(scope="session")
@@ -196,7 +239,10 @@ def make_application(
     configurations use Python 3.12 or later, if installed, which measures line coverage fastest.
     """
     made: dict[str, Application] = {}
-    turns = {label(answers): number for number, answers in enumerate(applications())}
+    turns = {
+        label(answers): number
+        for number, answers in enumerate(select(request.config).configurations)
+    }
     exact = {label(answers) for answers in min_max_configurations()}
     order = list(pythons().values())
     quick = [python for version, python in pythons().items() if version != "3.11"]

@@ -6,6 +6,7 @@ line and of cruft.
 """
 
 import functools
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -13,7 +14,7 @@ import sys
 import tempfile
 from contextlib import chdir
 from pathlib import Path, PurePosixPath
-from types import CodeType
+from types import CodeType, ModuleType
 from typing import Any
 from unittest import mock
 
@@ -21,6 +22,7 @@ from cookiecutter import generate, hooks
 from cookiecutter.environment import StrictEnvironment
 from cookiecutter.exceptions import FailedHookException
 from cookiecutter.main import cookiecutter
+from cookiecutter.prompt import prompt_for_config
 
 from questions import PROJECT, QUESTIONS, TEMPLATE
 
@@ -125,6 +127,30 @@ def _run_here(script: str, cwd: Path | str = ".") -> None:
                 raise FailedHookException(str(end.code)) from None
         finally:
             Path(script).unlink()  # which cookiecutter forgets
+
+
+def default_answers(**answers: str) -> dict[str, Any]:
+    """Return the whole context of a render with these answers and the defaults for the rest."""
+    context = generate.generate_context(str(TEMPLATE / "cookiecutter.json"), extra_context=answers)
+    derived: dict[str, Any] = prompt_for_config(context, no_input=True)
+    return derived
+
+
+def load_hook(name: str) -> ModuleType:
+    """Render a hook with the default answers and import it without running it."""
+    environment = StrictEnvironment(context={"cookiecutter": {}})
+    source = (TEMPLATE / "hooks" / f"{name}.py").read_text("utf-8")
+    path = Path(_scratch().name, f"{name}.py")
+    path.write_text(environment.from_string(source).render(cookiecutter=default_answers()), "utf-8")
+    try:
+        spec = importlib.util.spec_from_file_location(name, path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    finally:
+        path.unlink()
+    return module
 
 
 def command_line(

@@ -34,22 +34,17 @@ from harness import (
     uv,
     wait_for,
 )
-from questions import TEMPLATE, Answers, applications, label, min_max_configurations
+from questions import Answers, label, min_max_configurations
+from rendering import load_hook
 
 # The application that asks for most packages, and the one that asks for fewest.
-MIN_AND_MAX = [
-    answers
-    for answers in min_max_configurations()
-    if answers["use_redis"] == (answers["database"] == "postgresql")
-]
+MIN_AND_MAX = [min_max_configurations("sqlite")[0], min_max_configurations("postgresql")[1]]
 
 
-@pytest.fixture(scope="module", params=applications(), ids=label)
-def app(
-    request: pytest.FixtureRequest, make_application: Callable[[Answers], Application]
-) -> Application:
-    """Each distinct application in turn."""
-    return make_application(request.param)
+@pytest.fixture(scope="module")
+def app(configuration: Answers, make_application: Callable[[Answers], Application]) -> Application:
+    """Each application in turn."""
+    return make_application(configuration)
 
 
 @pytest.fixture(scope="module")
@@ -114,9 +109,10 @@ def test_project_works_with_nothing_but_what_it_locks(answers: Answers, render: 
 
 
 def test_names_of_dependencies_are_taken(environment: Path, render: Render) -> None:
-    hook = (TEMPLATE / "hooks" / "pre_gen_project.py").read_text("utf-8")
-    taken = set(hook.partition("TAKEN = ")[2].partition('"""')[2].partition('"""')[0].split())
-    lines = set[str]().union(*(requirements(render(**answers)) for answers in applications()))
+    taken = load_hook("pre_gen_project").TAKEN
+    lines = set[str]().union(
+        *(requirements(render(**answers)) for answers in min_max_configurations())
+    )
     direct = {normal(re.split(r"[^\w.-]", line)[0]) for line in lines}
 
     [packages] = (environment / "lib").glob("python3*/site-packages")
@@ -145,7 +141,7 @@ def normal(name: str) -> str:
 # Starting and stopping
 
 
-@pytest.mark.parametrize("app", min_max_configurations(), ids=label, indirect=True)
+@pytest.mark.parametrize("configuration", min_max_configurations(), ids=label, scope="module")
 def test_production_refuses_a_placeholder_secret(app: Application) -> None:
     env = app.settings(ENVIRONMENT="production", SECRET_KEY="change-me")
     done = subprocess.run(
@@ -158,7 +154,7 @@ def test_production_refuses_a_placeholder_secret(app: Application) -> None:
 
 
 @pytest.mark.thorough(but=MIN_AND_MAX)
-@pytest.mark.parametrize("app", min_max_configurations(), ids=label, indirect=True)
+@pytest.mark.parametrize("configuration", min_max_configurations(), ids=label, scope="module")
 @pytest.mark.parametrize("processes", [1, 2])
 def test_sigterm_finishes_the_running_request_and_exits_with_0(
     app: Application, tmp_path: Path, processes: int
@@ -376,7 +372,7 @@ def test_log_lines_have_fields_of_the_schema(client: httpx2.Client, service: Ser
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("app", min_max_configurations(), ids=label, indirect=True)
+@pytest.mark.parametrize("configuration", min_max_configurations(), ids=label, scope="module")
 def test_load_scenario_has_every_request_answered(app: Application, service: Service) -> None:
     people = ["--headless", "--users", "20", "--spawn-rate", "20", "--run-time", "10s"]
     command = [uv(), "tool", "run", "--quiet", "locust>=2.47,<3", "--host", service.url]

@@ -28,7 +28,7 @@ from filelock import FileLock
 
 from conftest import Render
 from harness import CACHE, environ, free_port, requirements, run, shared_environment, uv, wait_for
-from questions import Answers, applications, label
+from questions import Answers
 from rendering import render_privately
 
 API = "/api/v1"
@@ -95,9 +95,8 @@ def engine() -> Iterator[None]:
 # What validators and the render's own tests say
 
 
-@pytest.mark.parametrize("answers", applications(), ids=label)
-def test_files_are_valid(answers: Answers, render: Render) -> None:
-    project = render(**answers, use_elk=True)
+def test_files_are_valid(configuration: Answers, render: Render) -> None:
+    project = render(**configuration, use_elk=True)
     tools = Path(sys.executable).parent
     schema = ["--builtin-schema", "vendor.compose-spec"]
 

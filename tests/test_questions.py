@@ -8,21 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cookiecutter.generate import generate_context
-from cookiecutter.prompt import prompt_for_config
 
 from conftest import Render
 from questions import CONTEXT, QUESTIONS, TEMPLATE, choices
-from rendering import without_secrets
+from rendering import default_answers, without_secrets
 
 PROMPTS: dict[str, Any] = CONTEXT["__prompts__"]
-
-
-def derive(**answers: str) -> dict[str, Any]:
-    """The answers of a render that is given these and takes the defaults for the rest."""
-    context = generate_context(str(TEMPLATE / "cookiecutter.json"), extra_context=answers)
-    derived: dict[str, Any] = prompt_for_config(context, no_input=True)
-    return derived
 
 
 def test_every_question_and_choice_has_its_wording() -> None:
@@ -61,7 +52,7 @@ def test_choices_are_explained_in_aligned_words(question: str) -> None:
     ],
 )
 def test_slug_and_package_follow_from_the_name(name: str, slug: str, package: str) -> None:
-    answers = derive(project_name=name)
+    answers = default_answers(project_name=name)
 
     assert (answers["project_slug"], answers["package_name"]) == (slug, package)
 

@@ -14,9 +14,7 @@ from questions import (
     FEATURES,
     TEMPLATE,
     Answers,
-    applications,
     choices,
-    combinations,
     label,
     min_max_configurations,
 )
@@ -46,24 +44,25 @@ NAMES = {
 }
 
 
-@pytest.mark.parametrize("answers", combinations(), ids=label)
-def test_combination(answers: Answers, application_files: Callable[[Answers], Files]) -> None:
-    files = rendered(**answers)
+def test_combination(combination: Answers, application_files: Callable[[Answers], Files]) -> None:
+    files = rendered(**combination)
 
-    assert set(files) == expected_paths(answers)
+    assert set(files) == expected_paths(combination)
     assert [
         pattern
         for feature in FEATURES
-        if not is_on(feature, answers)
+        if not is_on(feature, combination)
         for pattern in find_forbidden_patterns(files, feature)
     ] == []
-    assert headings(files[PurePosixPath("README.md")]) == expected_headings(answers)
+    assert headings(files[PurePosixPath("README.md")]) == expected_headings(combination)
     assert find_problems(files) == []
-    assert application(files) == application_files(answers)
+    assert application(files) == application_files(combination)
 
 
-def test_applications_are_distinct(application_files: Callable[[Answers], Files]) -> None:
-    found = [application_files(answers) for answers in applications()]
+def test_applications_are_distinct(
+    configurations: list[Answers], application_files: Callable[[Answers], Files]
+) -> None:
+    found = [application_files(answers) for answers in configurations]
 
     assert all(one not in found[:number] for number, one in enumerate(found))
 
@@ -89,9 +88,8 @@ def test_scripts_and_nothing_else_can_be_executed(cloud: str, render: Render) ->
 
 
 @pytest.mark.parametrize("name", NAMES.values(), ids=NAMES)
-@pytest.mark.parametrize("answers", applications(), ids=label)
-def test_name_of_any_script_gives_a_correct_project(name: str, answers: Answers) -> None:
-    files = rendered(**answers, project_name=name, description=name, author_name=name)
+def test_name_of_any_script_gives_a_correct_project(name: str, configuration: Answers) -> None:
+    files = rendered(**configuration, project_name=name, description=name, author_name=name)
 
     assert find_problems(files) == []
     metadata = tomllib.loads(files[PurePosixPath("pyproject.toml")].decode())["project"]
@@ -105,11 +103,10 @@ def test_name_of_any_script_gives_a_correct_project(name: str, answers: Answers)
     [("a", "a"), ("a-" * 24 + "bc", "a_" * 26 + "bc"), ("7", "app_7")],
     ids=["shortest", "longest", "digit"],
 )
-@pytest.mark.parametrize("answers", applications(), ids=label)
 def test_names_of_any_length_leave_the_code_formatted(
-    slug: str, package: str, answers: Answers
+    slug: str, package: str, configuration: Answers
 ) -> None:
-    assert find_problems(rendered(**answers, project_slug=slug, package_name=package)) == []
+    assert find_problems(rendered(**configuration, project_slug=slug, package_name=package)) == []
 
 
 @pytest.mark.parametrize("email", ["o'brien+x@mail.example.co.uk", "A_B@Mail.My-Shop.CO"])

@@ -17,11 +17,7 @@ from rendering import application, read
 # What names the sample in a line that names other things, too.
 NAMES = re.compile(r"\bitems(\.\w+|_models)\b, |(,| \+) items(\.\w+|_models)\b")
 # With everything, and with nothing, each on another database.
-MIN_AND_MAX = [
-    answers
-    for answers in min_max_configurations()
-    if answers["use_redis"] == (answers["database"] == "postgresql")
-]
+MIN_AND_MAX = [min_max_configurations("sqlite")[0], min_max_configurations("postgresql")[1]]
 
 
 def steps(folder: Path) -> list[list[str]]:

@@ -9,11 +9,11 @@ import pytest
 
 from conftest import Render
 from harness import Application, environ, pythons, requirements, run, shared_environment, uv
-from questions import Answers, applications, label, min_max_configurations
+from questions import Answers, label, min_max_configurations
 
 # Newer versions of Python need newer versions of what is compiled for them.
 OLDEST_PYTHON = "3.11"
-RICHEST = [answers for answers in min_max_configurations() if answers["use_redis"]]
+MAX = [min_max_configurations(database)[1] for database in ("postgresql", "sqlite")]
 
 
 def oldest(project: Path, folder: Path) -> list[str]:
@@ -26,14 +26,16 @@ def oldest(project: Path, folder: Path) -> list[str]:
 
 
 @pytest.mark.thorough
-def test_oldest_versions_of_every_application_go_together(render: Render, tmp_path: Path) -> None:
-    for answers in applications():
+def test_oldest_versions_of_every_application_go_together(
+    configurations: list[Answers], render: Render, tmp_path: Path
+) -> None:
+    for answers in configurations:
         assert oldest(render(**answers), tmp_path), label(answers)
 
 
 @pytest.mark.thorough
 @pytest.mark.skipif(OLDEST_PYTHON not in pythons(), reason=f"there is no Python {OLDEST_PYTHON}")
-@pytest.mark.parametrize("answers", RICHEST, ids=label)
+@pytest.mark.parametrize("answers", MAX, ids=label)
 def test_own_checks_pass_with_the_oldest_versions(
     answers: Answers, render: Render, tmp_path: Path
 ) -> None:
