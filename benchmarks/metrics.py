@@ -65,7 +65,7 @@ def measure(project: str, requests: int, rounds: int) -> None:
         for number in range(ROUTES):
             apps[name].add_api_route(f"/routes/{number}/{{id}}", answer)
     alone = []
-    middleware = metrics.requests.MetricsMiddleware(respond)
+    middleware = metrics.middleware.MetricsMiddleware(respond)
     times: dict[str, list[float]] = {name: [] for name in apps}
     for _ in range(rounds):
         for name, app in apps.items():

@@ -44,7 +44,7 @@ def run(reload: bool) -> None:
     settings = load_settings()
     configure_logging(settings)
 {%- if cookiecutter.use_prometheus %}
-    metrics.serve(settings, several=reload or settings.web_concurrency > 1)
+    metrics.serve(settings, multiprocess=reload or settings.web_concurrency > 1)
 {%- endif %}
     # uvicorn raises the signal again after it has shut down; that is a success.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))

@@ -7,6 +7,9 @@ from ipaddress import IPv6Address, ip_address
 from typing import NamedTuple, Protocol
 
 from .exceptions import TooManyAttemptsError
+{%- if cookiecutter.use_prometheus %}
+from .instruments import ATTEMPTS_REFUSED
+{%- endif %}
 
 
 class Limit(NamedTuple):
@@ -72,6 +75,9 @@ async def check_attempts(throttle: Throttle, key: str, limit: Limit) -> None:
     """
     retry_after = await throttle.attempt(key, limit)
     if retry_after > 0:
+{%- if cookiecutter.use_prometheus %}
+        ATTEMPTS_REFUSED.labels(key.partition(":")[0]).inc()
+{%- endif %}
         raise TooManyAttemptsError(retry_after)
 
 

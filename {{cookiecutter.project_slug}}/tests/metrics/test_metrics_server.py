@@ -12,15 +12,13 @@ from httpx2 import AsyncClient
 from prometheus_client.parser import text_string_to_metric_families
 
 from {{ cookiecutter.package_name }} import metrics
-from {{ cookiecutter.package_name }}.metrics.server import (
-    Counted,
-    Processes,
-)
+from {{ cookiecutter.package_name }}.metrics.server import ServerProcesses
 
 from support import NewDatabase, accepts, serve, settings_for
 
 # Made once, as that takes time; it keeps no connection, so each request may reach another process.
 CLIENT = httpx2.Client(timeout=60, limits=httpx2.Limits(max_keepalive_connections=0))
+POOL_LIMITS = ('database_pool_limit{pool="read"}', 'database_pool_limit{pool="write"}')
 LIVE = 'http_request_duration_seconds_count{method="GET",route="/health/live",status="2xx"}'
 
 
@@ -63,7 +61,7 @@ async def test_metrics_have_a_port_of_their_own(
             found = read(metrics_port)
 
     assert found[LIVE] == 1
-    assert found["database_pool_limit"] == 10
+    assert [found[pool] for pool in POOL_LIMITS] == [5, 5]
     assert found["process_resident_memory_bytes"] > 0
     assert [name for name in found if name.startswith("build_info{")]
 
@@ -74,7 +72,7 @@ async def test_several_processes_are_read_as_one(
     async with new_database() as url:
         settings = settings_for(url, metrics_port=metrics_port, web_concurrency=2)
         with serve(settings, tmp_path / "log") as server:
-            server.until(lambda: read(metrics_port).get("database_pool_limit") == 20)
+            server.until(lambda: read(metrics_port).get(POOL_LIMITS[0]) == 10)
             for _ in range(20):
                 assert CLIENT.get(f"{server.base_url}/health/live").status_code == 200
             server.until(lambda: read(metrics_port)[LIVE] == 20)
@@ -83,7 +81,7 @@ async def test_several_processes_are_read_as_one(
             os.kill(victim, signal.SIGKILL)
             # Its gauges go, those of the process in its place come, and nothing counted is lost.
             server.until(lambda: victim not in pids(read(metrics_port)))
-            server.until(lambda: read(metrics_port).get("database_pool_limit") == 20)
+            server.until(lambda: read(metrics_port).get(POOL_LIMITS[0]) == 10)
             assert read(metrics_port)[LIVE] == 20
 
 
@@ -94,7 +92,7 @@ def test_gauges_of_the_dead_are_dropped(tmp_path: Path) -> None:
     for file in (dead, counted, alive):
         file.touch()
 
-    list(Processes(tmp_path).collect())
+    list(ServerProcesses(tmp_path).collect())
 
     assert (dead.exists(), counted.exists(), alive.exists()) == (False, True, True)
 
@@ -102,7 +100,10 @@ def test_gauges_of_the_dead_are_dropped(tmp_path: Path) -> None:
 def test_file_that_is_being_made_is_passed_over(tmp_path: Path) -> None:
     (tmp_path / "counter_99999999.db").touch()
 
-    assert list(Counted(tmp_path).collect()) == []
+    names = {metric.name for metric in ServerProcesses(tmp_path).collect()}
+
+    assert names
+    assert not [name for name in names if not name.startswith("process_")]
 
 
 def test_no_place_for_numbers_stops_nothing(
@@ -110,7 +111,7 @@ def test_no_place_for_numbers_stops_nothing(
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", "/nowhere")  # a container that may write nothing
 
-    metrics.serve(settings_for(database_url, metrics_port=metrics_port), several=True)
+    metrics.serve(settings_for(database_url, metrics_port=metrics_port), multiprocess=True)
 
     assert not accepts(metrics_port)
 

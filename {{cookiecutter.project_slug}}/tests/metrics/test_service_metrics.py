@@ -18,9 +18,9 @@ Rises = Callable[..., AbstractContextManager[None]]
 
 
 def pool() -> tuple[float | None, ...]:
-    """Connections in use, beyond those kept open, and at most."""
-    names = ("checked_out", "overflow", "limit")
-    return tuple(REGISTRY.get_sample_value(f"database_pool_{name}") for name in names)
+    """Connections of the read pool: in use, beyond those kept open, and at most."""
+    names, labels = ("checked_out", "overflow", "limit"), {"pool": "read"}
+    return tuple(REGISTRY.get_sample_value(f"database_pool_{name}", labels) for name in names)
 
 
 async def test_pool_shows_how_full_it_is(new_database: NewDatabase, rises: Rises) -> None:
@@ -31,9 +31,9 @@ async def test_pool_shows_how_full_it_is(new_database: NewDatabase, rises: Rises
         async with app.router.lifespan_context(app):
             with rises("database_pool_wait_seconds_count", 3):
                 async with database.read_connection():
-                    assert pool() == (1, 0, 4)
+                    assert pool() == (1, 0, 2)
                     async with database.read_connection():
-                        assert pool() == (2, 1, 4)
+                        assert pool() == (2, 1, 2)
                         with pytest.raises(PoolTimeoutError):
                             async with database.read_connection():
                                 pass

@@ -2,6 +2,9 @@
 
 import asyncio
 import os
+{%- if cookiecutter.use_prometheus %}
+import time
+{%- endif %}
 from collections import Counter
 from collections.abc import Callable
 from typing import Annotated, Final, TypeVar, TypeVarTuple
@@ -12,6 +15,9 @@ from anyio import CapacityLimiter, to_thread
 from pydantic import AfterValidator, Field
 
 from ..exceptions import OverloadedError, UnacceptablePasswordError
+{%- if cookiecutter.use_prometheus %}
+from ..instruments import PASSWORD_DURATION, PASSWORDS_IN_PROGRESS
+{%- endif %}
 from ..schemas import Secret
 
 MIN_LENGTH: Final = 12
@@ -128,9 +134,17 @@ class PasswordHasher:
         ):
             raise OverloadedError(retry_after=5)
         self._pending[caller] += 1
+{%- if cookiecutter.use_prometheus %}
+        started = time.perf_counter()
+        PASSWORDS_IN_PROGRESS.inc()
+{%- endif %}
         try:
             # The limiter serves its queue in order, and a caller has few places in it at a time.
             async with self._turns.setdefault(caller, asyncio.Semaphore(self.cores)):
                 return await to_thread.run_sync(function, *arguments, limiter=self._limiter)
         finally:
             self._pending -= Counter([caller])
+{%- if cookiecutter.use_prometheus %}
+            PASSWORDS_IN_PROGRESS.dec()
+            PASSWORD_DURATION.observe(time.perf_counter() - started)
+{%- endif %}

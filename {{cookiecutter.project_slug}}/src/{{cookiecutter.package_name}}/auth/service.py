@@ -11,6 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from ..database import Database, utcnow
 from ..exceptions import IncorrectPasswordError
+{%- if cookiecutter.use_prometheus %}
+from ..instruments import LOGINS
+{%- endif %}
 from ..schemas import normalize_email
 from ..settings import Settings
 from ..throttle import Limit, Throttle, address_key, check_attempts
@@ -149,6 +152,9 @@ async def authenticate(
     password_hash = account and account.password_hash
     if not await auth.hasher.verify(password, password_hash, caller) or account is None:
         log.info("login failed", address=client.address)
+{%- if cookiecutter.use_prometheus %}
+        LOGINS.labels("failure").inc()
+{%- endif %}
         raise IncorrectPasswordError("Incorrect email or password.")
     await auth.throttle.reset(*from_address)
     await auth.throttle.reset(*from_anywhere)

@@ -16,6 +16,9 @@ from ..cache.denylist import deny
 {% endif -%}
 from ..database import utcnow
 from ..exceptions import InvalidTokenError, NotFoundError
+{%- if cookiecutter.use_prometheus %}
+from ..instruments import LOGINS, REFRESH_TOKEN_REUSES
+{%- endif %}
 from .models import LoginSession, RefreshToken, User
 from .tokens import AccessTokens
 
@@ -195,6 +198,9 @@ async def _create_session(
     session.add(login)
     await session.flush()
     log.info("login", user_id=str(user.id), address=client.address)
+{%- if cookiecutter.use_prometheus %}
+    LOGINS.labels("success").inc()
+{%- endif %}
     return login
 
 
@@ -211,6 +217,9 @@ async def _revoke_reused_family(session: AsyncSession, token_hash: str) -> None:
     used = await session.get(RefreshToken, token_hash)
     if used is not None and await _revoke(session, LoginSession.id == used.session_id):
         log.warning("refresh token reuse detected", session_id=str(used.session_id))
+{%- if cookiecutter.use_prometheus %}
+        REFRESH_TOKEN_REUSES.inc()
+{%- endif %}
         await session.commit()  # before the caller raises, which would undo the revocation
 
 

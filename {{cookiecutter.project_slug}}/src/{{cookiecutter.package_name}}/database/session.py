@@ -11,6 +11,9 @@ import structlog
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_sessionmaker
 
+{% if cookiecutter.use_prometheus -%}
+from ..instruments import POOL_WAIT
+{% endif -%}
 from ..settings import Settings
 from .{{ cookiecutter.database }} import create_read_engine, create_write_engine
 {%- if cookiecutter.use_redis %}
@@ -46,7 +49,12 @@ class PoolQueue:
             raise PoolTimeoutError(message) from None
 
     async def __aenter__(self) -> None:
+{%- if cookiecutter.use_prometheus %}
+        with POOL_WAIT.time():
+            await self.acquire()
+{%- else %}
         await self.acquire()
+{%- endif %}
 
     async def __aexit__(self, *_: object) -> None:
         self._slots.release()

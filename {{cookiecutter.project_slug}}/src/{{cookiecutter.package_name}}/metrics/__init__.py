@@ -1,33 +1,56 @@
-"""Metrics for Prometheus, taken from outside: the other packages have no line for it.
+"""Metrics for Prometheus: requests, database and log, and the port that serves them.
 
-Requests are counted by middleware, what the service says happened by its log events, and the rest
-by wrapping methods of what `app.state` holds.
+Metrics of what the service does, such as logins, are in `instruments.py`.
 """
 
+import logging
 import platform
+from typing import Final
 
 from fastapi import FastAPI
-from prometheus_client import Gauge, disable_created_metrics
+from prometheus_client import Counter, Gauge
 
 from .. import __version__
 from ..settings import Settings
-from . import auth, {% if cookiecutter.use_redis %}cache, {% endif %}database, events, requests
+from . import {% if cookiecutter.use_redis %}cache, {% endif %}database
+from .middleware import MetricsMiddleware
 from .server import serve as serve
 
-# They would double the number of series, and say what a counter's reset says.
-disable_created_metrics()  # type: ignore[no-untyped-call]
-BUILD = Gauge(
-    "build_info", "What runs, always 1.", ["version", "python"], multiprocess_mode="livemax"
+BUILD: Final = Gauge(
+    "build_info",
+    "Version of the service and of Python; always 1.",
+    ["version", "python"],
+    multiprocess_mode="livemax",
+)
+LINES: Final = Counter("log_lines", "Log lines of level warning and above, by level.", ["level"])
+PASSWORD_LIMIT: Final = Gauge(
+    "password_hashes_limit",
+    "Passwords hashed or checked at the same time.",
+    multiprocess_mode="livesum",
 )
 
 
 def setup(app: FastAPI, settings: Settings) -> None:
-    """Measure the application; outermost of all middleware, and after all that is measured."""
+    """Measure the application; call this last, so that the middleware is the outermost."""
     BUILD.labels(__version__, platform.python_version()).set(1)
-    app.add_middleware(requests.MetricsMiddleware)
-    database.observe(app.state.database, settings)
-    auth.observe(app.state.auth)
+    PASSWORD_LIMIT.set(app.state.auth.hasher.cores)
+    app.add_middleware(MetricsMiddleware)
+    database.setup(app.state.database, settings)
 {%- if cookiecutter.use_redis %}
     cache.observe(app)
 {%- endif %}
-    events.observe()
+    logging.getLogger().addHandler(LineCounter())
+
+
+class LineCounter(logging.Handler):
+    """Count log lines of the service and of libraries."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        levels = ("WARNING", "ERROR", "CRITICAL")
+        self._lines = {level: LINES.labels(level.lower()) for level in levels}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Count a line."""
+        if record.levelname in self._lines:
+            self._lines[record.levelname].inc()

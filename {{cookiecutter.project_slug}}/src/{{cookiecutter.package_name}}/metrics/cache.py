@@ -4,26 +4,19 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from fastapi import FastAPI
-from prometheus_client import Counter
 
 from ..cache.client import Pipeline, UnavailableError
 from ..cache.limits import Allowance
+from ..instruments import CACHE_READS, RATE_LIMITED, REDIS_ERRORS
 from ..throttle import Limit
-from .wrap import wrap
-
-READS = Counter("cache_reads", "Values read through the cache, by outcome.", ["outcome"])
-ERRORS = Counter("redis_errors", "Commands that Redis did not answer, or was not asked for.")
-LIMITED = Counter("rate_limited_requests", "Requests beyond a rate limit, by policy.", ["policy"])
 
 
 def observe(app: FastAPI) -> None:
     """Measure what `cache.setup` has made."""
-    for outcome in ("hit", "miss"):
-        READS.labels(outcome)
-    LIMITED.labels("default")
-    wrap(app.state.redis, "call", _errors)
-    wrap(app.state.cache, "get", _reads)
-    wrap(app.state.throttle, "hit", _excess)
+    # Until `cache` counts by itself.
+    app.state.redis.call = _errors(app.state.redis.call)
+    app.state.cache.get = _reads(app.state.cache.get)
+    app.state.throttle.hit = _excess(app.state.throttle.hit)
 
 
 def _errors(call: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
@@ -31,7 +24,7 @@ def _errors(call: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]
         try:
             return await call(command)
         except UnavailableError:
-            ERRORS.inc()
+            REDIS_ERRORS.inc()
             raise
 
     return counted
@@ -51,7 +44,7 @@ def _reads(get: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
         try:
             return await get(namespace, key, load_counted, kind)
         finally:
-            READS.labels(outcome).inc()
+            CACHE_READS.labels(outcome).inc()
 
     return counted
 
@@ -62,7 +55,7 @@ def _excess(
     async def counted(key: str, limit: Limit) -> Allowance:
         allowance = await hit(key, limit)
         if allowance.wait > 0:
-            LIMITED.labels(key.split(":")[1]).inc()
+            RATE_LIMITED.labels(key.split(":")[1]).inc()
         return allowance
 
     return counted

@@ -12,9 +12,9 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from ..database import Database, utcnow
+from ..instruments import JOBS
 from ..worker.models import Job, State
 from ..worker.outbox import TASKS
-from .events import JOBS
 from .server import serve
 
 SECONDS = 5  # that the count may take

@@ -1,7 +1,7 @@
-"""Where Prometheus reads: a port of its own, which is no part of the application.
+"""The metrics endpoint: a port of its own, so that it is never public.
 
-A route behind the public port would need a secret, and would still be of no use: through a load
-balancer every scrape reaches another replica.
+On the public port it would need a secret, and behind a load balancer each scrape would reach
+another replica.
 """
 
 import atexit
@@ -29,77 +29,65 @@ from ..settings import Settings
 log = structlog.stdlib.get_logger(__name__)
 
 
-def serve(settings: Settings, *, several: bool = False) -> None:
-    """Answer on METRICS_PORT as long as the process lives.
+def serve(settings: Settings, *, multiprocess: bool = False) -> None:
+    """Serve metrics on METRICS_PORT until the process ends.
 
-    A port that is taken, or no place for the folder, is logged and no reason to stop: Prometheus
-    tells of a target it misses.
+    If the port is taken or the folder cannot be created, log it and go on without: Prometheus
+    reports a missing target.
 
     Args:
-        several: server processes do the work, started from now on; they leave their numbers in a
-            folder, which this process reads.
+        multiprocess: server processes, started later, do the work; this process serves their sum.
     """
     if settings.metrics_port == 0:
         return
     try:
-        registry = _shared_registry() if several else REGISTRY
+        registry = _create_shared_registry() if multiprocess else REGISTRY
         start_http_server(settings.metrics_port, settings.host, registry)
     except OSError as error:
         log.warning("metrics are not served", error=error)
 
 
-def _shared_registry() -> CollectorRegistry:
+def _create_shared_registry() -> CollectorRegistry:
     folder = Path(tempfile.mkdtemp(prefix="metrics-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)  # decides how they keep numbers
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)  # inherited by the server processes
     registry = CollectorRegistry()
-    registry.register(Processes(folder))
-    registry.register(Counted(folder))
+    registry.register(ServerProcesses(folder))
     return registry
 
 
-class Processes(Collector):
-    """What the kernel knows of this process and its children, each with its pid.
+class ServerProcesses(Collector):
+    """The sum of what the server processes measure, and CPU and memory of each by its pid.
 
-    It comes before the numbers that the children leave, and drops the gauges of the dead.
+    Counters of processes that have died stay, their gauges go.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def collect(self) -> Iterable[Metric]:
-        """Read /proc."""
-        alive = {os.getpid(), *(child.pid or 0 for child in multiprocessing.active_children())}
+        """Read the files of the processes, and /proc."""
+        pids = {os.getpid(), *(child.pid or 0 for child in multiprocessing.active_children())}
         for file in self._folder.glob("gauge_live*.db"):
             pid = int(file.stem.rpartition("_")[2])
-            if pid not in alive:
+            if pid not in pids:
                 mark_process_dead(pid, str(self._folder))  # type: ignore[no-untyped-call]
-        metrics: dict[str, Metric] = {}
-        for pid in alive:
-            for metric in ProcessCollector(pid=partial(int, pid), registry=None).collect():
-                family = metrics.setdefault(
-                    metric.name, Metric(metric.name, metric.documentation, metric.type)
+        files = [str(file) for file in self._folder.glob("*.db") if _has_content(file)]
+        yield from MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]
+        processes: dict[str, Metric] = {}
+        for pid in pids:
+            for found in ProcessCollector(pid=partial(int, pid), registry=None).collect():
+                metric = processes.setdefault(
+                    found.name, Metric(found.name, found.documentation, found.type)
                 )
-                for sample in metric.samples:
-                    family.add_sample(sample.name, {"pid": str(pid)}, sample.value)
-        return metrics.values()
+                for sample in found.samples:
+                    metric.add_sample(sample.name, {"pid": str(pid)}, sample.value)
+        yield from processes.values()
 
 
-class Counted(Collector):
-    """What the processes have counted, added up."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def collect(self) -> Iterable[Metric]:
-        """Read the files of the processes; one that is just being made has nothing in it yet."""
-        files = [str(file) for file in self._folder.glob("*.db") if _size(file)]
-        found: Iterable[Metric] = MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]
-        return found
-
-
-def _size(file: Path) -> int:
+def _has_content(file: Path) -> bool:
+    # A starting process creates its files empty, and another scrape may drop gauges.
     try:
-        return file.stat().st_size
-    except FileNotFoundError:  # of a process that has just ended
-        return 0
+        return file.stat().st_size > 0
+    except FileNotFoundError:
+        return False

@@ -17,6 +17,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from taskiq.receiver import Receiver
 
 from ..database import Database, utcnow
+{%- if cookiecutter.use_prometheus %}
+from ..instruments import JOB_DURATION, JOBS
+{%- endif %}
 from ..settings import Settings
 {%- if cookiecutter.use_opentelemetry %}
 from ..tracing.context import job_span
@@ -147,6 +150,10 @@ class Worker:
         say = log.error if outcome == "failed" else log.warning if failure else log.info
         duration = time.perf_counter_ns() - started
         say("job", outcome=outcome, attempt=job.attempts, duration=duration, exc_info=failure)
+{%- if cookiecutter.use_prometheus %}
+        JOBS.labels(task.name, outcome).inc()
+        JOB_DURATION.labels(task.name).observe(duration / 1e9)
+{%- endif %}
 
     async def _attempt(self, task: Task[...], job: Job) -> None:
         if job.attempts > task.attempts:
