@@ -28,14 +28,18 @@ FORBIDDEN_NAMES = {
 }
 # Attributes with an underscore that are documented.
 PUBLIC_UNDERSCORES = {"_asdict", "_fields", "_make", "_mapping", "_replace"}
-# Modules that change the attributes of their own ORM entities by name, and the one that keeps what
-# a transaction has to invalidate in `session.info`.
+# Modules that change the attributes of their own ORM entities by name, those that keep what a
+# transaction has to invalidate in `session.info`, and the one that keeps the start of a statement
+# in `connection.info`.
 SETATTR = ("src/*/service.py", "src/*/admin/*.py")
-SESSION_INFO = ("src/*/cache/*.py", "src/*/database/session.py")
+SESSION_INFO = (
+    "src/*/cache/*.py",
+    "src/*/database/session.py",
+    "src/*/metrics/database.py",
+)
 # Not yet rewritten.
 EXCEPTIONS = (
     "src/*/admin/*",
-    "src/*/metrics/*",
     "src/*/tracing/*",
     "src/*/worker/*",
     "tests/cache/*",
