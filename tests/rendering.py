@@ -26,7 +26,7 @@ from cookiecutter.prompt import prompt_for_config
 
 from questions import PROJECT, QUESTIONS, TEMPLATE
 
-APPLICATION_PATHS = ("src", "tests", "migrations", ".env.example", "dev.py", "locustfile.py")
+APPLICATION_PATHS = ("src", "tests", "migrations", ".env.example", "dev.py")
 
 # Where files that nobody keeps are written, on a machine that has such a place with room.
 _SHARED = "/dev/shm"  # noqa: S108 - each use makes a folder that is only its own

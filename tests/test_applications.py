@@ -373,9 +373,15 @@ def test_log_lines_have_fields_of_the_schema(client: httpx2.Client, service: Ser
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("configuration", min_max_configurations(), ids=label, scope="module")
-def test_load_scenario_has_every_request_answered(app: Application, service: Service) -> None:
+def test_load_scenario_has_every_request_answered(
+    app: Application, service: Service, tmp_path: Path
+) -> None:
+    page = (TEMPLATE / "docs" / "load-testing.md").read_text("utf-8")
+    scenario = tmp_path / "locustfile.py"
+    scenario.write_text(re.findall(r"```python\n(.+?)```", page, re.DOTALL)[0], "utf-8")
     people = ["--headless", "--users", "20", "--spawn-rate", "20", "--run-time", "10s"]
     command = [uv(), "tool", "run", "--quiet", "locust>=2.47,<3", "--host", service.url]
+    command += ["--locustfile", str(scenario)]
     said = app.run(*command, *people, "--json", UV_PYTHON=sys.executable)
 
     requests = {one["name"].removeprefix(API): one for one in json.loads(said)}
