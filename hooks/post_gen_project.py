@@ -136,13 +136,17 @@ def rendered_to_compare() -> bool:
 
 
 def is_on(feature: dict[str, Any]) -> bool:
-    """Whether the answers ask for a feature.
+    """Whether the answers ask for a feature, whose `when` may be a list of alternatives.
 
     cookiecutter before 2.7.1 has the word `yes` of the command line here, not True.
     """
-    return all(
-        bool(ANSWERS[name]) if answer is True else ANSWERS[name] == answer
-        for name, answer in feature["when"].items()
+    when = feature["when"]
+    return any(
+        all(
+            bool(ANSWERS[name]) if answer is True else ANSWERS[name] == answer
+            for name, answer in alternative.items()
+        )
+        for alternative in (when if isinstance(when, list) else [when])
     )
 
 

@@ -61,7 +61,7 @@ STANDARD_LIBRARY = sys.stdlib_module_names | set(
 # two would hide the other.
 TAKEN = set(
     """
-    conftest contract deploy dev locustfile migrations reports_support src support test tests
+    conftest deploy deployment_checks dev migrations reports_support src support test tests
     tracing_support worker_support
 
     template0 template1
@@ -123,7 +123,10 @@ def current_questions() -> dict[str, object]:
 
 def yes_or_no_questions() -> dict[str, object]:
     """The questions that are answered with yes or no, as the manifest of features has them."""
-    conditions = [feature.get("when", {}) for feature in ANSWERS["_features"].values()]
+    conditions: list[dict[str, object]] = []
+    for feature in ANSWERS["_features"].values():
+        when = feature.get("when", {})
+        conditions += when if isinstance(when, list) else [when]
     yes = (True, "True")  # the text in cookiecutter 1
     return {name: False for when in conditions for name, answer in when.items() if answer in yes}
 

@@ -76,12 +76,18 @@ def _pairs(answers: Answers) -> set[Any]:
     return set(itertools.combinations(answers.items(), 2))
 
 
+def alternatives(feature: str) -> list[Answers]:
+    """Return the sets of answers, each of which turns a feature of the manifest on."""
+    when = FEATURES[feature]["when"]
+    return when if isinstance(when, list) else [when]
+
+
 def combinations(*, every: bool) -> list[Answers]:
     """Return the combinations of features, every one or pairwise.
 
     The answers to the other questions (license, Python) take turns.
     """
-    features = {question for feature in FEATURES.values() for question in feature["when"]}
+    features = {name for feature in FEATURES for when in alternatives(feature) for name in when}
     asked = [name for name in QUESTIONS if choices(name)]
     others = itertools.cycle(product(name for name in asked if name not in features))
     choose = product if every else pairwise

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 
 import yaml
 
-from questions import FEATURES, PROJECT, Answers
+from questions import FEATURES, PROJECT, Answers, alternatives
 from rendering import RAM_DISK, Files
 
 # What the 64 random characters of a secret in `.env` spell is chance.
@@ -45,8 +45,7 @@ HEADINGS: dict[str, set[str]] = {
 
 def is_on(feature: str, answers: Answers) -> bool:
     """Whether a feature of the manifest belongs to a render of these answers."""
-    when: Answers = FEATURES[feature]["when"]
-    return when.items() <= answers.items()
+    return any(when.items() <= answers.items() for when in alternatives(feature))
 
 
 def owns(pattern: str, path: PurePosixPath) -> bool:

@@ -27,7 +27,7 @@ import yaml
 from filelock import FileLock
 
 from conftest import Render
-from harness import CACHE, environ, free_port, requirements, run, shared_environment, uv, wait_for
+from harness import CACHE, free_port, run, uv, wait_for
 from questions import Answers
 from rendering import render_privately
 
@@ -104,72 +104,6 @@ def test_files_are_valid(configuration: Answers, render: Render) -> None:
     run([str(tools / "check-jsonschema"), *schema, "compose.yaml"], cwd=project)
     if answers_to("docker", "compose", "version"):
         run(["docker", "compose", "--profile", "*", "config", "--quiet"], cwd=project)
-
-
-MUTATIONS = {
-    "variable": ("compose.yaml", "REDIS_URL:", "REDIS_URI:"),
-    "database": ("compose.yaml", "DATABASE_URL: postgresql:", "DATABASE_URL: mysql:"),
-    "command": ("compose.yaml", ", worker]", ", workers]"),
-    "migrate": ("compose.yaml", "upgrade, head]", "upgrade, base]"),
-    "order": ("compose.yaml", "service_completed_successfully", "service_started"),
-    "path": ("compose.yaml", "/health/ready", "/health/readiness"),
-    "port": ("compose.yaml", "PORT: 8000", "PORT: 8080"),
-    "open": ("compose.yaml", '"127.0.0.1:${WEB_PORT', '"0.0.0.0:${WEB_PORT'),
-    "stop": ("compose.yaml", "stop_grace_period: 40s", "stop_grace_period: 30s"),
-    "copied": ("compose.yaml", "read_only: false", "read_only: true"),
-    "rights": ("compose.yaml", "cap_drop: [ALL]", "cap_drop: [NET_RAW]"),
-    "server": (".gitlab-ci.yml", "postgres:18", "postgres:17"),
-    "user": ("Dockerfile", "USER 10001:10001", "USER root"),
-    "start": ("Dockerfile", '"run"]', '"serve"]'),
-    "host": ("Dockerfile", "HOST=0.0.0.0", "HOST=127.0.0.1"),
-    "python": ("Dockerfile", "PYTHON_VERSION=3.13", "PYTHON_VERSION=3.12"),
-    "uv": ("Dockerfile", "UV_VERSION=0.13", "UV_VERSION=0.12"),
-    "context": (".dockerignore", "!migrations\n", ""),
-}
-
-
-@pytest.fixture(scope="session")
-def everything(render: Render) -> Path:
-    """A render with all that the containers can have."""
-    return render(**VARIANTS["everything"], ci="gitlab")
-
-
-def contract_tests(project: Path) -> subprocess.CompletedProcess[str]:
-    """Run the render's tests of its deployment."""
-    environment = shared_environment(requirements(project))
-    return subprocess.run(
-        [environment / "bin" / "python", "-m", "pytest", "-q", "-x", "deploy/test_compose.py"],
-        cwd=project,
-        env=environ(project, environment),
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-
-
-@pytest.mark.parametrize("answers", VARIANTS.values(), ids=VARIANTS)
-def test_contract_holds(answers: Answers, render: Render) -> None:
-    done = contract_tests(render(**answers))
-
-    assert done.returncode == 0, done.stdout
-
-
-@pytest.mark.thorough
-@pytest.mark.parametrize("mutation", MUTATIONS)
-def test_typo_breaks_the_contract(mutation: str, everything: Path, tmp_path: Path) -> None:
-    name, right, wrong = MUTATIONS[mutation]
-    project = shutil.copytree(everything, tmp_path / "project")
-    text = (project / name).read_text("utf-8")
-    assert right in text
-    # HOST is set in both files, and compose.yaml wins: it has to be the same there to count.
-    (project / name).write_text(text.replace(right, wrong), "utf-8")
-    if mutation == "host":
-        compose = project / "compose.yaml"
-        compose.write_text(compose.read_text("utf-8").replace("    HOST: 0.0.0.0\n", ""), "utf-8")
-
-    done = contract_tests(project)
-
-    assert done.returncode == 1, done.stdout
 
 
 # What an engine makes of them

@@ -4,7 +4,7 @@ from pathlib import PurePosixPath
 
 import pytest
 
-from questions import FEATURES, QUESTIONS, choices
+from questions import FEATURES, QUESTIONS, alternatives, choices
 from render_checks import find_forbidden_patterns, owns, template_paths
 from rendering import rendered
 
@@ -12,8 +12,9 @@ from rendering import rendered
 @pytest.mark.parametrize("feature", FEATURES)
 def test_feature_is_on_for_an_answer_that_can_be_given(feature: str) -> None:
     assert set(FEATURES[feature]) == {"when", "paths", "forbidden_patterns"}
-    for question, answer in FEATURES[feature]["when"].items():
-        assert answer in choices(question)
+    for when in alternatives(feature):
+        for question, answer in when.items():
+            assert answer in choices(question)
 
 
 @pytest.mark.parametrize("feature", FEATURES)
@@ -25,7 +26,7 @@ def test_every_path_of_a_feature_is_in_the_template(feature: str) -> None:
 @pytest.mark.parametrize("feature", FEATURES)
 def test_every_forbidden_pattern_of_a_feature_is_in_a_render_with_it(feature: str) -> None:
     patterns = FEATURES[feature]["forbidden_patterns"]
-    found = find_forbidden_patterns(rendered(**FEATURES[feature]["when"]), feature)
+    found = find_forbidden_patterns(rendered(**alternatives(feature)[0]), feature)
 
     assert patterns
     assert {line.rpartition(": ")[2] for line in found} == set(patterns)
@@ -39,7 +40,8 @@ def test_forbidden_pattern_in_a_secret_is_ignored(secret: str, found: list[str])
 
 
 def test_every_choice_is_a_feature_or_means_none() -> None:
-    asked = {question for feature in FEATURES.values() for question in feature["when"]}
+    conditions = [when for feature in FEATURES for when in alternatives(feature)]
+    asked = {question for when in conditions for question in when}
     for question in asked & set(QUESTIONS):
-        on = {feature["when"].get(question) for feature in FEATURES.values()}
+        on = {when.get(question) for when in conditions}
         assert set(choices(question)) - on <= {"none", False}

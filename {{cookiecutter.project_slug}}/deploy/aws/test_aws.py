@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from contract import COMMANDS, PROGRAM, ROOT, Process, image, problems
+from deployment_checks import COMMANDS, PROGRAM, ROOT, Process, problems, read_image
 
 HERE = Path(__file__).parent
 ARN = "${AWS::Region}:${AWS::AccountId}:"
@@ -102,12 +102,12 @@ def secret_of(name: str, source: Any, environment: str) -> str | None:
 def process_of(name: str, environment: str) -> Process:
     """A process as its task definition describes it."""
     [container] = TASKS[name]["ContainerDefinitions"]
-    variables: dict[str, str | None] = dict(image().variables)
+    variables: dict[str, str | None] = dict(read_image().variables)
     for one in container.get("Environment", []):
         variables[one["Name"]] = value_of(one["Value"], environment)
     for one in container["Secrets"]:
         variables[one["Name"]] = secret_of(one["Name"], one["ValueFrom"], environment)
-    command = tuple(container.get("Command", image().command))
+    command = tuple(container.get("Command", read_image().command))
     return Process(name, variables, command, stop_seconds=container.get("StopTimeout"))
 
 
@@ -139,7 +139,7 @@ def test_there_is_a_service_for_each_process_that_stays() -> None:
 @pytest.mark.parametrize("name", TASKS)
 def test_a_container_is_closed(name: str) -> None:
     [container] = TASKS[name]["ContainerDefinitions"]
-    assert container["User"] == image().user
+    assert container["User"] == read_image().user
     assert container["ReadonlyRootFilesystem"] is True
     assert container["LinuxParameters"] == {"Capabilities": {"Drop": ["ALL"]}}
     assert value_of(TASKS[name]["Family"], "staging") == f"staging-{PROGRAM}-{name}"
@@ -161,7 +161,7 @@ def test_both_probes_and_every_port_are_those_of_the_application() -> None:
     ports = [mapping["ContainerPort"], balanced["ContainerPort"]]
     for rule in (egress, properties("TasksIngress")):
         ports += [rule["FromPort"], rule["ToPort"]]
-    assert {str(port) for port in ports} == {image().variables["PORT"]}
+    assert {str(port) for port in ports} == {read_image().variables["PORT"]}
     assert balanced["ContainerName"] == "web"
 
 

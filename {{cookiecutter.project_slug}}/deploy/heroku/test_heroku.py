@@ -16,7 +16,7 @@ import pytest
 from redis.asyncio import ConnectionPool
 
 {% endif -%}
-from contract import COMMANDS, ROOT, Process, image, problems
+from deployment_checks import COMMANDS, ROOT, Process, problems, read_image
 
 APP: dict[str, Any] = json.loads((ROOT / "app.json").read_text(encoding="utf-8"))
 # What Heroku, the buildpack and the add-ons set.
@@ -119,4 +119,4 @@ def test_readme_sets_up_the_same_app() -> None:
 
 
 def test_python_is_that_of_the_image() -> None:
-    assert (ROOT / ".python-version").read_text(encoding="utf-8").strip() == image().python
+    assert (ROOT / ".python-version").read_text(encoding="utf-8").strip() == read_image().python

@@ -15,7 +15,7 @@ import yaml
 from {{ cookiecutter.package_name }}.main import create_app
 from {{ cookiecutter.package_name }}.settings import Settings
 
-from contract import COMMANDS, PROGRAM, SAMPLES, Process, image, problems
+from deployment_checks import COMMANDS, PROGRAM, SAMPLE_VALUES, Process, problems, read_image
 
 HERE = Path(__file__).parent
 OVERLAYS = sorted(path.name for path in (HERE / "overlays").iterdir())
@@ -164,7 +164,7 @@ def documents(overlay: str) -> list[Document]:
 @pytest.fixture(scope="module")
 def routes() -> set[str]:
     """The paths of the application, but for the probes."""
-    settings = {**SAMPLES, "allowed_hosts": ["api.example"], "docs_enabled": True}
+    settings = {**SAMPLE_VALUES, "allowed_hosts": ["api.example"], "docs_enabled": True}
     app = create_app(Settings.model_validate(settings))
     paths = {*app.openapi()["paths"], *(getattr(route, "path", "/api") for route in app.routes)}
     return {path for path in paths if not path.startswith("/health/")}
@@ -172,7 +172,7 @@ def routes() -> set[str]:
 
 def test_processes_are_what_the_application_expects(documents: list[Document]) -> None:
     config = find(documents, "ConfigMap", "settings")["data"]
-    given = {**image().variables, **config, **dict.fromkeys(secret_keys())}
+    given = {**read_image().variables, **config, **dict.fromkeys(secret_keys())}
     found = {}
     for name, (pod, container) in containers(documents).items():
         if container["image"] != PROGRAM:
@@ -183,7 +183,7 @@ def test_processes_are_what_the_application_expects(documents: list[Document]) -
         found[name] = Process(
             name,
             variables=given | {one["name"]: one["value"] for one in container.get("env", ())},
-            command=tuple(container.get("command", image().command)),
+            command=tuple(container.get("command", read_image().command)),
             health=f"{probe['path']}:{ports[probe['port']]}" if probe else None,
             stop_seconds=None
             if name == "migrate"
@@ -212,7 +212,7 @@ def test_probes_ask_for_what_they_are_meant_for(documents: list[Document]) -> No
 
 
 def test_pods_are_restricted(documents: list[Document]) -> None:
-    user, _, group = image().user.partition(":")
+    user, _, group = read_image().user.partition(":")
     for name, (pod, container) in containers(documents).items():
         assert pod["securityContext"] == {
             "runAsNonRoot": True,

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from contract import COMMANDS, ROOT, Process, image, problems
+from deployment_checks import COMMANDS, ROOT, Process, problems, read_image
 
 FOLDER = ROOT / "deploy" / "railway"
 CONFIGURATIONS = {
@@ -55,7 +55,7 @@ def processes() -> list[Process]:
     found = []
     for name, path in CONFIGURATIONS.items():
         deploy = read(path)["deploy"]
-        given = {**image().variables, **variables(), **secrets(), "PORT": PORT}
+        given = {**read_image().variables, **variables(), **secrets(), "PORT": PORT}
         start = deploy.get("startCommand")
         health = deploy.get("healthcheckPath")
         [migrate] = deploy["preDeployCommand"]
@@ -63,7 +63,7 @@ def processes() -> list[Process]:
             Process(
                 name=name,
                 variables=given,
-                command=tuple(start.split()) if start else image().command,
+                command=tuple(start.split()) if start else read_image().command,
                 health=f"{health}:{PORT}" if health else None,
                 stop_seconds=deploy["drainingSeconds"],
             ),

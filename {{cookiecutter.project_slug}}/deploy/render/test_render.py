@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from contract import COMMANDS, PROGRAM, ROOT, Process, image, problems
+from deployment_checks import COMMANDS, PROGRAM, ROOT, Process, problems, read_image
 
 BLUEPRINT: dict[str, Any] = yaml.safe_load((ROOT / "render.yaml").read_text(encoding="utf-8"))
 SERVICES: dict[str, Any] = {one["name"]: one for one in BLUEPRINT["services"]}
@@ -71,14 +71,14 @@ def processes() -> list[Process]:
     found = []
     for name in COMMANDS:
         one = service(name)
-        given = {**image().variables, **variables(one["envVars"]), "PORT": PORT}
+        given = {**read_image().variables, **variables(one["envVars"]), "PORT": PORT}
         command = one.get("dockerCommand")
         health = one.get("healthCheckPath")
         found += [
             Process(
                 name=name,
                 variables=given,
-                command=tuple(command.split()) if command else image().command,
+                command=tuple(command.split()) if command else read_image().command,
                 health=f"{health}:{PORT}" if health else None,
                 stop_seconds=one["maxShutdownDelaySeconds"],
             ),

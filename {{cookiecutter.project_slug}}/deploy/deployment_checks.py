@@ -1,6 +1,6 @@
-"""What every target of a deployment owes the application: its variables, commands and probes.
+"""Check that the files of a deployment target match the application.
 
-The tests beside the files of a target read them into `Process`es and ask for their `problems`.
+The tests of each target describe its processes as `Process` objects and pass them to `problems`.
 """
 
 import json
@@ -25,11 +25,9 @@ COMMANDS = {"web": "run", "worker": "worker", "scheduler": "scheduler"}
 {%- else %}
 COMMANDS = {"web": "run"}
 {%- endif %}
-# What stands for a value that a target keeps secret or gets from a service of its own.
-SAMPLES: Mapping[str, str] = {
-{%- if cookiecutter.database == "postgresql" %}
+# Used for variables whose value is a secret, or comes from a service of the platform.
+SAMPLE_VALUES: Mapping[str, str] = {
     "database_url": "postgresql://user:password@host:5432/name?sslmode=require",
-{%- endif %}
 {%- if cookiecutter.use_redis %}
     "redis_url": "rediss://user:password@host:6379/0",
 {%- endif %}
@@ -38,19 +36,25 @@ SAMPLES: Mapping[str, str] = {
 {%- endif %}
     "secret_key": "ODrzPqpWkW1WqmTXhpc0Bn5JQxZLbXrWn0sVSi3Hr6E",
 }
+# Variables that Python, uv and other libraries read.
+{%- if cookiecutter.use_opentelemetry %}
+OTHER_VARIABLES = ("PATH", "PYTHON", "UV_", "OTEL_")
+{%- else %}
+OTHER_VARIABLES = ("PATH", "PYTHON", "UV_")
+{%- endif %}
 
 
 @dataclass(frozen=True)
 class Process:
-    """One process of a target, as the target's files describe it.
+    """A process as the files of a target describe it.
 
     Attributes:
-        name: web, {% if cookiecutter.use_worker %}worker, scheduler, {% endif %}or migrate.
-        variables: those that are set, the image's included where it runs the image; None for a
-            value that is a secret, or that the platform gives.
-        command: what runs; that of the image where it is left to it.
-        health: path and port that the target asks for, in the form "/path:port"; None for none.
-        stop_seconds: from SIGTERM to SIGKILL; None where nothing has to be finished.
+        name: a key of COMMANDS, or migrate.
+        variables: its environment variables, including those of the image; None for a secret, and
+            for a value that the platform provides.
+        command: the command that the process runs.
+        health: path and port of the readiness probe, as "/path:port"; None without a probe.
+        stop_seconds: from SIGTERM to SIGKILL; None for a process that serves no requests or jobs.
     """
 
     name: str
@@ -62,13 +66,13 @@ class Process:
 
 @dataclass(frozen=True)
 class Image:
-    """What the Dockerfile says of the image that is built.
+    """The image that the Dockerfile builds.
 
     Attributes:
-        variables: those it sets.
-        command: what it runs when nothing else is asked for.
-        user: id of the user and, behind a colon, of the group.
-        python: version, major and minor.
+        variables: the environment variables that it sets.
+        command: its default command.
+        user: user id and group id, separated by a colon.
+        python: major and minor version.
     """
 
     variables: Mapping[str, str]
@@ -77,8 +81,8 @@ class Image:
     python: str
 
 
-def image() -> Image:
-    """Read the Dockerfile's last stage."""
+def read_image() -> Image:
+    """Read the last stage of the Dockerfile."""
     text = re.sub(r"\\\n\s*", "", (ROOT / "Dockerfile").read_text(encoding="utf-8"))
     arguments = dict(re.findall(r"^ARG (\w+)=(\S+)$", text, re.MULTILINE))
     stage = text.rpartition("\nFROM ")[2]
@@ -93,38 +97,40 @@ def image() -> Image:
 
 
 def problems(process: Process) -> list[str]:
-    """One sentence for each way in which a process and the application do not fit."""
-    known = {name.upper() for name in Settings.model_fields}
+    """Return one sentence for each mismatch between a process and the application."""
+    settings_names = {name.upper() for name in Settings.model_fields}
     found = [
         f"the application reads no {name}"
         for name in process.variables
-        if name not in known and not name.startswith(("PYTHON", "UV_"{% if cookiecutter.use_opentelemetry %}, "OTEL_"{% endif %})) and name != "PATH"
+        if name not in settings_names and not name.startswith(OTHER_VARIABLES)
     ]
     try:
-        settings = Settings.model_validate(_values(process))
+        settings = Settings.model_validate(_settings_values(process))
     except ValidationError as error:
         found += [f"{detail['loc'][0]}: {detail['msg']}" for detail in error.errors()]
     else:
-        found += _problems_with_command(process)
+        found += _command_problems(process)
         if process.stop_seconds is not None and process.stop_seconds <= settings.graceful_timeout:
             found.append("is killed before GRACEFUL_TIMEOUT has passed")
         if process.name == "web":
-            found += _problems_with_network(process, settings)
+            found += _network_problems(process, settings)
     return [f"{process.name}: {problem}" for problem in found]
 
 
-def _values(process: Process) -> dict[str, object]:
-    # Every field is given, so that the environment of the tests does not count.
+def _settings_values(process: Process) -> dict[str, object]:
+    # Every field has a value here, so that the environment of the tests is not read.
     fields = Settings.model_fields
-    values = {name: None if one.is_required() else one.default for name, one in fields.items()}
-    for name, value in process.variables.items():
-        field = name.lower()
-        if field in fields and (value is not None or field in SAMPLES):
-            values[field] = SAMPLES[field] if value is None else value
+    values = {
+        name: None if field.is_required() else field.default for name, field in fields.items()
+    }
+    for variable, value in process.variables.items():
+        name = variable.lower()
+        if name in fields and (value is not None or name in SAMPLE_VALUES):
+            values[name] = SAMPLE_VALUES[name] if value is None else value
     return values
 
 
-def _problems_with_command(process: Process) -> list[str]:
+def _command_problems(process: Process) -> list[str]:
     expected = MIGRATE if process.name == "migrate" else (PROGRAM, COMMANDS[process.name])
     if process.command != expected:
         return [f"runs {process.command}, not {expected}"]
@@ -133,12 +139,12 @@ def _problems_with_command(process: Process) -> list[str]:
     return []
 
 
-def _problems_with_network(process: Process, settings: Settings) -> list[str]:
+def _network_problems(process: Process, settings: Settings) -> list[str]:
     found = []
     if settings.host != "0.0.0.0":  # noqa: S104 - the network of a container
-        found.append("is out of reach, as HOST is not 0.0.0.0")
+        found.append("cannot be reached, because HOST is not 0.0.0.0")
     paths = {route.path for route in health.routes if isinstance(route, APIRoute)}
     path, _, port = (process.health or f"/health/live:{settings.port}").partition(":")
     if path not in paths or port != str(settings.port):
-        found.append(f"does not say how it is on {process.health}")
+        found.append(f"has no readiness probe at {process.health}")
     return found
