@@ -7,6 +7,7 @@ import contextlib
 import functools
 import hashlib
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -137,8 +138,8 @@ def quick_coverage(project: Path) -> Path:
 
 def variables(project: Path) -> set[str]:
     """The environment variables that a render's settings read."""
-    lines = (project / ".env.example").read_text("utf-8").splitlines()
-    return {line.partition("=")[0].strip("# ") for line in lines if "=" in line}
+    readme = (project / "README.md").read_text("utf-8")
+    return set(re.findall(r"^\| `([A-Z_]+)` \|", readme, re.MULTILINE))
 
 
 def clean_environ(project: Path) -> dict[str, str]:

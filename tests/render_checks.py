@@ -255,7 +255,7 @@ def _style(files: Files, paths: list[PurePosixPath]) -> list[str]:
 
 
 def _problems_of_settings(files: Files) -> list[str]:
-    """Where `.env.example` and the README's table do not name the variables of the settings."""
+    """Where the README's table or `.env.example` does not match the variables of the settings."""
     [settings] = (path for path in files if path.match("src/*/settings.py"))
     example, readme = files[PurePosixPath(".env.example")], files[PurePosixPath("README.md")]
     return _differences(files[settings], example, readme)
@@ -270,8 +270,9 @@ def _differences(settings: bytes, example: bytes, readme: bytes) -> list[str]:
     )
     fields = [ast.unparse(node.target).upper() for node in body if isinstance(node, ast.AnnAssign)]
     table = readme.decode().partition("\n## Settings\n")[2].partition("\n## ")[0]
-    named = {
-        ".env.example": re.findall("^(?:# )?([A-Z_]+)=", example.decode(), re.MULTILINE),
-        "README.md": re.findall(r"^\| `([A-Z_]+)` \|", table, re.MULTILINE),
-    }
-    return [f"{name}: names {found}" for name, found in named.items() if found != fields]
+    explained = re.findall(r"^\| `([A-Z_]+)` \|", table, re.MULTILINE)
+    set_by_people = re.findall("^(?:# )?([A-Z_]+)=", example.decode(), re.MULTILINE)
+    problems = [] if explained == fields else [f"README.md: names {explained}"]
+    if set_by_people != [name for name in fields if name in set_by_people]:
+        problems.append(f".env.example: names {set_by_people}")
+    return problems

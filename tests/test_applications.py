@@ -34,7 +34,7 @@ from harness import (
     uv,
     wait_for,
 )
-from questions import Answers, label, min_max_configurations
+from questions import TEMPLATE, Answers, label, min_max_configurations
 from rendering import load_hook
 
 # The application that asks for most packages, and the one that asks for fewest.

@@ -92,7 +92,7 @@ def engine() -> Iterator[None]:
         yield
 
 
-# What validators and the render's own tests say
+# What validators say
 
 
 def test_files_are_valid(configuration: Answers, render: Render) -> None:

@@ -38,15 +38,15 @@ def exported() -> set[str]:
     """Return the metrics that the service exports."""
     import_module("{{ cookiecutter.package_name }}.metrics")
     suffixes = {"counter": ["_total"], "histogram": ["_bucket", "_count", "_sum"]}
-    names = {
+{%- if cookiecutter.use_worker %}
+    return QUEUE | {
+{%- else %}
+    return {
+{%- endif %}
         f"{metric.name}{suffix}"
         for metric in REGISTRY.collect()
         for suffix in suffixes.get(metric.type, [""])
     }
-{%- if cookiecutter.use_worker %}
-    names |= QUEUE
-{%- endif %}
-    return names
 
 
 def test_every_metric_in_a_query_is_exported() -> None:
