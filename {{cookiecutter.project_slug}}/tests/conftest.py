@@ -9,6 +9,7 @@ import tempfile
 {%- endif %}
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 {%- if cookiecutter.database == "postgresql" %}
@@ -28,7 +29,7 @@ from sqlalchemy import event, update
 {%- endif %}
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_sessionmaker
 
-from {{ cookiecutter.package_name }} import auth, health
+from {{ cookiecutter.package_name }} import health
 from {{ cookiecutter.package_name }}.auth.models import Role, User
 {%- if cookiecutter.use_redis %}
 from {{ cookiecutter.package_name }}.cache.client import Client
@@ -36,6 +37,10 @@ from {{ cookiecutter.package_name }}.cache.client import Client
 from {{ cookiecutter.package_name }}.database import Database
 from {{ cookiecutter.package_name }}.main import create_app
 from {{ cookiecutter.package_name }}.settings import Settings
+from {{ cookiecutter.package_name }}.state import get_state
+{%- if not cookiecutter.use_redis %}
+from {{ cookiecutter.package_name }}.throttle import MemoryThrottle
+{%- endif %}
 
 import notes
 {%- if cookiecutter.database == "postgresql" %}
@@ -233,7 +238,7 @@ async def new_app(database: Database, database_url: str) -> AsyncIterator[NewApp
 
     yield new
     for app in made:
-        await app.state.redis.__aexit__()
+        await app.state.services.redis.__aexit__()
 {%- else -%}
 @pytest.fixture
 def new_app(database: Database, database_url: str) -> NewApp:
@@ -255,25 +260,27 @@ async def prepared_app(database_url: str) -> AsyncIterator[FastAPI]:
 
 
 def on(app: FastAPI, database: Database) -> FastAPI:
-    """The application on this database."""
+    """Return the application on this database, without counted login attempts."""
+    state = get_state(app)
 {%- if cookiecutter.use_redis %}
-    database.info.update(cache=app.state.cache, denylist=app.state.denylist)
+    database.info.update(cache=state.cache, denylist=state.denylist)
+    app.state.services = replace(state, database=database)
+{%- else %}
+    auth = replace(state.auth, throttle=MemoryThrottle())
+    app.state.services = replace(state, database=database, auth=auth)
 {%- endif %}
-    app.state.database = database
     return app
 
 
 @pytest.fixture
 def app(prepared_app: FastAPI, database: Database) -> FastAPI:
     """The application as it starts, on the database that is rolled back; not to be changed."""
-    auth.setup(prepared_app, prepared_app.state.settings)
     return on(prepared_app, database)
 
 
 @pytest.fixture
 async def live_app(prepared_app: FastAPI, new_database: NewDatabase) -> AsyncIterator[FastAPI]:
     """The same on a database of its own, for requests that run at the same time."""
-    auth.setup(prepared_app, prepared_app.state.settings)
     async with new_database() as url, Database(settings_for(url)) as database:
         yield on(prepared_app, database)
 

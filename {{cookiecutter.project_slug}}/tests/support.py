@@ -172,8 +172,8 @@ def registration(**changes: object) -> dict[str, Any]:
 
 async def new_account(app: FastAPI, **changes: object) -> Account:
     """An account with a login, stored without HTTP, as most tests are about something else."""
-    user, auth = new_user(**changes), app.state.auth
-    async with app.state.database.write_session() as session:
+    user, auth = new_user(**changes), app.state.services.auth
+    async with app.state.services.database.write_session() as session:
         session.add(user)
         await session.flush()
         client = sessions.ClientInfo(address=None, user_agent=None)

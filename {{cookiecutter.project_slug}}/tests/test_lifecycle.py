@@ -53,12 +53,12 @@ async def test_stopping_finishes_the_requests_that_run(
 
 async def test_pool_is_closed_in_the_end(database_url: str) -> None:
     app = create_app(settings_for(database_url))
-    pool = app.state.database.read_engine.pool
+    pool = app.state.services.database.read_engine.pool
     incoming: list[Message] = [{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}]
     outgoing: list[str] = []
 
     async def receive() -> Message:
-        async with app.state.database.read_session() as session:
+        async with app.state.services.database.read_session() as session:
             await session.connection()
         return incoming.pop(0)
 

@@ -26,6 +26,7 @@ from {{ cookiecutter.package_name }}.dependencies import (
     ReadSession,
 )
 from {{ cookiecutter.package_name }}.main import create_app
+from {{ cookiecutter.package_name }}.state import get_state
 
 from support import Account, NewApp, NewDatabase, new_account, new_client, serve, settings_for
 
@@ -130,7 +131,8 @@ async def description(new_database: NewDatabase, tmp_path: Path) -> AsyncIterato
     async with new_database() as url:
         settings = settings_for(url, login_attempts_per_address=1_000_000)
         app = create_app(settings)
-        async with app.state.database, app.state.database.write_session() as session:
+        database = get_state(app).database
+        async with database, database.write_session() as session:
             account = await new_account(app)
             await session.execute(update(User).values(role=Role.ADMIN))
         config = {

@@ -82,13 +82,13 @@ class Service:
         self, task: Task[Arguments], *none: Arguments.args, **arguments: Arguments.kwargs
     ) -> UUID:
         """Enqueue a job."""
-        async with self.app.state.database.write_session() as session:
+        async with self.app.state.services.database.write_session() as session:
             job = enqueue(session, task, *none, **arguments)
         return job.id
 
     async def jobs(self, **values: object) -> list[Job]:
         """The jobs with these values, oldest first."""
-        async with self.app.state.database.read_session() as session:
+        async with self.app.state.services.database.read_session() as session:
             found = await session.scalars(select(Job).filter_by(**values).order_by(Job.id))
             return list(found)
 
@@ -109,7 +109,7 @@ class Service:
 
     async def pass_time(self) -> None:
         """Make the time come at which the scheduler sees to each job that has not ended."""
-        async with self.app.state.database.write_session() as session:
+        async with self.app.state.services.database.write_session() as session:
             await session.execute(update(Job).values(due_at=utcnow(), not_before=None))
 
     async def send_again(self) -> None:

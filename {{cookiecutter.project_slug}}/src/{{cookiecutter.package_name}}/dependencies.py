@@ -15,12 +15,12 @@ from fastapi import Depends, Request
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from .database import Database
+from .state import get_state
 
 
 async def get_database(request: Request) -> Database:
     """Return the database of the application."""
-    database: Database = request.app.state.database
-    return database
+    return get_state(request.app).database
 
 
 DatabaseDep = Annotated[Database, Depends(get_database)]

@@ -30,7 +30,6 @@ from .exceptions import (
     TooManyAttemptsError,
     UnacceptablePasswordError,
 )
-from .settings import Settings
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -150,7 +149,7 @@ def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-def setup(app: FastAPI, settings: Settings) -> None:
+def setup(app: FastAPI) -> None:
     """Register handlers that answer every error with a problem."""
     app.add_exception_handler(HTTPException, _http_problem)
     app.add_exception_handler(RequestValidationError, _validation_problem)
@@ -160,7 +159,6 @@ def setup(app: FastAPI, settings: Settings) -> None:
     app.add_exception_handler(UnicodeEncodeError, _text_problem)
     app.add_exception_handler(IntegrityError, _conflict)
     app.add_exception_handler(StaleDataError, _conflict)
-    app.add_middleware(ProblemMiddleware, debug=settings.debug)
 
 
 async def _http_problem(_: Request, error: Exception) -> Response:

@@ -13,6 +13,7 @@ from .cache.client import Redis, UnavailableError
 {% endif -%}
 from .database import Database
 from .database.migrations import is_migrated
+from .state import get_state
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -49,9 +50,10 @@ async def live() -> dict[str, str]:
 @router.api_route("/ready", methods=["GET", "HEAD"])
 async def ready(request: Request) -> JSONResponse:
     """Readiness probe: the database answers and is migrated. Send no traffic while this is 503."""
-    database = await _check_database(request.app.state.database)
+    state = get_state(request.app)
+    database = await _check_database(state.database)
 {%- if cookiecutter.use_redis %}
-    redis = await _check_redis(request.app.state.redis)
+    redis = await _check_redis(state.redis)
     checks = {"database": database, "redis": redis}
     status = "ok" if redis == "ok" else "degraded"
 {%- else %}

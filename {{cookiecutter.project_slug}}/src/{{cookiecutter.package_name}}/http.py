@@ -1,26 +1,22 @@
-"""What every HTTP exchange gets: a request id, security headers, bounds, and one access line."""
+"""Middleware for every request: checks, response headers and the access log."""
 
-import os
 import re
 import time
-from collections.abc import Callable
 from typing import Final
 
 import structlog
-from asgi_correlation_id import correlation_id
-from fastapi import FastAPI
 from python_multipart.multipart import parse_options_header
-from starlette.datastructures import Headers
-from starlette.middleware.body_limit import RequestBodyLimitMiddleware
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from . import errors
-from .logging import access_log
-from .preconditions import ConditionalGetMiddleware
 from .settings import Settings
+
+log = structlog.stdlib.get_logger("access")
 
 REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{8,128}")
 FORMS: Final = {b"multipart/form-data", b"application/x-www-form-urlencoded"}
@@ -33,38 +29,32 @@ SECURITY_HEADERS: Final = {
 }
 
 
-def setup(app: FastAPI, settings: Settings) -> None:
-    """Add the middleware, innermost first."""
-    app.add_middleware(ConditionalGetMiddleware)
-    app.add_middleware(RequestBodyLimitMiddleware, max_body_size=settings.max_body_size)
-    app.add_middleware(TextMiddleware)
-    app.add_middleware(HostMiddleware, allowed_hosts=settings.allowed_hosts, www_redirect=False)
-    errors.setup(app, settings)
-    if settings.cors_origins:
-        # Outside the problems, so that a browser client may read them.
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=settings.cors_origins,
-            allow_credentials=True,
-            allow_methods=["DELETE", "GET", "PATCH", "POST", "PUT"],
-            allow_headers=["Authorization", "If-Match", "If-None-Match", "X-CSRF-Token"],
-            expose_headers=[
-                "ETag",
-                "Location",
+def is_request_id(value: str) -> bool:
+    """Return whether the request id of a client is short and plain enough to be logged."""
+    return REQUEST_ID.fullmatch(value) is not None
+
+
+def cors(settings: Settings) -> Middleware:
+    """Let the browser clients of CORS_ORIGINS call the API and read its response headers."""
+    return Middleware(
+        CORSMiddleware,
+        allow_origins=settings.cors_origins,
+        allow_credentials=True,
+        allow_methods=["DELETE", "GET", "PATCH", "POST", "PUT"],
+        allow_headers=["Authorization", "If-Match", "If-None-Match", "X-CSRF-Token"],
+        expose_headers=[
+            "ETag",
+            "Location",
 {%- if cookiecutter.use_redis %}
-                "RateLimit",
-                "RateLimit-Policy",
+            "RateLimit",
+            "RateLimit-Policy",
 {%- endif %}
-                "Retry-After",
-                "X-CSRF-Token",
-                "X-Request-ID",
-            ],
-            max_age=600,
-        )
-    headers = dict(SECURITY_HEADERS)
-    if settings.environment == "production":
-        headers["strict-transport-security"] = "max-age=63072000; includeSubDomains"
-    app.add_middleware(ResponseMiddleware, headers=headers, log=access_log(settings))
+            "Retry-After",
+            "X-CSRF-Token",
+            "X-Request-ID",
+        ],
+        max_age=600,
+    )
 
 
 class HostMiddleware(TrustedHostMiddleware):
@@ -117,15 +107,39 @@ def _is_utf8(content_type: str) -> bool:
     return media_type not in FORMS or charset.lower() in {b"utf-8", b"utf8"}
 
 
-class ResponseMiddleware:
-    """Name the request, add the headers its response lacks, and log one access line in the end."""
+class DefaultHeadersMiddleware:
+    """Set the security headers of each response, unless the route has set them."""
 
-    def __init__(self, app: ASGIApp, headers: dict[str, str], log: Callable[..., None]) -> None:
+    def __init__(self, app: ASGIApp, *, https_only: bool) -> None:
         self.app = app
-        self.log = log
-        self.headers = [(name.encode(), value.encode()) for name, value in headers.items()]
-        # Answers of the API are for the one who asked (RFC 9111 section 5.2.2.5).
-        self.private = [*self.headers, (b"cache-control", b"no-store")]
+        self.headers = dict(SECURITY_HEADERS)
+        if https_only:
+            self.headers["strict-transport-security"] = "max-age=63072000; includeSubDomains"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in self.headers.items():
+                    headers.setdefault(name, value)
+                if scope["path"].startswith("/api/"):
+                    headers.setdefault("cache-control", "no-store")
+                if message["status"] == 204:
+                    del headers["content-type"]  # FastAPI sets it although there is no content
+            await send(message)
+
+        await self.app(scope, receive, send_with_headers)
+
+
+class AccessLogMiddleware:
+    """Log each request with its route, status and duration."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -134,48 +148,25 @@ class ResponseMiddleware:
         structlog.contextvars.clear_contextvars()
         started = time.perf_counter_ns()
         status = 500
-        method, given = scope["method"], scope
-        if method == "HEAD":
-            # As GET, without the content (RFC 9110 section 9.3.2), which the routes do not offer.
-            scope = {**given, "method": "GET"}
-        asked = dict(scope["headers"])
-        request_id = asked.get(b"x-request-id", b"").decode("latin-1")
-        if not REQUEST_ID.fullmatch(request_id):
-            request_id = os.urandom(16).hex()
-        correlation_id.set(request_id)
-        headers = self.private if scope["path"].startswith("/api/") else self.headers
 
-        async def send_with_headers(message: Message) -> None:
+        async def send_observed(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                sent = message["headers"]
-                if status == 204:
-                    # FastAPI names the type that the content would have.
-                    sent = [header for header in sent if header[0] != b"content-type"]
-                present = {name for name, _ in sent}
-                message["headers"] = [
-                    *sent,
-                    *(header for header in headers if header[0] not in present),
-                    (b"x-request-id", request_id.encode()),
-                ]
-            elif method == "HEAD":
-                message = {**message, "body": b""}
             await send(message)
 
         try:
-            await self.app(scope, receive, send_with_headers)
+            await self.app(scope, receive, send_observed)
         finally:
-            given.update(scope, method=method)  # what the routes have noted
-            client = scope.get("client")
-            self.log(
-                method=method,
+            log.info(
+                "request",
+                method=scope["method"],
                 path=scope["path"],
                 route=route_template(scope),
                 status=status,
                 duration=time.perf_counter_ns() - started,
-                address=client[0] if client else None,
-                user_agent=asked.get(b"user-agent", b"").decode("latin-1") or None,
+                address=scope["client"][0] if scope.get("client") else None,
+                user_agent=Headers(scope=scope).get("user-agent"),
             )
 
 

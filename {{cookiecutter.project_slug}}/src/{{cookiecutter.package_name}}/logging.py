@@ -12,17 +12,13 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Callable, Mapping
-from contextlib import suppress
-from datetime import UTC, datetime
-from functools import partial
+from collections.abc import Mapping
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, Final
 
 import structlog
 from asgi_correlation_id import correlation_id
-from pydantic import TypeAdapter
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from . import __version__
@@ -119,32 +115,6 @@ def _is_for_people(settings: Settings) -> bool:
     return settings.log_format == "console" or (
         settings.log_format == "auto" and sys.stdout.isatty()
     )
-
-
-def access_log(settings: Settings) -> Callable[..., None]:
-    """What logs a request, given its fields.
-
-    The line is as the logger "access" would write it, which takes longer than a short request.
-    """
-    if settings.log_level not in {"DEBUG", "INFO"} or _is_for_people(settings):
-        return partial(structlog.stdlib.get_logger("access").info, "request")
-    encode = TypeAdapter[Any](dict[str, Any]).dump_json  # takes half of what json takes
-    constant = {"level": "info", "logger": "access", "event": "request"}
-    fields = _EcsFields(settings)
-
-    def write(**request: Any) -> None:
-        event = structlog.contextvars.get_contextvars() | constant | request
-        event["timestamp"] = datetime.now(UTC).isoformat(timespec="microseconds")[:-6] + "Z"
-        _add_request_id(None, "", event)
-{%- if cookiecutter.use_opentelemetry %}
-        add_trace(None, "", event)
-{%- endif %}
-        # The standard library's handlers keep such errors from their callers, too.
-        with suppress(OSError, ValueError):  # a full disk, a closed stream
-            sys.stdout.write(encode(fields(None, "", event)).decode() + "\n")
-            sys.stdout.flush()
-
-    return write
 
 
 def _add_request_id(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

@@ -1,9 +1,12 @@
 """The application: the one place where everything is wired."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
+from asgi_correlation_id import CorrelationIdMiddleware
 from fastapi import FastAPI
+from starlette.middleware import Middleware
+from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 
 from . import (
     __version__,
@@ -11,11 +14,11 @@ from . import (
     admin,
 {%- endif %}
     api,
-    auth,
 {%- if cookiecutter.use_redis %}
     cache,
 {%- endif %}
     docs,
+    errors,
 {%- if cookiecutter.use_sentry %}
     errortracking,
 {%- endif %}
@@ -31,22 +34,24 @@ from . import (
     worker,
 {%- endif %}
 )
+from .auth import oauth
 {%- if cookiecutter.use_redis %}
 from .auth.dependencies import proven_caller
 {%- endif %}
-from .database import Database
 from .logging import configure_logging
+from .preconditions import ConditionalGetMiddleware
 from .settings import Settings, load_settings
+from .state import create_state, get_state
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """Build the service; nothing is connected before it starts.
+    """Build the service. Nothing is connected before it starts.
 
     Args:
-        settings: the configuration; read from the environment when left out.
+        settings: the configuration; read from the environment by default.
 
     Raises:
-        SystemExit: the environment is not usable.
+        SystemExit: the environment is not valid.
     """
     settings = settings or load_settings()
     configure_logging(settings)
@@ -54,6 +59,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         title="{{ cookiecutter.project_name }}",
         version=__version__,
         lifespan=lifespan,
+        middleware=middleware(settings),
         openapi_url="/openapi.json" if settings.docs_enabled else None,
         docs_url=None,
         redoc_url=None,
@@ -63,19 +69,18 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         telemetry=tracing.TELEMETRY,
 {%- endif %}
     )
-    app.state.settings = settings
-    app.state.database = Database(settings)
-{%- if cookiecutter.use_redis %}
-    cache.setup(app, settings, caller=proven_caller)
-{%- endif %}
-    http.setup(app, settings)
-{%- if cookiecutter.use_sentry %}
-    errortracking.setup(app, settings)
-{%- endif %}
-    auth.setup(app, settings)
+    app.state.services = create_state(settings)
+    errors.setup(app)
+    oauth.setup(app)
     app.include_router(health.router)
     api.setup(app)
     docs.setup(app, settings)
+{%- if cookiecutter.use_redis %}
+    cache.setup(app, settings, caller=proven_caller)
+{%- endif %}
+{%- if cookiecutter.use_sentry %}
+    errortracking.setup(app, settings)
+{%- endif %}
 {%- if cookiecutter.use_worker %}
     worker.setup(app, settings)
 {%- endif %}
@@ -88,8 +93,34 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return app
 
 
+def middleware(settings: Settings) -> list[Middleware]:
+    """Return the middleware in the order in which a request passes through it."""
+    return [
+        Middleware(CorrelationIdMiddleware, validator=http.is_request_id),
+        Middleware(http.DefaultHeadersMiddleware, https_only=settings.environment == "production"),
+        Middleware(http.AccessLogMiddleware),
+        http.cors(settings),
+        Middleware(errors.ProblemMiddleware, debug=settings.debug),
+        Middleware(http.HostMiddleware, allowed_hosts=settings.allowed_hosts, www_redirect=False),
+        Middleware(http.TextMiddleware),
+        Middleware(RequestBodyLimitMiddleware, max_body_size=settings.max_body_size),
+        Middleware(ConditionalGetMiddleware),
+    ]
+
+
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """Hold what the process needs open, and close it when the server stops."""
-    async with {% if cookiecutter.use_opentelemetry %}tracing.on(app), {% endif %}{% if cookiecutter.use_sentry %}errortracking.on(app), {% endif %}app.state.database{% if cookiecutter.use_redis %}, app.state.redis{% endif %}:
+    """Open what the process needs, and close it in reverse order when the server stops."""
+    state = get_state(app)
+    async with AsyncExitStack() as stack:
+{%- if cookiecutter.use_opentelemetry %}
+        await stack.enter_async_context(tracing.on(app))
+{%- endif %}
+{%- if cookiecutter.use_sentry %}
+        await stack.enter_async_context(errortracking.on(app))
+{%- endif %}
+        await stack.enter_async_context(state.database)
+{%- if cookiecutter.use_redis %}
+        await stack.enter_async_context(state.redis)
+{%- endif %}
         yield

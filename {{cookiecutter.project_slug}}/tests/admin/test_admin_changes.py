@@ -288,7 +288,7 @@ async def test_easy_password_is_refused(browser: AsyncClient, member: Account) -
 async def test_administrators_cannot_delete_each_other_at_once(live_app: FastAPI) -> None:
     for remaining in range(1, 6):
         pair = [await new_account(live_app) for _ in range(2)]
-        async with live_app.state.database.write_session() as session:
+        async with live_app.state.services.database.write_session() as session:
             await session.execute(update(User).values(role=Role.ADMIN))
         browsers = [new_client(live_app) for _ in pair]
         for browser, account in zip(browsers, pair, strict=True):
@@ -301,7 +301,7 @@ async def test_administrators_cannot_delete_each_other_at_once(live_app: FastAPI
             browsers[1].delete(f"/admin/user/delete?pks={pair[0].id}"),
         )
 
-        async with live_app.state.database.read_session() as session:
+        async with live_app.state.services.database.read_session() as session:
             assert len((await session.scalars(select(User.id))).all()) == remaining
 
 

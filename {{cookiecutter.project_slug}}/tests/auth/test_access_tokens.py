@@ -14,6 +14,7 @@ from fastapi import FastAPI
 
 from {{ cookiecutter.package_name }}.auth.tokens import AccessTokens, Claims
 from {{ cookiecutter.package_name }}.exceptions import InvalidTokenError
+from {{ cookiecutter.package_name }}.state import get_state
 
 from support import NOWHERE, NewApp, new_client, settings_for
 
@@ -109,7 +110,7 @@ def test_what_is_no_token_is_refused(header: str) -> None:
 
 
 async def test_challenge_names_an_error_only_if_there_was_a_token(app: FastAPI) -> None:
-    challenges, of_nobody = [], app.state.auth.tokens.issue(*WHO)
+    challenges, of_nobody = [], app.state.services.auth.tokens.issue(*WHO)
     async with new_client(app) as client:
         for value in ("", "Basic YTpi", "Bearer opaque", f"Bearer {of_nobody}"):
             response = await client.get("/api/v1/users/me", headers={"Authorization": value})
@@ -129,9 +130,10 @@ async def test_others_check_tokens_by_the_published_key(new_app: NewApp, algorit
 
     assert published.items() <= private.items()
     assert not published.keys() & {"d", "p", "q", "dp", "dq", "qi"}
-    token, audience = app.state.auth.tokens.issue(*WHO), app.state.settings.jwt_audience
+    state = get_state(app)
+    token, audience = state.auth.tokens.issue(*WHO), state.settings.jwt_audience
     assert jwt.decode(token, jwt.PyJWK(published), audience=audience)["sub"] == str(WHO[0])
-    assert app.state.auth.tokens.verify(token) == Claims(*WHO)
+    assert state.auth.tokens.verify(token) == Claims(*WHO)
 
 
 def test_keys_are_replaced_without_logging_anybody_out() -> None:

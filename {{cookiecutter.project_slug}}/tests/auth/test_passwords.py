@@ -211,7 +211,7 @@ async def test_login_proves_the_account_as_it_is_in_the_end(
         await client.post("/api/v1/users", json=registration(email=EMAIL))
         login = group.create_task(log_in(client, EMAIL))
         assert await asyncio.to_thread(arrivals.acquire, timeout=60)
-        async with live_app.state.database.write_session() as session:
+        async with live_app.state.services.database.write_session() as session:
             await session.execute(update(User).values(**change))
         opened.set()
 

@@ -139,10 +139,10 @@ async def test_route_may_have_a_limit_besides(new_app: NewApp, member: Account) 
     ],
 )
 async def test_window_slides(app: FastAPI, minutes: int, allowed: int, wait: int) -> None:
-    throttle, key, limit = app.state.throttle, f"rate:test:{uuid4()}", Limit(3, 3600)
+    throttle, key, limit = app.state.services.throttle, f"rate:test:{uuid4()}", Limit(3, 3600)
     for _ in range(3):
         await throttle.hit(key, limit)
-    await app.state.redis.client.hincrbyfloat(f"{PREFIX}:{key}", "since", -60 * minutes)
+    await app.state.services.redis.client.hincrbyfloat(f"{PREFIX}:{key}", "since", -60 * minutes)
 
     answers = [await throttle.hit(key, limit) for _ in range(allowed + 1)]
 
@@ -152,11 +152,11 @@ async def test_window_slides(app: FastAPI, minutes: int, allowed: int, wait: int
 
 
 async def test_attempt_is_allowed_when_the_oldest_is_a_window_ago(app: FastAPI) -> None:
-    throttle, key, limit = app.state.throttle, f"login:{uuid4()}", Limit(2, 60)
+    throttle, key, limit = app.state.services.throttle, f"login:{uuid4()}", Limit(2, 60)
     assert [await throttle.attempt(key, limit) for _ in range(2)] == [0, 0]
     assert 30 < await throttle.attempt(key, limit) <= 60
 
-    await app.state.redis.client.lset(f"{PREFIX}:{key}", 1, 0)
+    await app.state.services.redis.client.lset(f"{PREFIX}:{key}", 1, 0)
 
     assert await throttle.attempt(key, limit) == 0
     assert await throttle.attempt(key, limit) > 30

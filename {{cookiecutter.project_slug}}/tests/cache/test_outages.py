@@ -124,7 +124,7 @@ async def test_silent_redis_is_passed_over(
 ) -> None:
     await failing.get(READY)
 
-    with server.silent(), impatient(failing_app.state.redis):
+    with server.silent(), impatient(failing_app.state.services.redis):
         answers = [await failing.get(NOTES), await failing.get(READY)]
 
     assert [answer.status_code for answer in answers] == [200, 200]
@@ -158,7 +158,7 @@ async def test_change_during_an_outage_is_read_after_it(
 ) -> None:
     assert (await failing.get(NOTES)).json()["items"] == []
 
-    with server.silent(), impatient(failing_app.state.redis):
+    with server.silent(), impatient(failing_app.state.services.redis):
         await failing.post(NOTES, json={"title": "Tea"})
 
     assert len((await failing.get(NOTES)).json()["items"]) == 1
@@ -167,7 +167,7 @@ async def test_change_during_an_outage_is_read_after_it(
 async def test_other_replicas_hear_of_it_when_redis_is_back(
     server: Server, failing: AsyncClient, failing_app: FastAPI, member: Account
 ) -> None:
-    redis: client.Redis = failing_app.state.redis
+    redis: client.Redis = failing_app.state.services.redis
     version = f"{client.PREFIX}:cache:notes:{member.id}"
     await failing.get(NOTES)
     before = await redis.client.get(version)
@@ -267,7 +267,7 @@ async def test_answers_left_by_a_fault_are_not_taken_for_others(server: Server) 
 
 
 async def test_error_that_redis_answers_is_for_the_one_who_asked(failing_app: FastAPI) -> None:
-    redis: client.Redis = failing_app.state.redis
+    redis: client.Redis = failing_app.state.services.redis
     await redis.client.set("text", "a")
 
     refused, read = await asyncio.gather(
@@ -282,7 +282,7 @@ async def test_error_that_redis_answers_is_for_the_one_who_asked(failing_app: Fa
 
 
 async def test_bytes_that_are_no_text_are_no_outage(failing_app: FastAPI) -> None:
-    redis: client.Redis = failing_app.state.redis
+    redis: client.Redis = failing_app.state.services.redis
     await redis.client.set("text", b"\xff")
 
     assert await redis.call(lambda asked: (asked.get("text"), asked.ping())) == ["\ufffd", True]
@@ -291,7 +291,7 @@ async def test_bytes_that_are_no_text_are_no_outage(failing_app: FastAPI) -> Non
 async def test_token_revoked_during_an_outage_stays_revoked(
     server: Server, failing_app: FastAPI, failing: AsyncClient
 ) -> None:
-    redis: client.Redis = failing_app.state.redis
+    redis: client.Redis = failing_app.state.services.redis
     await redis.client.zadd(denylist.DENIED, {denylist.COMPLETE_SINCE: -1})
     assert (await failing.get(NOTES)).status_code == 200
 
@@ -305,7 +305,7 @@ async def test_replica_that_stops_tells_of_a_revocation_before(
     server: Server, failing_app: FastAPI, failing: AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(client, "PAUSE_SECONDS", 600)
-    redis: client.Redis = failing_app.state.redis
+    redis: client.Redis = failing_app.state.services.redis
     await redis.client.zadd(denylist.DENIED, {denylist.COMPLETE_SINCE: -1})
     with server.silent(), impatient(redis):
         assert (await failing.delete("/api/v1/auth/session")).status_code == 204

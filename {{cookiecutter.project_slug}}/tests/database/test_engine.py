@@ -86,7 +86,7 @@ async def request(app: FastAPI, *statements: Executable, method: str = "POST") -
 
 async def values_of(app: FastAPI) -> list[int]:
     """The values of all stored counters."""
-    async with app.state.database.read_session() as session:
+    async with app.state.services.database.read_session() as session:
         return list(await session.scalars(select(Counter.value)))
 
 
@@ -148,7 +148,7 @@ async def test_exhausted_pool_is_unavailable_until_a_connection_is_free(
     new_database: NewDatabase,
 ) -> None:
     async with new_database() as url, running(url, database_pool_timeout=2) as app:
-        async with app.state.database.write_session() as session:
+        async with app.state.services.database.write_session() as session:
             await session.execute(text("SELECT 1"))
             during = await request(app, ADD)
         await request(app, ADD)
@@ -212,7 +212,7 @@ async def test_cancelled_query_releases_its_connection(
 
 async def test_lost_connection_is_unavailable_once(new_database: NewDatabase) -> None:
     async with new_database() as url, running(url) as app:
-        async with app.state.database.write_session() as session:
+        async with app.state.services.database.write_session() as session:
             pid = await session.scalar(text("SELECT pg_backend_pid()"))
         operator = await asyncpg.connect(url)
         await operator.execute("SELECT pg_terminate_backend($1, 10000)", pid)
@@ -239,7 +239,7 @@ async def test_server_that_stops_answering_is_unavailable_until_it_answers() -> 
     url = embedded_postgres(Path(gettempdir()) / f"postgres-{uuid4().hex}", keep=False)
     settings = {"database_statement_timeout": 1, "database_pool_timeout": 4}
     async with running(url, **settings) as app:
-        async with app.state.database.write_session() as session:
+        async with app.state.services.database.write_session() as session:
             pids = list(await session.scalars(text("SELECT pid FROM pg_stat_activity")))
             postmaster = "SELECT split_part(pg_read_file('postmaster.pid'), E'\\n', 1)::int"
             pids.append(await session.scalar(text(postmaster)))
@@ -267,7 +267,8 @@ async def test_unreachable_server_is_unavailable_and_its_password_stays_secret(
     assert_unavailable(response)
     log = capsys.readouterr().out
     assert "database unavailable" in log
-    assert PASSWORD not in log + repr(app.state.settings) + repr(app.state.database.write_engine)
+    state = app.state.services
+    assert PASSWORD not in log + repr(state.settings) + repr(state.database.write_engine)
 
 
 @pytest.mark.parametrize("prepared", [True, False])
@@ -336,7 +337,7 @@ def test_url_works_as_platforms_hand_it_out(given: str, used: str) -> None:
     assert url == f"postgresql+asyncpg://{used}"
 {%- else %}
 async def test_read_session_cannot_write(own_app: FastAPI) -> None:
-    database = own_app.state.database
+    database = own_app.state.services.database
     with pytest.raises(OperationalError, match="readonly database"):
         async with database.read_session() as session:
             await session.execute(ADD)

@@ -64,7 +64,7 @@ async def test_jobs_are_counted_by_state_and_outcome(
             service = Service(app)
             user = await new_account(app)
             jobs = await service.add(purge), await service.add(send_welcome, user_id=user.id)
-            found = await count(app.state.database)
+            found = await count(app.state.services.database)
             assert found["jobs_unfinished", "queued"] == 2
             assert found["jobs_unfinished", "running"] == 0
             assert 0 < found["job_wait_seconds",] < 60
@@ -79,7 +79,7 @@ async def test_jobs_are_counted_by_state_and_outcome(
                     await service.becomes(jobs[1], State.QUEUED)
 
             # One waits, but not for a worker.
-            found = await count(app.state.database)
+            found = await count(app.state.services.database)
             assert (found["jobs_unfinished", "queued"], found["job_wait_seconds",]) == (1, 0)
 
 

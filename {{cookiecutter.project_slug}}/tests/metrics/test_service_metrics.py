@@ -11,6 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from {{ cookiecutter.package_name }}.main import create_app
+from {{ cookiecutter.package_name }}.state import get_state
 
 from support import NewApp, NewDatabase, log_in, new_account, new_client, refresh, settings_for
 
@@ -27,7 +28,7 @@ async def test_pool_shows_how_full_it_is(new_database: NewDatabase, rises: Rises
     async with new_database() as url:
         sizes = {"database_pool_size": 1, "database_max_overflow": 1}
         app = create_app(settings_for(url, database_pool_timeout=2, **sizes))
-        database = app.state.database
+        database = app.state.services.database
         async with app.router.lifespan_context(app):
             with rises("database_pool_wait_seconds_count", 3):
                 async with database.read_connection():
@@ -49,7 +50,8 @@ async def test_statements_are_timed_by_kind(
 ) -> None:
     async with new_database() as url:
         app = create_app(settings_for(url))
-        async with app.router.lifespan_context(app), app.state.database.write_session() as session:
+        write_session = get_state(app).database.write_session
+        async with app.router.lifespan_context(app), write_session() as session:
             await session.connection()
             with rises("database_statement_duration_seconds_count", kind=kind):
                 await session.execute(text(statement))
@@ -84,7 +86,7 @@ async def test_reuse_of_a_refresh_token_is_counted_once_for_a_login(
 
 
 async def test_passwords_that_wait_are_seen(new_app: NewApp, rises: Rises) -> None:
-    hashing = new_app().state.auth.hasher.hash
+    hashing = new_app().state.services.auth.hasher.hash
     before = REGISTRY.get_sample_value("password_hashes_in_progress") or 0
 
     with rises("password_hash_duration_seconds_count", 5):

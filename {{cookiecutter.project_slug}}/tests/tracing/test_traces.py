@@ -79,11 +79,12 @@ async def test_refused_command_is_a_failed_span(
     new_traced_app: NewTracedApp, collector: Collector
 ) -> None:
     async with new_traced_app() as app:
+        redis = app.state.services.redis
 
         @app.get("/refused")
         async def refused() -> None:
             with suppress(UnavailableError):
-                await app.state.redis.call(lambda asked: (asked.set("a", "b"), asked.incr("a")))
+                await redis.call(lambda asked: (asked.set("a", "b"), asked.incr("a")))
 
         await new_client(app).get("/refused")
 
@@ -275,6 +276,7 @@ def test_without_a_collector_there_is_nothing(database_url: str) -> None:
 import asyncio, sys, threading
 from {{ cookiecutter.package_name }}.main import create_app
 from {{ cookiecutter.package_name }}.settings import load_settings
+from {{ cookiecutter.package_name }}.state import get_state
 
 async def start(**off):
     app = create_app(load_settings().model_copy(update=off))

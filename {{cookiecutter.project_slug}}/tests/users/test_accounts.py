@@ -193,7 +193,7 @@ async def test_refused_password_changes_nothing(
 async def test_proof_is_worthless_once_the_password_has_changed(
     app: FastAPI, member: Account, session: AsyncSession, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    verify = app.state.auth.hasher.verify
+    verify = app.state.services.auth.hasher.verify
 
     async def verify_while_it_changes(password: str, hashed: str | None, caller: str) -> bool:
         change = update(User).where(User.id == member.id).values(password_hash="changed")
@@ -201,7 +201,7 @@ async def test_proof_is_worthless_once_the_password_has_changed(
         await session.commit()
         return bool(await verify(password, hashed, caller))
 
-    monkeypatch.setattr(app.state.auth.hasher, "verify", verify_while_it_changes)
+    monkeypatch.setattr(app.state.services.auth.hasher, "verify", verify_while_it_changes)
     if path == "/me":
         response = await member.client.request("DELETE", ME, json={"password": PASSWORD})
     else:

@@ -190,7 +190,7 @@ async def test_refused_deletion_does_not_reset_the_attempts(
 
 async def test_administrators_cannot_delete_themselves_at_once(live_app: FastAPI) -> None:
     accounts = [await new_account(live_app) for _ in range(3)]
-    async with live_app.state.database.write_session() as session:
+    async with live_app.state.services.database.write_session() as session:
         await session.execute(update(User).values(role=Role.ADMIN))
 
     responses = await asyncio.gather(
@@ -204,7 +204,7 @@ async def test_administrators_cannot_delete_themselves_at_once(live_app: FastAPI
 
 
 async def test_administrators_cannot_demote_each_other_at_once(live_app: FastAPI) -> None:
-    database: Database = live_app.state.database
+    database: Database = live_app.state.services.database
     ada, bob = [(await new_account(live_app)).id for _ in range(2)]
     async with database.write_session() as session:
         await session.execute(update(User).values(role=Role.ADMIN))

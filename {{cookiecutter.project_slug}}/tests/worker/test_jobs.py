@@ -39,7 +39,7 @@ ADA = registration(full_name="Ada Lovelace")
 async def make_admin(service: Service) -> Account:
     """An administrator of the service."""
     account = await new_account(service.app)
-    async with service.app.state.database.write_session() as session:
+    async with service.app.state.services.database.write_session() as session:
         user = await session.get_one(User, account.id)
         user.role = Role.ADMIN
     return account
@@ -53,7 +53,7 @@ async def add_user(context: Context) -> None:
 
 async def count_users(service: Service) -> int:
     """How often that has been done."""
-    async with service.app.state.database.read_session() as session:
+    async with service.app.state.services.database.read_session() as session:
         return len((await session.scalars(select(User))).all())
 
 
@@ -253,7 +253,7 @@ async def test_worker_that_was_given_up_stores_nothing(
 
 async def test_job_that_no_worker_survives_fails(service: Service, new_task: NewTask) -> None:
     job_id = await service.add(new_task(add_user, attempts=2))
-    async with service.app.state.database.write_session() as session:
+    async with service.app.state.services.database.write_session() as session:
         job = await session.get_one(Job, job_id)
         job.attempts = 2
 
@@ -312,8 +312,8 @@ async def test_worker_outlives_a_redis_that_loses_everything(
 async def test_worker_outlives_a_database_that_goes_away(
     service: Service, new_task: NewTask, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    configure_logging(service.app.state.settings)
-    engine = service.app.state.database.write_engine
+    configure_logging(service.app.state.services.settings)
+    engine = service.app.state.services.database.write_engine
     said = ""
 
     async def put_off() -> bool:
@@ -336,7 +336,7 @@ async def test_log_line_of_a_job_names_request_and_user(
     service: Service, capsys: pytest.CaptureFixture[str]
 ) -> None:
     member = await new_account(service.app)
-    settings = service.app.state.settings
+    settings = service.app.state.services.settings
     configure_logging(settings.model_copy(update={"log_level": "INFO", "log_format": "json"}))
 
     @service.app.post("/welcome-again")

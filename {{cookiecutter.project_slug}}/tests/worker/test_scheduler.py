@@ -40,7 +40,7 @@ async def test_purge_keeps_what_is_alive(service: Service) -> None:
     gone, ended, alive = [await new_account(service.app) for _ in range(3)]
     long_ago = utcnow() - timedelta(days=8)
     old = await service.add(send_welcome, user_id=alive.id)
-    async with service.app.state.database.write_session() as session:
+    async with service.app.state.services.database.write_session() as session:
         for account, column in ((gone, "expires_at"), (ended, "revoked_at")):
             login = await session.scalar(select(LoginSession).filter_by(user_id=account.id))
             setattr(login, column, long_ago)
@@ -52,7 +52,7 @@ async def test_purge_keeps_what_is_alive(service: Service) -> None:
         job_id = await service.add(purge)
         await service.becomes(job_id, State.DONE)
 
-    async with service.app.state.database.read_session() as session:
+    async with service.app.state.services.database.read_session() as session:
         users: list[UUID] = list(await session.scalars(select(LoginSession.user_id)))
         tokens = await session.scalar(select(func.count()).select_from(RefreshToken))
     assert (users, tokens) == ([alive.id], 1)
@@ -61,7 +61,7 @@ async def test_purge_keeps_what_is_alive(service: Service) -> None:
 
 async def test_job_of_an_unknown_task_fails_in_the_end(service: Service) -> None:
     long_ago = utcnow() - timedelta(days=8)
-    async with service.app.state.database.write_session() as session:
+    async with service.app.state.services.database.write_session() as session:
         session.add(Job(task="renamed", created_at=long_ago, due_at=long_ago))
 
     job_id = await service.add(purge)
@@ -85,7 +85,7 @@ async def test_scheduler_waits_for_a_redis_that_is_away(
     new_service: NewService, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async with new_service(redis_url="unix:///nowhere/redis.sock") as service:
-        configure_logging(service.app.state.settings)
+        configure_logging(service.app.state.services.settings)
         job_id = await service.add(send_welcome, user_id=UUID(int=0))
         await service.pass_time()
         due = (await service.job(job_id)).due_at

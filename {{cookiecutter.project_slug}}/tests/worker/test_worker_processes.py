@@ -54,7 +54,7 @@ async def test_sigterm_finishes_the_job_that_runs(
     service: Service, mail_server: MailServer, tmp_path: Path
 ) -> None:
     mail_server.opened.clear()
-    settings = service.app.state.settings.model_copy(
+    settings = service.app.state.services.settings.model_copy(
         update={"log_level": "INFO", "log_format": "json"}
     )
     with process(settings, "worker", tmp_path / "log") as worker:
@@ -73,7 +73,7 @@ async def test_sigterm_finishes_the_job_that_runs(
 async def test_job_of_a_killed_worker_is_done_by_another(
     service: Service, mail_server: MailServer, tmp_path: Path
 ) -> None:
-    settings = service.app.state.settings
+    settings = service.app.state.services.settings
     mail_server.opened.clear()
     with process(settings, "worker", tmp_path / "killed") as worker:
         job_id = await begin_mail(service, mail_server)

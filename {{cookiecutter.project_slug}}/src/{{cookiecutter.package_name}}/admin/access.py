@@ -59,11 +59,11 @@ class Login(AuthenticationBackend):
 
     async def authenticate(self, request: Request) -> bool:
         """Whether the request comes from an administrator whose login lives."""
-        cookie = cookie_name(self.app.state.settings)
+        cookie = cookie_name(self.app.state.services.settings)
         token = read_cookie(request, cookie)
         if token is None:
             return False
-        principal = await get_principal_by_cookie(self.app.state.database, cookie, token)
+        principal = await get_principal_by_cookie(self.app.state.services.database, cookie, token)
         if principal is None or principal.role is not Role.ADMIN:
             return False
         structlog.contextvars.bind_contextvars(user_id=str(principal.id))
@@ -83,8 +83,8 @@ class Login(AuthenticationBackend):
             )
         except ValidationError:
             return None
-        auth: AuthServices = self.app.state.auth
-        database: Database = self.app.state.database
+        auth: AuthServices = self.app.state.services.auth
+        database: Database = self.app.state.services.database
         client = ClientInfo(
             address=request.client.host if request.client else None,
             user_agent=request.headers.get("User-Agent"),
@@ -110,13 +110,13 @@ class Login(AuthenticationBackend):
     async def close(self, request: Request) -> None:
         """Log out."""
         principal = request.state.principal
-        async with self.app.state.database.write_session() as session:
+        async with self.app.state.services.database.write_session() as session:
             await revoke_session(session, principal.id, principal.session_id)
         log.info("admin action", action="logout", user_id=str(principal.id))
 
     def set_cookie(self, request: Request, response: Response, token: str = "") -> None:
         """Hand the login to the browser, for these pages only; without a token take it back."""
-        settings: Settings = self.app.state.settings
+        settings: Settings = self.app.state.services.settings
         response.set_cookie(
             cookie_name(settings),
             token,

@@ -47,7 +47,7 @@ class ReadOnly(async_sessionmaker[AsyncSession]):
         self.app = app
 
     def __call__(self, **options: Any) -> AsyncSession:
-        session: AsyncSession = self.app.state.database.read_sessions(**options)
+        session: AsyncSession = self.app.state.services.database.read_sessions(**options)
         return session
 
 

@@ -80,8 +80,8 @@ async def transaction(
     Raises:
         RejectedError: a rule forbade it.
     """
-    async with app.state.database.write_session() as session:
-        work = request.state.work = AdminTransaction(session, app.state.auth, admin)
+    async with app.state.services.database.write_session() as session:
+        work = request.state.work = AdminTransaction(session, app.state.services.auth, admin)
         yield work
         if work.error is not None:
             raise work.error

@@ -17,13 +17,11 @@ from fastapi.security import APIKeyCookie, OAuth2PasswordBearer
 from starlette.requests import HTTPConnection
 {%- endif %}
 
-{% if cookiecutter.use_redis -%}
-from ..cache.denylist import Denylist
-{% endif -%}
 from ..database import Database
 from ..dependencies import DatabaseDep
 from ..errors import Problem
 from ..exceptions import InvalidTokenError
+from ..state import get_state
 from .cookies import check_csrf{% if cookiecutter.use_redis %}, csrf_cookie, csrf_token{% endif %}, read_cookie, session_cookie
 from .models import Role
 from .service import AuthServices, Principal, get_principal_by_cookie, get_principal_by_token
@@ -49,8 +47,7 @@ cookie = APIKeyCookie(
 
 async def get_auth_services(request: Request) -> AuthServices:
     """Return the parts of authentication that the application shares."""
-    auth: AuthServices = request.app.state.auth
-    return auth
+    return get_state(request.app).auth
 
 
 async def get_client(request: Request) -> ClientInfo:
@@ -147,8 +144,7 @@ async def get_current_user_id(
     if token is not None:
         with suppress(InvalidTokenError):
             claims = auth.tokens.verify(token)
-            denylist: Denylist = request.app.state.denylist
-            if await denylist.allows(claims.session_id):
+            if await get_state(request.app).denylist.allows(claims.session_id):
                 structlog.contextvars.bind_contextvars(user_id=str(claims.user_id))
                 return claims.user_id
     return (await get_current_principal(request, database, auth, token, cookie_token)).id
@@ -158,7 +154,7 @@ CurrentUserId = Annotated[UUID, Depends(get_current_user_id)]
 
 
 def _caller_of_token(connection: HTTPConnection) -> str | None:
-    auth: AuthServices = connection.app.state.auth
+    auth = get_state(connection.app).auth
     scheme, _, token = connection.headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         with suppress(InvalidTokenError):
@@ -167,7 +163,7 @@ def _caller_of_token(connection: HTTPConnection) -> str | None:
 
 
 def _caller_of_cookie(connection: HTTPConnection) -> str | None:
-    auth: AuthServices = connection.app.state.auth
+    auth = get_state(connection.app).auth
     # The CSRF cookie proves to which user the session cookie was issued.
     proof = read_cookie(connection, csrf_cookie(auth.settings)) or ""
     with suppress(ValueError):

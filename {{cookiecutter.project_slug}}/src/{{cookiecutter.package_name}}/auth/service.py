@@ -37,6 +37,20 @@ class AuthServices:
     throttle: Throttle
 
 
+def create_auth_services(settings: Settings, throttle: Throttle) -> AuthServices:
+    """Create the services of authentication.
+
+    Args:
+        throttle: counts login attempts.
+
+    Raises:
+        SystemExit: JWT_KEYS is not a usable JSON Web Key Set.
+    """
+    return AuthServices(
+        settings, AccessTokens(settings), PasswordHasher(settings.bcrypt_rounds), throttle
+    )
+
+
 @dataclass(frozen=True)
 class Principal:
     """The authenticated caller: the account as it is now, and the session of the request."""

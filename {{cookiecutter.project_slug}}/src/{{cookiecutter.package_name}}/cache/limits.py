@@ -181,5 +181,5 @@ async def _hit(connection: HTTPConnection, policy: str, limit: Limit) -> Allowan
     state = connection.app.state
     address = connection.client.host if connection.client else None
     caller: str = state.caller(connection) or address_key(address)
-    throttle: SharedThrottle = state.throttle
+    throttle: SharedThrottle = state.services.throttle
     return await throttle.hit(f"rate:{policy}:{caller}", limit)

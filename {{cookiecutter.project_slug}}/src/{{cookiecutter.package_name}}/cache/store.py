@@ -216,7 +216,7 @@ def forget(session: AsyncSession, *namespaces: str) -> None:
 
 
 async def _request_cache(request: Request) -> Cache:
-    cache: Cache = request.app.state.cache
+    cache: Cache = request.app.state.services.cache
     return cache
 
 

@@ -33,7 +33,7 @@ def setup(app: FastAPI, settings: Settings) -> None:
 @asynccontextmanager
 async def on(app: FastAPI) -> AsyncIterator[None]:
     """Report errors until the block ends, and send in the end what has not been sent."""
-    settings: Settings = app.state.settings
+    settings: Settings = app.state.services.settings
     if settings.sentry_dsn is None:
         yield
         return

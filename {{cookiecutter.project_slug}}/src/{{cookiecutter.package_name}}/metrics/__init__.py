@@ -33,9 +33,9 @@ PASSWORD_LIMIT: Final = Gauge(
 def setup(app: FastAPI, settings: Settings) -> None:
     """Measure the application; call this last, so that the middleware is the outermost."""
     BUILD.labels(__version__, platform.python_version()).set(1)
-    PASSWORD_LIMIT.set(app.state.auth.hasher.cores)
+    PASSWORD_LIMIT.set(app.state.services.auth.hasher.cores)
     app.add_middleware(MetricsMiddleware)
-    database.setup(app.state.database, settings)
+    database.setup(app.state.services.database, settings)
 {%- if cookiecutter.use_redis %}
     cache.observe(app)
 {%- endif %}

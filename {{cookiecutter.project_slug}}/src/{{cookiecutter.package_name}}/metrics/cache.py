@@ -14,9 +14,9 @@ from ..throttle import Limit
 def observe(app: FastAPI) -> None:
     """Measure what `cache.setup` has made."""
     # Until `cache` counts by itself.
-    app.state.redis.call = _errors(app.state.redis.call)
-    app.state.cache.get = _reads(app.state.cache.get)
-    app.state.throttle.hit = _excess(app.state.throttle.hit)
+    app.state.services.redis.call = _errors(app.state.services.redis.call)
+    app.state.services.cache.get = _reads(app.state.services.cache.get)
+    app.state.services.throttle.hit = _excess(app.state.services.throttle.hit)
 
 
 def _errors(call: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:

@@ -27,8 +27,8 @@ def serve_jobs(app: FastAPI) -> None:
     for task in TASKS:
         for outcome in ("done", "retry", "failed"):
             JOBS.labels(task, outcome)
-    REGISTRY.register(Queue(app.state.database, asyncio.get_running_loop()))
-    serve(app.state.settings)
+    REGISTRY.register(Queue(app.state.services.database, asyncio.get_running_loop()))
+    serve(app.state.services.settings)
 
 
 class Queue(Collector):

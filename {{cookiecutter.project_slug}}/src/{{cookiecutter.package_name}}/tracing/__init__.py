@@ -41,7 +41,7 @@ TELEMETRY: Final[TelemetryConfig] = {
 @asynccontextmanager
 async def on(app: FastAPI) -> AsyncIterator[None]:
     """Make spans until the block ends, and send them in the background."""
-    settings: Settings = app.state.settings
+    settings: Settings = app.state.services.settings
     if settings.otel_sdk_disabled or settings.otel_exporter_otlp_endpoint is None:
         yield
         return
@@ -74,7 +74,7 @@ async def on(app: FastAPI) -> AsyncIterator[None]:
     trace.set_tracer_provider(provider)
     logging.getLogger(EXPORTER_LOG).addFilter(exporter.is_news)
     try:
-        database = app.state.database
+        database = app.state.services.database
         with (
             statement_spans(database.read_engine.dialect),
             statement_spans(database.write_engine.dialect),

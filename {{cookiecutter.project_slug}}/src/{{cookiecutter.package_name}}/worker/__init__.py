@@ -16,6 +16,6 @@ from .router import router
 def setup(app: FastAPI, settings: Settings) -> None:
     """Make what jobs need, and mount the routes for administrators."""
     app.state.mailer = Mailer(settings)
-    app.state.outbox = Outbox(app.state.redis)
-    app.state.database.info.update(outbox=app.state.outbox)
+    app.state.outbox = Outbox(app.state.services.redis)
+    app.state.services.database.info.update(outbox=app.state.outbox)
     app.include_router(router, responses=problem_responses(400, 413, 422, 429, 503))

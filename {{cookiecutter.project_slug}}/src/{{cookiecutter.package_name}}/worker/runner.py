@@ -50,8 +50,8 @@ class Worker:
 
     def __init__(self, app: FastAPI) -> None:
         self._title = app.title
-        self._settings: Settings = app.state.settings
-        self._database: Database = app.state.database
+        self._settings: Settings = app.state.services.settings
+        self._database: Database = app.state.services.database
         self._mailer = app.state.mailer
         self._running: set[asyncio.Task[Any]] = set()
 

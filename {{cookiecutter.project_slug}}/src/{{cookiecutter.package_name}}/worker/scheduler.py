@@ -33,7 +33,7 @@ class Scheduler:
     """Looks at the clock and at the table, every second."""
 
     def __init__(self, app: FastAPI) -> None:
-        self._database: Database = app.state.database
+        self._database: Database = app.state.services.database
         self._outbox: Outbox = app.state.outbox
         self._next_minute = _minute(utcnow() - CATCH_UP)
 

@@ -1,0 +1,62 @@
+"""The objects that all requests of a process share."""
+
+from dataclasses import dataclass
+
+from fastapi import FastAPI
+
+from .auth.service import AuthServices, create_auth_services
+{%- if cookiecutter.use_redis %}
+from .cache.client import Redis
+from .cache.denylist import Denylist
+from .cache.limits import SharedThrottle
+from .cache.store import Cache
+{%- endif %}
+from .database import Database
+from .settings import Settings
+from .throttle import MemoryThrottle
+
+
+@dataclass(frozen=True, kw_only=True)
+class AppState:
+    """The objects that all requests of a process share. Nothing is connected when it is created."""
+
+    settings: Settings
+    database: Database
+    auth: AuthServices
+{%- if cookiecutter.use_redis %}
+    redis: Redis
+    cache: Cache
+    denylist: Denylist
+    throttle: SharedThrottle
+{%- endif %}
+
+
+def create_state(settings: Settings) -> AppState:
+    """Create the shared objects.
+
+    Raises:
+        SystemExit: JWT_KEYS is not a usable JSON Web Key Set.
+    """
+{%- if cookiecutter.use_redis %}
+    redis = Redis(settings)
+    throttle = SharedThrottle(redis, fallback=MemoryThrottle())
+{%- endif %}
+    return AppState(
+        settings=settings,
+        database=Database(settings),
+{%- if cookiecutter.use_redis %}
+        auth=create_auth_services(settings, throttle),
+        redis=redis,
+        cache=Cache(redis, ttl=settings.cache_ttl),
+        denylist=Denylist(redis, token_ttl=settings.access_token_ttl),
+        throttle=throttle,
+{%- else %}
+        auth=create_auth_services(settings, MemoryThrottle()),
+{%- endif %}
+    )
+
+
+def get_state(app: FastAPI) -> AppState:
+    """Return the shared objects of an application."""
+    state: AppState = app.state.services
+    return state
