@@ -150,7 +150,7 @@ def scripts(project: Path) -> dict[str, str]:
 
 def taken(step: dict[str, Any], job: str) -> bool:
     """Whether a step is taken by this job of those that share it."""
-    return step.get("if") != "!endsWith(github.job, '-production')" or "-production" not in job
+    return "== 'staging'" not in step.get("if", "") or "-production" not in job
 
 
 def needs(job: dict[str, Any]) -> list[str]:
@@ -206,7 +206,7 @@ def test_linters_find_nothing(ci: str, rendered: Render, tmp_path: Path) -> None
     ("ci", "right", "wrong"),
     [
         ("github", "needs: [build, kubernetes-staging]", "needs: [build, kubernetes-stagin]"),
-        ("github", "endsWith(github.job,", "endsWith(github.jop,"),
+        ("github", "if: env.OVERLAY ==", "if: envs.OVERLAY =="),
         ("github", "needs.build.outputs.image", "needs.build.outputs.imgae"),
         ("github", "environment: production", "enviroment: production"),
         ("github", '"$OVERLAY" "$IMAGE"', "$OVERLAY ${{ github.event.head_commit.message }}"),
