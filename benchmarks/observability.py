@@ -95,6 +95,7 @@ def variants(collector: str) -> dict[str, tuple[Answers, dict[str, str]]]:
             {"use_opentelemetry": True},
             {
                 "OTEL_EXPORTER_OTLP_ENDPOINT": collector,
+                "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
                 "OTEL_TRACES_SAMPLER_ARG": str(percent / 100),
             },
         )

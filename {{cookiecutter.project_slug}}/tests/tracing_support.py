@@ -5,14 +5,13 @@ from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 from fastapi import FastAPI
 from opentelemetry import trace
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1 import trace_pb2
-from opentelemetry.util._once import Once
-
-from {{ cookiecutter.package_name }}.tracing.context import entered
+from opentelemetry.trace import TracerProvider
 
 NewTracedApp = Callable[..., AbstractAsyncContextManager[FastAPI]]
 
@@ -27,15 +26,14 @@ def sent_by_caller(flags: str = "01") -> dict[str, str]:
 
 @contextmanager
 def own_provider() -> Iterator[None]:
-    """Let the process, which may have one provider of traces, have another one in the block."""
-    before = trace._TRACER_PROVIDER, trace._TRACER_PROVIDER_SET_ONCE
-    trace._TRACER_PROVIDER, trace._TRACER_PROVIDER_SET_ONCE = None, Once()
-    try:
+    """Let the application set a tracer provider, which a process can do only once."""
+    with pytest.MonkeyPatch.context() as patch:
+
+        def set_provider(provider: TracerProvider) -> None:
+            patch.setattr(trace, "get_tracer_provider", lambda: provider)
+
+        patch.setattr(trace, "set_tracer_provider", set_provider)
         yield
-    finally:
-        trace._TRACER_PROVIDER, trace._TRACER_PROVIDER_SET_ONCE = before
-        # A test is one task, where a server has one for each request.
-        entered.set(trace.INVALID_SPAN_CONTEXT)
 
 
 def values(attributes: Any) -> dict[str, Any]:

@@ -99,6 +99,9 @@ def middleware(settings: Settings) -> list[Middleware]:
         Middleware(CorrelationIdMiddleware, validator=http.is_request_id),
         Middleware(http.DefaultHeadersMiddleware, https_only=settings.environment == "production"),
         Middleware(http.AccessLogMiddleware),
+{%- if cookiecutter.use_opentelemetry %}
+        Middleware(tracing.TraceIdsMiddleware),
+{%- endif %}
         http.cors(settings),
         Middleware(errors.ProblemMiddleware, debug=settings.debug),
         Middleware(http.HostMiddleware, allowed_hosts=settings.allowed_hosts, www_redirect=False),
@@ -114,7 +117,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     state = get_state(app)
     async with AsyncExitStack() as stack:
 {%- if cookiecutter.use_opentelemetry %}
-        await stack.enter_async_context(tracing.on(app))
+        await stack.enter_async_context(tracing.lifespan(app))
 {%- endif %}
 {%- if cookiecutter.use_sentry %}
         await stack.enter_async_context(errortracking.on(app))

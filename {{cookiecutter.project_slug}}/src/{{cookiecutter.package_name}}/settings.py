@@ -204,30 +204,6 @@ class Settings(BaseSettings):
     otel_exporter_otlp_endpoint: str | None = Field(
         None, repr=False, description="Base URL of an OTLP/HTTP collector. Unset: no traces."
     )
-    otel_exporter_otlp_headers: SecretStr | None = Field(
-        None, description="Sent to the collector: name=value, comma separated."
-    )
-    otel_service_name: str = Field(
-        "{{ cookiecutter.project_slug }}",
-        description="The service.name of the spans.",
-    )
-    otel_resource_attributes: str = Field(
-        "", description="Further attributes of the process: key=value, comma separated."
-    )
-    otel_traces_sampler: Literal[
-        "always_on",
-        "always_off",
-        "traceidratio",
-        "parentbased_always_on",
-        "parentbased_always_off",
-        "parentbased_traceidratio",
-    ] = Field(
-        "parentbased_traceidratio",
-        description="Which requests are traced; a parent-based one does as the caller did.",
-    )
-    otel_traces_sampler_arg: float = Field(
-        1, ge=0, le=1, description="Part of the requests that a ratio traces, 0 to 1."
-    )
     otel_sdk_disabled: bool = Field(False, description="No traces, whatever else is set.")
 {%- endif %}
 {%- if cookiecutter.use_sentry %}

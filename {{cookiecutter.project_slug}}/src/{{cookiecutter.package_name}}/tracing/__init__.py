@@ -1,93 +1,73 @@
-"""Traces: OpenTelemetry spans of requests, statements{% if cookiecutter.use_worker %}, commands and jobs{% elif cookiecutter.use_redis %} and commands{% endif %}, sent to a collector.
+"""OpenTelemetry spans of requests, statements{% if cookiecutter.use_worker %}, Redis commands and jobs{% elif cookiecutter.use_redis %} and Redis commands{% endif %}, sent to a collector.
 
-Nothing is imported and no thread runs as long as OTEL_EXPORTER_OTLP_ENDPOINT is not set.
+FastAPI creates the spans of requests, and OpenTelemetry's instrumentation the spans below them.
+Nothing is imported and no thread runs unless OTEL_EXPORTER_OTLP_ENDPOINT is set. The SDK reads the
+other OTEL_* variables, such as OTEL_TRACES_SAMPLER, from the environment.
 """
 
 import asyncio
-import logging
-from collections.abc import AsyncIterator, MutableMapping
+import os
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, Final
-from urllib.parse import unquote
+from typing import Final
 
 from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
 
 from .. import __version__
 from ..settings import Settings
+from .context import TraceIdsMiddleware as TraceIdsMiddleware
 
-FLUSH_SECONDS: Final = 3  # that a collector which does not answer may delay the end of the process
-EXPORTER_LOG: Final = "opentelemetry.exporter.otlp.proto.http.trace_exporter"
+FLUSH_SECONDS: Final = 3  # before the process stops, for spans that have not been sent
 
-
-def _is_left_out(scope: MutableMapping[str, Any]) -> bool:
-    path: str = scope.get("path", "")
-    if path.startswith("/health/"):
-        return True
-    sampler = getattr(scope["app"].state, "sampler", None)
-    return sampler is not None and sampler.leaves_out(scope)
-
-
-# FastAPI makes the span of a request when there is a provider, and it is not left out.
 TELEMETRY: Final[TelemetryConfig] = {
     "metrics": False,
     "logs": False,
     "operation_spans": False,
     "auto_configure": False,
-    "exclude": _is_left_out,
+    "exclude": lambda scope: scope["path"].startswith("/health/"),
 }
 
 
 @asynccontextmanager
-async def on(app: FastAPI) -> AsyncIterator[None]:
-    """Make spans until the block ends, and send them in the background."""
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """Export spans in the background while the application runs."""
     settings: Settings = app.state.services.settings
     if settings.otel_sdk_disabled or settings.otel_exporter_otlp_endpoint is None:
         yield
         return
     from opentelemetry import trace
-    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.instrumentation.sqlalchemy import SQLAlchemyInstrumentor
+    from opentelemetry.sdk.resources import OTELResourceDetector, Resource
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-    from .spans import Entry, Exporter, Sampling, statement_spans
+    from .exporter import RedactingExporter, log_outage_once
 
-    headers = settings.otel_exporter_otlp_headers
-    exporter = Exporter(
-        endpoint=f"{settings.otel_exporter_otlp_endpoint.rstrip('/')}/v1/traces",
-        headers=_pairs(headers.get_secret_value()) if headers else None,
+    # The stable names of attributes, as FastAPI has them.
+    os.environ.setdefault("OTEL_SEMCONV_STABILITY_OPT_IN", "database,http")
+    defaults = Resource.create(
+        {
+            "service.name": "{{ cookiecutter.project_slug }}",
+            "service.version": __version__,
+            "deployment.environment.name": settings.environment,
+        }
     )
-    attributes = {
-        "service.version": __version__,
-        "deployment.environment.name": settings.environment,
-        **_pairs(settings.otel_resource_attributes),
-        "service.name": settings.otel_service_name,
-    }
-    app.state.sampler = Sampling(settings.otel_traces_sampler, settings.otel_traces_sampler_arg)
+    exporter = RedactingExporter(f"{settings.otel_exporter_otlp_endpoint.rstrip('/')}/v1/traces")
     provider = TracerProvider(
-        sampler=app.state.sampler,
-        resource=Resource.create(attributes),
-        shutdown_on_exit=False,
+        resource=defaults.merge(OTELResourceDetector().detect()), shutdown_on_exit=False
     )
-    provider.add_span_processor(Entry())
     provider.add_span_processor(BatchSpanProcessor(exporter))
     trace.set_tracer_provider(provider)
-    logging.getLogger(EXPORTER_LOG).addFilter(exporter.is_news)
-    try:
-        database = app.state.services.database
-        with (
-            statement_spans(database.read_engine.dialect),
-            statement_spans(database.write_engine.dialect),
-        ):
+    database = app.state.services.database
+    engines = [database.read_engine.sync_engine, database.write_engine.sync_engine]
+    # The instrumentation works with SQLAlchemy 2.1, but does not declare it yet.
+    SQLAlchemyInstrumentor().instrument(engines=engines, skip_dep_check=True)
+    with log_outage_once(exporter):
+        try:
             yield
-    finally:
-        give_up = asyncio.get_running_loop().call_later(FLUSH_SECONDS, exporter.shutdown)
-        await asyncio.to_thread(provider.shutdown)
-        give_up.cancel()
-        logging.getLogger(EXPORTER_LOG).removeFilter(exporter.is_news)
-
-
-def _pairs(text: str) -> dict[str, str]:
-    """Read `key=value,key=value` with percent-encoded values, as OTEL_* variables have it."""
-    pairs = (pair.partition("=") for pair in text.split(",") if "=" in pair)
-    return {key.strip(): unquote(value.strip()) for key, _, value in pairs}
+        finally:
+            SQLAlchemyInstrumentor().uninstrument()
+            give_up = asyncio.get_running_loop().call_later(FLUSH_SECONDS, exporter.shutdown)
+            await asyncio.to_thread(provider.shutdown)
+            give_up.cancel()

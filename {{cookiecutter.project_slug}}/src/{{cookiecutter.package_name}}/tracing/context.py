@@ -1,100 +1,97 @@
-"""Which trace something belongs to: in log lines{% if cookiecutter.use_worker %}, and in jobs{% endif %} (W3C Trace Context)."""
-
-from collections.abc import Iterator{% if cookiecutter.use_redis %}, Sequence{% endif %}
+"""The trace of the current request{% if cookiecutter.use_worker %} or job{% endif %}: its ids in log lines{% if cookiecutter.use_worker %}, and its context in jobs{% endif %}."""
+{% if cookiecutter.use_redis %}
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
 from typing import Any
-
+{% endif %}
+import structlog
 from opentelemetry import {% if cookiecutter.use_worker %}propagate, {% endif %}trace
 {%- if cookiecutter.use_worker %}
-from opentelemetry.context import Context
-{%- endif %}
 from opentelemetry.trace import SpanKind, StatusCode
+{%- elif cookiecutter.use_redis %}
+from opentelemetry.trace import SpanKind
+{%- endif %}
+from starlette.types import ASGIApp, Receive, Scope, Send
 from structlog.typing import EventDict, WrappedLogger
-
-# The span by which the request{% if cookiecutter.use_worker %} or job{% endif %} came in, recorded or not. It stays when that span has ended:
-# the server logs the traceback of an unexpected error after that.
-entered: ContextVar[trace.SpanContext] = ContextVar("entered", default=trace.INVALID_SPAN_CONTEXT)
 
 
 def add_trace(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """Give a log line the ids of its trace and span."""
-    span = _span()
-    if span.is_valid:
-        event["trace_id"] = trace.format_trace_id(span.trace_id)
-        event["span_id"] = trace.format_span_id(span.span_id)
+    """Add the ids of the current trace and span to a log line."""
+    event.update(_ids())
     return event
 
 
-def _span() -> trace.SpanContext:
+def _ids() -> dict[str, str]:
     span = trace.get_current_span().get_span_context()
-    return span if span.is_valid else entered.get()
+    if not span.is_valid:
+        return {}
+    return {
+        "trace_id": trace.format_trace_id(span.trace_id),
+        "span_id": trace.format_span_id(span.span_id),
+    }
 
 
-@contextmanager
-def recorded(
-    name: str,
-    kind: SpanKind,
-    attributes: dict[str, Any],
-{%- if cookiecutter.use_worker %}
-    context: Context | None = None,
-{%- endif %}
-) -> Iterator[trace.Span]:
-    """Make a span, which has failed when the block raises; the message is not in it."""
-    with trace.get_tracer(__name__).start_as_current_span(
-        name,
-{%- if cookiecutter.use_worker %}
-        context,
-{%- endif %}
-        kind=kind,
-        attributes=attributes,
-        record_exception=False,
-        set_status_on_exception=False,
-    ) as span:
-        try:
-            yield span
-        except Exception as error:
-            span.set_attribute("error.type", type(error).__qualname__)
-            span.set_status(StatusCode.ERROR)
-            raise
+class TraceIdsMiddleware:
+    """Bind the ids of the request's span to log lines that are written after the span has ended.
+
+    The server logs the traceback of an unexpected error then.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        structlog.contextvars.bind_contextvars(**_ids())
+        await self.app(scope, receive, send)
 {%- if cookiecutter.use_redis %}
 
 
 @contextmanager
 def commands_span(commands: Sequence[tuple[Sequence[Any], object]]) -> Iterator[None]:
-    """Make a span of what Redis is asked, without keys and values, if what asks has one.
-
-    Args:
-        commands: as a pipeline keeps them.
-    """
     if not trace.get_current_span().is_recording():
         yield
         return
     operation = commands[0][0][0] if len(commands) == 1 else "PIPELINE"
     attributes = {"db.system.name": "redis", "db.operation.name": operation}
-    with recorded(operation, SpanKind.CLIENT, attributes):
-        yield
+    with trace.get_tracer(__name__).start_as_current_span(
+        operation, kind=SpanKind.CLIENT, attributes=attributes
+    ) as span:
+        try:
+            yield
+        except Exception as error:
+            span.set_attribute("error.type", type(error).__qualname__)
+            raise
 {%- endif %}
 {%- if cookiecutter.use_worker %}
 
 
 def traceparent() -> str | None:
-    """The traceparent header of what is asked for now; None outside of any trace."""
+    """Return the traceparent header of the current trace, or None outside of one."""
     headers: dict[str, str] = {}
-    propagate.inject(headers, trace.set_span_in_context(trace.NonRecordingSpan(_span())))
+    propagate.inject(headers)
     return headers.get("traceparent")
 
 
 @contextmanager
-def job_span(task: str, attempt: int, asked_by: str | None) -> Iterator[None]:
-    """Make a span of an attempt to do a job, in the trace of the request that asked for it.
+def job_span(task: str, attempt: int, parent: str | None) -> Iterator[None]:
+    """Create a span of an attempt to run a job, in the trace of the request that enqueued it.
 
     Args:
-        asked_by: the traceparent of that request.
+        parent: the traceparent of that request.
     """
-    attributes = {"job.task": task, "job.attempt": attempt}
-    context = propagate.extract({"traceparent": asked_by} if asked_by else {})
-    with recorded(f"job {task}", SpanKind.CONSUMER, attributes, context) as span:
-        entered.set(span.get_span_context())
-        yield
+    with trace.get_tracer(__name__).start_as_current_span(
+        f"job {task}",
+        propagate.extract({"traceparent": parent} if parent else {}),
+        kind=SpanKind.CONSUMER,
+        attributes={"job.task": task, "job.attempt": attempt},
+        record_exception=False,
+        set_status_on_exception=False,
+    ) as span:
+        structlog.contextvars.bind_contextvars(**_ids())
+        try:
+            yield
+        except Exception as error:
+            span.set_attribute("error.type", type(error).__qualname__)
+            span.set_status(StatusCode.ERROR)
+            raise
 {%- endif %}
