@@ -1,11 +1,15 @@
-"""Runs migrations on the database of the settings."""
+"""Run migrations on the database of the settings."""
 
 import asyncio
 from typing import Any, Literal
 
 from alembic import context
 from alembic.autogenerate.api import AutogenContext
-from sqlalchemy import Connection, {% if cookiecutter.database == "postgresql" %}text{% else %}event{% endif %}
+{%- if cookiecutter.database == "postgresql" %}
+from sqlalchemy import Connection, text
+{%- else %}
+from sqlalchemy import Connection, event
+{%- endif %}
 
 from {{ cookiecutter.package_name }}.auth import models as auth_models
 from {{ cookiecutter.package_name }}.database import Base, {{ cookiecutter.database }}
@@ -16,22 +20,28 @@ from {{ cookiecutter.package_name }}.settings import Settings, load_settings
 from {{ cookiecutter.package_name }}.worker import models as worker_models
 {%- endif %}
 
-# Importing the models registers their tables; a new domain is added here.
-MODELS = (auth_models, items_models{% if cookiecutter.use_worker %}, worker_models{% endif %})
+# Importing models registers their tables. Add the models of a new domain here.
+MODELS = [
+    auth_models,
+    items_models,
+{%- if cookiecutter.use_worker %}
+    worker_models,
+{%- endif %}
+]
 {%- if cookiecutter.database == "postgresql" %}
-LOCK = 7_305_871_003  # any number, the same for all who migrate this database
+LOCK = 7_305_871_003  # an arbitrary key; every process that migrates this database uses it
 {%- endif %}
 
 
 def render_item(kind: str, item: Any, _: AutogenContext) -> str | Literal[False]:
-    """Write plain types into migrations, which must not change when the code does."""
+    """Render plain types, so that a change of the code does not change old migrations."""
     if kind == "type" and isinstance(item, UtcDateTime):
         return "sa.DateTime(timezone=True)"
     return False
 
 
 def migrate(connection: Connection | None) -> None:
-    """Run the migrations, or print their SQL when there is no connection."""
+    """Run the migrations, or print their SQL if there is no connection."""
     context.configure(
         connection=connection,
 {%- if cookiecutter.database == "postgresql" %}
@@ -48,10 +58,10 @@ def migrate(connection: Connection | None) -> None:
     with context.begin_transaction():
 {%- if cookiecutter.database == "postgresql" %}
         if connection is not None:
-            # Replicas that start together migrate one after the other, however long that takes.
+            # Replicas that start at the same time migrate one after the other.
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK})
-            # Requests queue behind a change that waits for their table. It fails sooner than they
-            # do, and can be repeated.
+            # Requests queue behind a migration that waits for a table lock. Let the migration fail
+            # before the requests do; it can be run again.
             connection.execute(text("SET LOCAL lock_timeout = '5s'"))
 {%- endif %}
         context.run_migrations()
@@ -63,23 +73,25 @@ def migrate(connection: Connection | None) -> None:
 
 {% if cookiecutter.database == "sqlite" -%}
 def ignore_foreign_keys(connection: Any, _: object) -> None:
-    """Do not enforce them; they are checked in the end."""
+    """Disable foreign keys on a new connection; migrate checks them at the end."""
     connection.execute("PRAGMA foreign_keys = OFF")
 
 
 def check_foreign_keys(connection: Connection) -> None:
-    """Refuse the result of migrations that would leave rows without what they refer to."""
+    """Raise an error if the migrations leave a foreign key without its row."""
     row = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
     if row is not None:
-        raise RuntimeError(f"a row of {row[0]} refers to a row of {row[2]} that is missing")
+        raise RuntimeError(f"a row of {row[0]} refers to a missing row of {row[2]}")
 
 
 {% endif -%}
 async def migrate_online(settings: Settings) -> None:
     """Connect and migrate."""
-    engine = {{ cookiecutter.database }}.create_write_engine(settings{% if cookiecutter.database == "postgresql" %}, for_migrations=True{% endif %})
-{%- if cookiecutter.database == "sqlite" %}
-    # A batch replaces the table: with foreign keys, all rows that refer to the old one would go.
+{%- if cookiecutter.database == "postgresql" %}
+    engine = postgresql.create_write_engine(settings, for_migrations=True)
+{%- else %}
+    engine = sqlite.create_write_engine(settings)
+    # A batch operation replaces the table; with foreign keys, that would delete referring rows.
     event.listen(engine.sync_engine, "connect", ignore_foreign_keys)
 {%- endif %}
     async with engine.connect() as connection:
