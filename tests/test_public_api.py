@@ -31,7 +31,7 @@ PUBLIC_UNDERSCORES = {"_asdict", "_fields", "_make", "_mapping", "_replace"}
 # Modules that change the attributes of their own ORM entities by name, those that keep what a
 # transaction has to invalidate in `session.info`, and the one that keeps the start of a statement
 # in `connection.info`.
-SETATTR = ("src/*/service.py", "src/*/admin/*.py")
+SETATTR = ("src/*/service.py",)
 SESSION_INFO = (
     "src/*/cache/*.py",
     "src/*/database/session.py",
@@ -39,7 +39,6 @@ SESSION_INFO = (
 )
 # Not yet rewritten.
 EXCEPTIONS = (
-    "src/*/admin/*",
     "src/*/worker/*",
     "tests/cache/*",
     "tests/test_openapi.py",

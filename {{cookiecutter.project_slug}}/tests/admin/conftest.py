@@ -1,10 +1,16 @@
-"""Somebody in front of the admin pages."""
+"""An administrator at the admin pages."""
 
 from collections.abc import AsyncIterator
 
 import pytest
 from fastapi import FastAPI
 from httpx2 import AsyncClient
+from sqlalchemy import update
+from sqlalchemy.ext.asyncio import AsyncSession
+from starlette.requests import Request
+
+from {{ cookiecutter.package_name }}.admin.auth import AdminAuthentication
+from {{ cookiecutter.package_name }}.auth.models import Role, User
 
 from support import PASSWORD, Account, new_client
 
@@ -16,3 +22,20 @@ async def browser(app: FastAPI, admin: Account) -> AsyncIterator[AsyncClient]:
         browser.headers["Origin"] = "https://test"
         await browser.post("/admin/login", data={"username": admin.email, "password": PASSWORD})
         yield browser
+
+
+@pytest.fixture
+def demoted_browser(
+    browser: AsyncClient, admin: Account, session: AsyncSession, monkeypatch: pytest.MonkeyPatch
+) -> AsyncClient:
+    """A browser whose administrator is demoted while a request is handled."""
+    authenticate = AdminAuthentication.authenticate
+
+    async def authenticate_and_demote(backend: AdminAuthentication, request: Request) -> bool:
+        is_authenticated = await authenticate(backend, request)
+        await session.execute(update(User).where(User.id == admin.id).values(role=Role.USER))
+        await session.commit()
+        return is_authenticated
+
+    monkeypatch.setattr(AdminAuthentication, "authenticate", authenticate_and_demote)
+    return browser

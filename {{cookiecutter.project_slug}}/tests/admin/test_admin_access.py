@@ -9,15 +9,9 @@ from httpx2 import AsyncClient, Response
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from {{ cookiecutter.package_name }}.admin.views import UserView
-from {{ cookiecutter.package_name }}.auth.models import (
-    LoginSession,
-    Role,
-    User,
-)
-from {{ cookiecutter.package_name }}.auth.sessions import (
-    revoke_all_sessions,
-)
+from {{ cookiecutter.package_name }}.auth.models import LoginSession, Role, User
+from {{ cookiecutter.package_name }}.auth.sessions import revoke_all_sessions
+from {{ cookiecutter.package_name }}.users import service
 
 from support import PASSWORD, Account, NewApp, exchange, listen, new_client
 
@@ -216,16 +210,31 @@ async def test_clients_of_the_api_are_other_sites(new_app: NewApp, admin: Accoun
     assert (await browser.get("/admin/user/export/csv")).status_code == 403
 
 
-@pytest.mark.parametrize(
-    "path", ["/user/delete?pks={id}", "/user/import", "/user/{id}/email/download/"]
-)
-async def test_no_link_changes_anything_or_serves_files(
-    browser: AsyncClient, member: Account, path: str
-) -> None:
-    response = await browser.get("/admin" + path.format(id=member.id))
+async def test_links_do_not_change_anything(browser: AsyncClient, member: Account) -> None:
+    response = await browser.get(f"/admin/user/delete?pks={member.id}")
 
-    assert response.status_code in {404, 405}
+    assert response.status_code == 405
     assert (await member.client.get("/api/v1/users/me")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/user/{id}/email/download/"),
+        ("GET", "/user/{id}/email/preview/"),
+        ("GET", "/user/ajax/lookup?name=email&term=a"),
+        ("POST", "/user/import"),
+    ],
+)
+async def test_routes_that_are_not_allowed_are_not_found(
+    browser: AsyncClient, member: Account, method: str, path: str
+) -> None:
+    response = await browser.request(method, "/admin" + path.format(id=member.id))
+
+    assert (response.status_code, response.headers["Content-Type"]) == (
+        404,
+        "text/html; charset=utf-8",
+    )
 
 
 async def test_pages_load_nothing_from_elsewhere_and_run_no_inline_script(
@@ -330,15 +339,32 @@ async def test_nothing_selected_is_said_so(browser: AsyncClient) -> None:
     assert (await browser.delete("/admin/user/delete")).status_code == 400
 
 
-async def test_unexpected_error_is_a_problem_without_internals(
-    browser: AsyncClient, member: Account, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("method", "path", "function", "status"),
+    [
+        ("DELETE", "delete?pks={id}", "delete_user", 500),
+        ("POST", "edit/{id}", "get_user", 400),
+    ],
+)
+async def test_unexpected_error_is_explained_without_internals(
+    browser: AsyncClient,
+    member: Account,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    method: str,
+    path: str,
+    function: str,
+    status: int,
 ) -> None:
     async def fail(*_: object) -> None:
         raise RuntimeError("internals")
 
-    monkeypatch.setattr(UserView, "remove", fail)
+    monkeypatch.setattr(service, function, fail)
 
-    response = await browser.delete(f"/admin/user/delete?pks={member.id}")
+    url = f"/admin/user/{path.format(id=member.id)}"
+    response = await browser.request(method, url, data={"email": member.email, "role": "user"})
 
-    assert (response.status_code, response.json()["title"]) == (500, "Internal Server Error")
+    assert response.status_code == status
     assert "internals" not in response.text
+    assert re.search("unexpected error occurred|Internal Server Error", response.text)
+    assert [record.levelname for record in caplog.records].count("ERROR") == 1

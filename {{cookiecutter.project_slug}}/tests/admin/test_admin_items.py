@@ -5,12 +5,9 @@ from typing import Any
 
 import pytest
 from httpx2 import AsyncClient
-from sqlalchemy import select, update
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from {{ cookiecutter.package_name }}.admin import items
-from {{ cookiecutter.package_name }}.admin.views import AdminView
-from {{ cookiecutter.package_name }}.auth.models import Role, User
 from {{ cookiecutter.package_name }}.items.models import Tag
 
 from admin_support import alert, is_saved, save
@@ -39,41 +36,27 @@ async def test_lists_show_items_and_tags(
 
 
 @pytest.mark.parametrize(
-    ("view", "method", "path"),
+    ("method", "path"),
     [
-        (items.ItemView, "change", "item/edit/{item}"),
-        (items.ItemView, "remove", "item/delete?pks={item}"),
-        (items.TagView, "add", "tag/create"),
-        (items.TagView, "change", "tag/edit/{tag}"),
-        (items.TagView, "remove", "tag/delete?pks={tag}"),
+        ("POST", "item/edit/{item}"),
+        ("DELETE", "item/delete?pks={item}"),
+        ("POST", "tag/create"),
+        ("POST", "tag/edit/{tag}"),
+        ("DELETE", "tag/delete?pks={tag}"),
     ],
 )
 async def test_administrator_demoted_meanwhile_changes_no_item(
-    browser: AsyncClient,
-    admin: Account,
+    demoted_browser: AsyncClient,
     member: Account,
     item: dict[str, Any],
     session: AsyncSession,
-    monkeypatch: pytest.MonkeyPatch,
-    view: type[AdminView],
     method: str,
     path: str,
 ) -> None:
-    change = getattr(view, method)
-
-    async def change_after_demotion(*arguments: object) -> object:
-        await session.execute(update(User).where(User.id == admin.id).values(role=Role.USER))
-        await session.commit()
-        return await change(*arguments)
-
-    monkeypatch.setattr(view, method, change_after_demotion)
     tag = await session.scalar(select(Tag.id).where(Tag.name == "green"))
     url = "/admin/" + path.format(item=item["id"], tag=tag)
 
-    if method == "remove":
-        response = await browser.delete(url)
-    else:
-        response = await browser.post(url, data={"name": "new", "title": "New"})
+    response = await demoted_browser.request(method, url, data={"name": "new", "title": "New"})
 
     assert "Only administrators may do this." in response.text.replace("+", " ")
     assert (await member.client.get(f"{ITEMS}/{item['id']}")).json() == {
@@ -97,7 +80,7 @@ async def test_item_is_changed_once_by_two_at_the_same_time(
     )
     late = await save(browser, path, {**form, "title": "Coffee"})
 
-    assert alert(late) == "The item has changed in the meantime; read it again."
+    assert alert(late) == "The item has changed in the meantime; load it again."
     read = await member.client.get(url)
     assert (read.json()["title"], read.json()["description"]) == ("Tea", "a\nb")
     assert (read.json()["tags"], read.headers["ETag"] == item["etag"]) == (["cup", "hot"], False)
@@ -135,7 +118,7 @@ async def test_tags_are_unique_words(browser: AsyncClient, session: AsyncSession
     again = await save(browser, "tag/create", {"name": "tea"})
     bad = await save(browser, "tag/create", {"name": "Two Words"})
 
-    assert alert(again) == "There is a tag of this name already."
+    assert alert(again) == "A tag with this name exists."
     assert alert(bad).startswith("Name: ")
     assert (await session.scalars(select(Tag.name))).all() == ["tea"]
 

@@ -11,9 +11,8 @@ from ..auth.models import User
 from ..worker import models as worker
 from ..worker import service
 from ..worker.models import State
-from .models import ReadModel
 from .transaction import AdminTransaction
-from .views import AdminView, ChoiceFilter
+from .views import AdminView, ChoiceFilter, ReadModel
 
 
 class Job(ReadModel):
@@ -52,20 +51,19 @@ class JobView(AdminView, model=Job):
     @action(name="retry", label="Retry")
     async def confirm_retry(self, request: Request) -> Response:
         """Ask for confirmation."""
-        return await self.ask(request, "Retry", "job")
+        return await self.confirm_action(request, "Retry", "job")
 
     @expose("/action/retry", methods=["POST"])
     async def retry(self, request: Request) -> Response:
         """Retry the selected jobs that have failed."""
         return await self.run_action(request, "retry", self.retry_job)
 
-    async def retry_job(self, work: AdminTransaction, key: UUID) -> bool:
+    async def retry_job(self, tx: AdminTransaction, key: UUID) -> bool:
         """Enqueue a failed job again."""
-        session = await work.begin()
-        job = await session.get(worker.Job, key, with_for_update=True)
+        job = await tx.session.get(worker.Job, key, with_for_update=True)
         if job is None or job.state is not State.FAILED:
             return False
-        await service.retry_job(session, key)
+        await service.retry_job(tx.session, key)
         return True
 
 

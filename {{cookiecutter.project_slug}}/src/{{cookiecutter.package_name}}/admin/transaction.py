@@ -1,99 +1,73 @@
-"""The unit of work of a page that changes something, and the audit log."""
+"""The transactions in which administrators change data, and the audit log."""
 
-from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import structlog
-from fastapi import FastAPI
 from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.requests import Request
 
-from ..auth.service import AuthServices, Principal
+from ..auth.service import Principal
+from ..dependencies import get_database
 from ..exceptions import ServiceError
 from ..users.service import begin_administration
 
 log = structlog.stdlib.get_logger(__name__)
 
 
-class RejectedError(Exception):
-    """A rule forbids it; the text is a sentence for the administrator."""
-
-
 @dataclass
 class AdminTransaction:
-    """One transaction.
+    """A transaction of an administrator, with its lines of the audit log."""
 
-    Attributes:
-        admin: who works, read at the beginning of the request by another session.
-        error: why nothing may be committed.
-    """
-
-    _session: AsyncSession
-    auth: AuthServices
+    session: AsyncSession
     admin: Principal
-    error: Exception | None = None
-    _done: list[dict[str, object]] = field(default_factory=list)
-
-    async def begin(self) -> AsyncSession:
-        """Return the session, with the accounts of all administrators locked.
-
-        Hash passwords before: the locks are held until the request ends.
-
-        Raises:
-            Problem: 403, the administrator is none any more.
-        """
-        if not self._session.in_transaction():
-            await begin_administration(self._session, self.admin.id)
-        return self._session
+    lines: list[dict[str, object]] = field(default_factory=list)
 
     def record(self, action: str, model: str, key: object, fields: Iterable[str] = ()) -> None:
-        """Note what was done, for the audit log: names of fields, never their values."""
-        what = {"action": action, "model": model, "object_id": str(key)}
-        self._done.append({**what, "fields": sorted(fields) or None})
-
-    def publish(self) -> None:
-        """Write the audit log."""
-        for line in self._done:
-            log.info("admin action", user_id=str(self.admin.id), **line)
-
-    @contextmanager
-    def attempt(self) -> Iterator[None]:
-        """Keep what goes wrong in the block, as sqladmin shows any exception as a text."""
-        try:
-            yield
-        except (ServiceError, ValidationError) as error:
-            self.error = RejectedError(_sentence(error))
-            raise self.error from None
-        except Exception as error:
-            self.error = error
-            raise
+        """Add a line to the audit log, with the names of changed fields but not their values."""
+        line = {"action": action, "model": model, "object_id": str(key)}
+        self.lines.append({**line, "fields": sorted(fields) or None})
 
 
 @asynccontextmanager
-async def transaction(
-    app: FastAPI, request: Request, admin: Principal
-) -> AsyncIterator[AdminTransaction]:
-    """Commit what the block does, then write the audit log; nothing of both if it fails.
+async def transaction(request: Request) -> AsyncIterator[AdminTransaction]:
+    """Open a transaction that locks the accounts of all administrators; then write the audit log.
+
+    Hash passwords before: the locks are held until the transaction ends.
 
     Raises:
-        RejectedError: a rule forbade it.
+        PermissionDeniedError: the caller is no longer an administrator.
     """
-    async with app.state.services.database.write_session() as session:
-        work = request.state.work = AdminTransaction(session, app.state.services.auth, admin)
-        yield work
-        if work.error is not None:
-            raise work.error
-    work.publish()
+    admin: Principal = request.state.principal
+    database = await get_database(request)
+    async with database.write_session() as session:
+        await begin_administration(session, admin.id)
+        tx = AdminTransaction(session, admin)
+        yield tx
+    for line in tx.lines:
+        log.info("admin action", user_id=str(admin.id), **line)
 
 
-def _sentence(error: ServiceError | ValidationError) -> str:
-    if isinstance(error, ServiceError):
-        return str(error)
-    details = [(str(detail["loc"][0]), detail["msg"]) for detail in error.errors()]
-    return " ".join(
-        f"{name.replace('_', ' ').capitalize()}: "
-        f"{message.removeprefix('Value error, ').removesuffix('.')}."
-        for name, message in details
-    )
+@asynccontextmanager
+async def form_errors() -> AsyncIterator[None]:
+    """Decorate a function whose exceptions sqladmin shows as text in the form.
+
+    Raises:
+        ServiceError: the form was rejected, or an unexpected error was logged.
+    """
+    try:
+        yield
+    except ServiceError:
+        raise
+    except ValidationError as error:
+        sentences = [
+            f"{str(detail['loc'][0]).replace('_', ' ').capitalize()}: "
+            f"{detail['msg'].removeprefix('Value error, ').removesuffix('.')}."
+            for detail in error.errors()
+        ]
+        raise ServiceError(" ".join(sentences)) from None
+    except Exception:
+        log.exception("admin change failed")
+        raise ServiceError("An unexpected error occurred. Nothing was changed.") from None

@@ -1,0 +1,127 @@
+"""The admin site: sqladmin with the service's logins, errors and transactions."""
+
+import logging
+import math
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from fastapi import FastAPI
+from sqladmin import Admin, ModelView
+from sqladmin.authentication import login_required
+from sqlalchemy import inspect
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.body_limit import RequestBodyLimitMiddleware
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
+
+from ..errors import STATUSES, ProblemMiddleware
+from ..exceptions import RetryableError, ServiceError
+from ..settings import Settings
+from ..state import get_state
+from .auth import AdminAuthentication, RouteAuthorization, SecurityMiddleware
+from .transaction import transaction
+from .views import TEMPLATES, AdminView, confirm
+
+MAX_FORM_SIZE: Final = 32 * 1024  # parsing costs CPU for each byte, and the login form is public
+LABELS: Final = {
+    "full_name": "Name",
+    "is_active": "Active",
+    "created_at": "Created",
+    "updated_at": "Changed",
+    "expires_at": "Expires",
+}
+
+
+class ReadSessions(async_sessionmaker[AsyncSession]):
+    """Read-only sessions of the database that the application has at the time of the request."""
+
+    def __init__(self, app: FastAPI) -> None:
+        super().__init__()
+        self.app = app
+
+    def __call__(self, **options: Any) -> AsyncSession:
+        return get_state(self.app).database.read_sessions(**options)
+
+
+class AdminSite(Admin):
+    """The pages, mounted at /admin."""
+
+    def __init__(self, app: FastAPI, settings: Settings) -> None:
+        super().__init__(
+            app,
+            session_maker=ReadSessions(app),
+            title=app.title,
+            favicon_url="data:,",  # none, which browsers would request
+            templates_dir=str(TEMPLATES),
+            middlewares=[
+                Middleware(SecurityMiddleware, settings=settings),
+                Middleware(RequestBodyLimitMiddleware, max_body_size=MAX_FORM_SIZE),
+                Middleware(ProblemMiddleware, debug=settings.debug),
+            ],
+            authentication_backend=AdminAuthentication(settings),
+            authorization_backend=RouteAuthorization(),
+        )
+        self.admin.state = app.state
+        # HTTP errors are pages, and all other errors the same problems as in the API.
+        self.admin.exception_handlers = {**app.exception_handlers, **self.admin.exception_handlers}
+        self.admin.add_route("/logout", self.logout, methods=["POST"])
+        # sqladmin logs each rejected form with a traceback.
+        logging.getLogger("sqladmin.application").disabled = True
+
+    def add_model_view(self, view: type[ModelView]) -> None:
+        """Add a view with labels for its columns.
+
+        A subclass, because sqladmin stores the application's session maker in the class.
+        """
+        names: list[str] = inspect(view.model).columns.keys()
+        labels = {name: LABELS.get(name, name.replace("_", " ").capitalize()) for name in names}
+        super().add_model_view(type(view.__name__, (view,), {"column_labels": labels}))
+
+    async def index(self, request: Request) -> Response:
+        """Redirect to the first view."""
+        return RedirectResponse(request.url_for("admin:list", identity=self.views[0].identity))
+
+    async def login(self, request: Request) -> Response:
+        """Show the login form, or log in."""
+        try:
+            return await super().login(request)
+        except ServiceError as error:
+            page = "sqladmin/login.html"
+            response: Response = await self.templates.TemplateResponse(
+                request, page, {"error": str(error)}, status_code=400
+            )
+            if isinstance(error, RetryableError):
+                response.status_code = STATUSES[type(error)]
+                response.headers["Retry-After"] = str(math.ceil(error.retry_after))
+            return response
+
+    @login_required
+    async def logout(self, request: Request) -> Response:
+        """Ask for confirmation, or log out."""
+        if request.method != "POST":
+            return await confirm(self.templates, request, "Log out?", "Log out")
+        return await super().logout(request)
+
+    @login_required
+    async def delete(self, request: Request) -> Response:
+        """Delete the selected rows in one transaction."""
+        identity = request.path_params["identity"]
+        view = next((view for view in self.views if view.identity == identity), None)
+        if not isinstance(view, AdminView) or not view.can_delete:
+            raise HTTPException(404)
+        url = request.url_for("admin:list", identity=identity)
+        try:
+            # The query of the list, to which the browser returns.
+            url = url.replace(query=urlsplit(request.headers.get("Referer", "")).query)
+        except ValueError:
+            raise HTTPException(400, "The Referer header is not a URL.") from None
+        try:
+            async with transaction(request) as tx:
+                for key in view.selected_keys(request):
+                    await view.delete_row(tx, key)
+                    tx.record("delete", identity, key)
+        except ServiceError as error:
+            url = url.include_query_params(error=str(error))
+        return PlainTextResponse(str(url))

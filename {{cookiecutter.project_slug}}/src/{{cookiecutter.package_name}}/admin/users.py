@@ -1,0 +1,178 @@
+"""Pages of accounts and logins."""
+
+from typing import Any
+from uuid import UUID
+
+from pydantic import SecretStr
+from sqladmin import action, expose
+from sqladmin.filters import BooleanFilter
+from sqlalchemy import case, select
+from starlette.requests import Request
+from starlette.responses import Response
+from wtforms import BooleanField, Form, HiddenField, PasswordField, SelectField, StringField
+
+from ..auth import models as auth
+from ..auth.dependencies import get_auth_services
+from ..auth.models import Role
+from ..auth.passwords import MIN_LENGTH, NewPassword
+from ..auth.service import hash_new_password
+from ..auth.sessions import revoke_session
+from ..exceptions import ConflictError
+from ..schemas import RequestModel
+from ..users import service
+from ..users.schemas import UserCreate, UserUpdate
+from .transaction import AdminTransaction, form_errors, transaction
+from .views import TEXT, AdminView, ChoiceFilter, ReadModel, changed
+
+
+class User(ReadModel):
+    """An account, without its password hash."""
+
+    __table__ = select(
+        auth.User.id,
+        auth.User.email,
+        auth.User.full_name,
+        auth.User.role,
+        auth.User.is_active,
+        auth.User.created_at,
+        auth.User.updated_at,
+    ).subquery("user_rows")
+
+
+class LoginSession(ReadModel):
+    """A login and its account, without the hash of its cookie."""
+
+    __table__ = (
+        select(
+            auth.LoginSession.id,
+            auth.User.email,
+            case((auth.LoginSession.cookie_hash.is_(None), "token"), else_="cookie").label("kind"),
+            auth.LoginSession.address,
+            auth.LoginSession.user_agent,
+            auth.LoginSession.created_at,
+            auth.LoginSession.expires_at,
+            auth.LoginSession.revoked_at.is_not(None).label("revoked"),
+        )
+        .join(auth.User, auth.User.id == auth.LoginSession.user_id)
+        .subquery("login_rows")
+    )
+
+
+class PasswordReset(RequestModel):
+    """A new password for another user."""
+
+    password: NewPassword
+
+
+class UserForm(Form):  # type: ignore[misc]
+    """An account; `updated_at` detects concurrent changes."""
+
+    updated_at = HiddenField()
+    email = StringField("Email", render_kw=TEXT)
+    full_name = StringField("Name", render_kw=TEXT)
+    role = SelectField("Role", choices=[*Role], render_kw={"class": "form-select"})
+    is_active = BooleanField("Active", default=True, render_kw={"class": "form-check-input"})
+    password = PasswordField(
+        "Password",
+        description=f"At least {MIN_LENGTH} characters. Leave it empty to keep the current one. "
+        "A new password revokes all logins of the account.",
+        render_kw={**TEXT, "autocomplete": "new-password"},
+    )
+
+
+class UserView(AdminView, model=User):
+    """Accounts, under the rules of the API."""
+
+    icon = "fa-solid fa-user"
+    column_list = ("email", "full_name", "role", "is_active", "created_at")
+    column_searchable_list = ("email", "full_name")
+    column_sortable_list = ("email", "full_name", "role", "created_at")
+    column_default_sort = ("created_at", True)
+    column_filters = (
+        ChoiceFilter("role", [(role, role.capitalize()) for role in Role]),
+        BooleanFilter("is_active", title="Active"),
+    )
+    form = UserForm
+
+    @form_errors()
+    async def insert_model(self, request: Request, data: dict[str, Any]) -> auth.User:
+        """Register an account."""
+        user_data = UserCreate(
+            email=data["email"], password=data["password"], full_name=data["full_name"] or None
+        )
+        password_hash = await _hash_password(request, user_data.password, user_data.email)
+        async with transaction(request) as tx:
+            user = await service.create_user(
+                tx.session, user_data, password_hash, Role(data["role"])
+            )
+            if not data["is_active"]:
+                update = UserUpdate(is_active=False)
+                await service.update_user(tx.session, tx.admin.id, user.id, update)
+            tx.record("create", self.identity, user.id, filter(data.get, data))
+        return user
+
+    @form_errors()
+    async def update_model(self, request: Request, pk: str, data: dict[str, Any]) -> auth.User:
+        """Change an account, unless it has changed since the form was loaded."""
+        password_hash = None
+        if password := data.pop("password"):
+            new_password = PasswordReset(password=password).password
+            password_hash = await _hash_password(request, new_password, data["email"])
+        async with transaction(request) as tx:
+            user = await service.get_user(tx.session, UUID(pk))
+            if data.pop("updated_at") != str(user.updated_at):
+                raise ConflictError("The account has changed in the meantime; load it again.")
+            changes = changed(user, {**data, "full_name": data["full_name"] or None})
+            if changes:
+                update = UserUpdate(**changes)
+                await service.update_user(tx.session, tx.admin.id, user.id, update)
+            if password_hash is not None:
+                await service.reset_password(tx.session, tx.admin.id, user.id, password_hash)
+                changes["password"] = password_hash
+            tx.record("change", self.identity, user.id, changes)
+        return user
+
+    async def delete_row(self, tx: AdminTransaction, key: UUID) -> None:
+        """Delete an account with everything that belongs to it."""
+        await service.delete_user(tx.session, tx.admin.id, key)
+
+
+class LoginView(AdminView, model=LoginSession):
+    """Logins of all accounts."""
+
+    name = "Login"
+    name_plural = "Logins"
+    icon = "fa-solid fa-key"
+    can_create = can_edit = can_delete = False
+    column_list = ("email", "kind", "address", "created_at", "expires_at", "revoked")
+    column_searchable_list = ("email", "address")
+    column_sortable_list = ("email", "created_at", "expires_at")
+    column_default_sort = ("created_at", True)
+    column_filters = (BooleanFilter("revoked"),)
+
+    @action(name="revoke", label="Revoke")
+    async def confirm_revoke(self, request: Request) -> Response:
+        """Ask for confirmation."""
+        return await self.confirm_action(request, "Revoke", "login")
+
+    @expose("/action/revoke", methods=["POST"])
+    async def revoke_selected(self, request: Request) -> Response:
+        """Revoke the selected logins."""
+        return await self.run_action(request, "revoke", self.revoke)
+
+    async def revoke(self, tx: AdminTransaction, key: UUID) -> bool:
+        """Revoke a login unless it is revoked."""
+        login = await tx.session.get(auth.LoginSession, key, with_for_update=True)
+        if login is None or login.revoked_at is not None:
+            return False
+        await revoke_session(tx.session, login.user_id, key)
+        return True
+
+
+VIEWS: tuple[type[AdminView], ...] = (UserView, LoginView)
+
+
+async def _hash_password(request: Request, password: SecretStr, email: str) -> str:
+    services = await get_auth_services(request)
+    caller = str(request.state.principal.id)
+    return await hash_new_password(services, password.get_secret_value(), email, caller)
