@@ -192,6 +192,9 @@ class RollbackDatabase(Database):
 {%- endif %}
             join_transaction_mode="create_savepoint",
         )
+{%- if cookiecutter.database == "postgresql" %}
+        self.replica_sessions = self.read_sessions
+{%- endif %}
 
     @asynccontextmanager
     async def read_connection(self) -> AsyncIterator[AsyncConnection]:

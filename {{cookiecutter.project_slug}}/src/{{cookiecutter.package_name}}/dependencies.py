@@ -28,7 +28,11 @@ DatabaseDep = Annotated[Database, Depends(get_database)]
 
 async def get_read_session(database: DatabaseDep) -> AsyncIterator[AsyncSession]:
     """Yield a session that rejects writes."""
+{%- if cookiecutter.database == "postgresql" %}
+    async with database.replica_session() as session:
+{%- else %}
     async with database.read_session() as session:
+{%- endif %}
         yield session
 
 

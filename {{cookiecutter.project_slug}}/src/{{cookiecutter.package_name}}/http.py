@@ -6,7 +6,7 @@ from typing import Final
 
 import structlog
 from python_multipart.multipart import parse_options_header
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -34,9 +34,11 @@ def is_request_id(value: str) -> bool:
     return REQUEST_ID.fullmatch(value) is not None
 
 
-def cors(settings: Settings) -> Middleware:
+def cors(settings: Settings) -> list[Middleware]:
     """Let the browser clients of CORS_ORIGINS call the API and read its response headers."""
-    return Middleware(
+    if not settings.cors_origins:
+        return []
+    middleware = Middleware(
         CORSMiddleware,
         allow_origins=settings.cors_origins,
         allow_credentials=True,
@@ -55,6 +57,7 @@ def cors(settings: Settings) -> Middleware:
         ],
         max_age=600,
     )
+    return [middleware]
 
 
 class HostMiddleware(TrustedHostMiddleware):
@@ -112,24 +115,28 @@ class DefaultHeadersMiddleware:
 
     def __init__(self, app: ASGIApp, *, https_only: bool) -> None:
         self.app = app
-        self.headers = dict(SECURITY_HEADERS)
+        headers = dict(SECURITY_HEADERS)
         if https_only:
-            self.headers["strict-transport-security"] = "max-age=63072000; includeSubDomains"
+            headers["strict-transport-security"] = "max-age=63072000; includeSubDomains"
+        self.headers = Headers(headers).raw
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        defaults = self.headers
+        if scope["path"].startswith("/api/"):
+            defaults = [*defaults, (b"cache-control", b"no-store")]
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in self.headers.items():
-                    headers.setdefault(name, value)
-                if scope["path"].startswith("/api/"):
-                    headers.setdefault("cache-control", "no-store")
+                headers = message["headers"]
                 if message["status"] == 204:
-                    del headers["content-type"]  # FastAPI sets it although there is no content
+                    # FastAPI names a content type although there is no content.
+                    headers = [header for header in headers if header[0] != b"content-type"]
+                names = {name for name, _ in headers}
+                missing = [header for header in defaults if header[0] not in names]
+                message = {**message, "headers": [*headers, *missing]}
             await send(message)
 
         await self.app(scope, receive, send_with_headers)

@@ -96,13 +96,18 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 def middleware(settings: Settings) -> list[Middleware]:
     """Return the middleware in the order in which a request passes through it."""
     return [
-        Middleware(CorrelationIdMiddleware, validator=http.is_request_id),
+        Middleware(
+            CorrelationIdMiddleware,
+            update_request_header=False,
+            validator=http.is_request_id,
+            transformer=None,
+        ),
         Middleware(http.DefaultHeadersMiddleware, https_only=settings.environment == "production"),
         Middleware(http.AccessLogMiddleware),
 {%- if cookiecutter.use_opentelemetry %}
         Middleware(tracing.TraceIdsMiddleware),
 {%- endif %}
-        http.cors(settings),
+        *http.cors(settings),
         Middleware(errors.ProblemMiddleware, debug=settings.debug),
         Middleware(http.HostMiddleware, allowed_hosts=settings.allowed_hosts, www_redirect=False),
         Middleware(http.TextMiddleware),

@@ -130,7 +130,12 @@ class Settings(BaseSettings):
 {%- if cookiecutter.database == "postgresql" %}
 
     database_url: str = Field(
-        repr=False, description="postgresql://user:password@host/name, as platforms hand it out."
+        repr=False, description="postgresql://user:password@host/name, as platforms provide it."
+    )
+    database_read_url: str | None = Field(
+        None,
+        repr=False,
+        description="A read replica, used by read-only routes. Unset: DATABASE_URL.",
     )
 {%- else %}
 
@@ -281,10 +286,15 @@ class Settings(BaseSettings):
             raise ValueError("is a placeholder; production needs at least 32 random characters")
         return value
 
-    @field_validator("database_url")
+{% if cookiecutter.database == "postgresql" %}    @field_validator("database_url", "database_read_url")
+    @classmethod
+    def _usable_database(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+{% else %}    @field_validator("database_url")
     @classmethod
     def _usable_database(cls, value: str) -> str:
-        try:
+{% endif %}        try:
             url = make_url(value)
         except (ArgumentError, ValueError):
             url = URL.create("unknown")

@@ -39,9 +39,13 @@ def create_write_engine(settings: Settings, *, for_migrations: bool = False) -> 
     return _create_engine(settings, settings.database_url, timeout)
 
 
-def create_read_engine(settings: Settings) -> AsyncEngine:
-    """Create the engine for queries: each runs in autocommit, and the server rejects writes."""
-    url, timeout = settings.database_url, settings.database_statement_timeout
+def create_read_engine(settings: Settings, url: str | None = None) -> AsyncEngine:
+    """Create the engine for queries: each runs in autocommit, and the server rejects writes.
+
+    Args:
+        url: the server, by default that of DATABASE_URL.
+    """
+    url, timeout = url or settings.database_url, settings.database_statement_timeout
     if settings.database_prepared_statements:
         read_only = {"default_transaction_read_only": "on"}
         return _create_engine(settings, url, timeout, read_only, isolation_level="AUTOCOMMIT")

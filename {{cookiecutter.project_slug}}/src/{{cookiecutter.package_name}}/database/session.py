@@ -66,6 +66,9 @@ class Database:
     Attributes:
         read_engine: runs each query in autocommit and rejects writes.
         write_engine: runs transactions.
+{%- if cookiecutter.database == "postgresql" %}
+        replica_engine: the read engine of DATABASE_READ_URL, by default `read_engine`.
+{%- endif %}
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -82,6 +85,13 @@ class Database:
 {%- endif %}
         self.read_queue = PoolQueue(settings)
         self.write_queue = PoolQueue(settings)
+{%- if cookiecutter.database == "postgresql" %}
+        self.replica_engine, self.replica_queue = self.read_engine, self.read_queue
+        if settings.database_read_url is not None:
+            self.replica_engine = create_read_engine(settings, settings.database_read_url)
+            self.replica_queue = PoolQueue(settings)
+        self.replica_sessions = async_sessionmaker(self.replica_engine, expire_on_commit=False)
+{%- endif %}
 
     async def __aenter__(self) -> Self:
         return self
@@ -89,6 +99,9 @@ class Database:
     async def __aexit__(self, *_: object) -> None:
         await self.read_engine.dispose()
         await self.write_engine.dispose()
+{%- if cookiecutter.database == "postgresql" %}
+        await self.replica_engine.dispose()
+{%- endif %}
 
     @asynccontextmanager
     async def read_connection(self) -> AsyncIterator[AsyncConnection]:
@@ -101,6 +114,17 @@ class Database:
         """Open a read-only session in autocommit: a flush fails, and a commit does nothing."""
         async with self.read_queue, self.read_sessions() as session:
             yield session
+{%- if cookiecutter.database == "postgresql" %}
+
+    @asynccontextmanager
+    async def replica_session(self) -> AsyncIterator[AsyncSession]:
+        """Open a read-only session on DATABASE_READ_URL; without that, as `read_session` does.
+
+        A replica lags behind: what was just written may be missing.
+        """
+        async with self.replica_queue, self.replica_sessions() as session:
+            yield session
+{%- endif %}
 
     @asynccontextmanager
     async def write_session(self) -> AsyncIterator[AsyncSession]:
