@@ -86,16 +86,16 @@ class Settings(BaseSettings):
     )
 
     environment: Literal["local", "test", "production"] = Field(
-        "production", description="Which safety checks apply."
+        "production", description="The safety checks that apply."
     )
     debug: bool = Field(
-        False, description="Log SQL and show the cause of unexpected errors; not in production."
+        False, description="Log SQL, and show the cause of unexpected errors; not in production."
     )
     log_level: Annotated[
         Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(str.upper)
-    ] = Field("INFO", description="The least severe line that is logged.")
+    ] = Field("INFO", description="Least severe level that is logged.")
     log_format: Literal["auto", "json", "console"] = Field(
-        "auto", description="JSON lines, or readable ones; auto is readable in a terminal."
+        "auto", description="auto writes JSON lines unless stdout is a terminal."
     )
 
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 in a container.")
@@ -113,12 +113,12 @@ class Settings(BaseSettings):
         30, ge=1, description="Seconds that running requests get to finish after SIGTERM."
     )
     forwarded_allow_ips: str = Field(
-        "127.0.0.1", description="Proxies whose X-Forwarded-* headers count, comma separated."
+        "127.0.0.1", description="Proxies whose X-Forwarded-* headers are trusted, comma separated."
     )
     allowed_hosts: CommaSeparated = Field(
         ["*"],
-        description="Host names that are answered, comma separated, such as api.example.com or "
-        "*.example.com; production must name them. /health/ answers any.",
+        description="Host names to answer, comma separated, such as api.example.com or "
+        "*.example.com; required in production. /health/ answers any host.",
     )
     cors_origins: CommaSeparated = Field(
         [], description="Origins of browser clients, comma separated."
@@ -133,9 +133,7 @@ class Settings(BaseSettings):
         repr=False, description="postgresql://user:password@host/name, as platforms provide it."
     )
     database_read_url: str | None = Field(
-        None,
-        repr=False,
-        description="A read replica, used by read-only routes. Unset: DATABASE_URL.",
+        None, repr=False, description="Read replica that read-only routes use. Unset: DATABASE_URL."
     )
 {%- else %}
 
@@ -146,30 +144,33 @@ class Settings(BaseSettings):
     )
 {%- endif %}
     database_pool_size: int = Field(
-        5, ge=1, description="Connections that a process keeps open to read, and as many to write."
+        5,
+        ge=1,
+        description="Connections for queries that a process keeps open, and as many for "
+        "transactions.",
     )
     database_max_overflow: int = Field(
         0, ge=0, description="Further connections of each kind under load."
     )
     database_pool_timeout: float = Field(
-        5, gt=0, description="Seconds to wait for a free connection before the answer is 503."
+        5, gt=0, description="Seconds to wait for a free connection before responding with 503."
     )
     database_pool_recycle: int = Field(
-        1800, ge=-1, description="Seconds after which a connection is replaced; -1 is never."
+        1800, ge=-1, description="Seconds after which a connection is replaced; -1 disables this."
     )
 {%- if cookiecutter.database == "postgresql" %}
     database_statement_timeout: float = Field(
         10,
         gt=0,
-        description="Seconds that a single statement may run. A server that is silent for one "
-        "second more is unavailable: the answer is 503.",
+        description="Seconds that a statement may run. A server that is silent for one second more "
+        "counts as unavailable: 503.",
     )
     database_prepared_statements: bool = Field(
-        True, description="Keep statements prepared; false behind PgBouncer's transaction mode."
+        True, description="Prepare statements; must be false behind PgBouncer in transaction mode."
     )
 {%- else %}
     database_busy_timeout: float = Field(
-        5, gt=0, description="Seconds to wait for another writer before the answer is 503."
+        5, gt=0, description="Seconds to wait for another writer before responding with 503."
     )
 {%- endif %}
 {%- if cookiecutter.use_redis %}
@@ -243,17 +244,19 @@ class Settings(BaseSettings):
     )
     jwt_issuer: str = Field(
         "{{ cookiecutter.project_slug }}",
-        description="The iss claim of access tokens: who issues them.",
+        description="The iss claim of access tokens.",
     )
     jwt_audience: str = Field(
         "{{ cookiecutter.project_slug }}",
-        description="The aud claim of access tokens: whom they are for.",
+        description="The aud claim of access tokens.",
     )
     access_token_ttl: int = Field(
-        900, ge=60, le=86_400, description="Seconds that an access token lives."
+        900, ge=60, le=86_400, description="Lifetime of an access token, seconds."
     )
     session_ttl: int = Field(
-        2_592_000, ge=300, description="Seconds that a login lives; a refresh starts them anew."
+        2_592_000,
+        ge=300,
+        description="Lifetime of a login session, seconds; each refresh extends it.",
     )
     bcrypt_rounds: int = Field(
         12, ge=4, le=16, description="Cost of a password hash; at least 10 in production."
@@ -262,15 +265,15 @@ class Settings(BaseSettings):
         10,
         ge=1,
         description="Failed logins allowed per account and address in LOGIN_WINDOW; also wrong "
-        "passwords of a logged-in user.",
+        "passwords when a user re-authenticates.",
     )
     login_attempts_per_account: int = Field(
-        100, ge=1, description="Failed logins allowed per account, all addresses together."
+        100, ge=1, description="Failed logins allowed per account, from all addresses together."
     )
     login_attempts_per_address: int = Field(
         100, ge=1, description="Logins and registrations allowed per address in LOGIN_WINDOW."
     )
-    login_window: int = Field(300, ge=1, description="Seconds that an attempt counts.")
+    login_window: int = Field(300, ge=1, description="Seconds during which an attempt counts.")
 
     @field_validator("secret_key")
     @classmethod
