@@ -108,6 +108,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     )
     for item in items:
         item.user_properties += [("answers", answers) for answers in _answers(item)]
+        if "app" in getattr(item, "fixturenames", ()):
+            groups = [label(answers) for answers in _answers(item)]
+            item.add_marker(pytest.mark.xdist_group("-".join(["app", *groups])))
 
 
 def _is_thorough(item: pytest.Item) -> bool:
@@ -143,7 +146,8 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     for row, number in rows.items():
         terminalreporter.write_line(f"{number:>8,}  {row}")
     for report in wrong:
-        terminalreporter.write_line(f"\nrerun:  .venv/bin/pytest --all '{report.nodeid}'")
+        test = report.nodeid.partition("@app-")[0]  # without the group that xdist appends
+        terminalreporter.write_line(f"\nrerun:  .venv/bin/pytest --all '{test}'")
         for answers in (value for name, value in report.user_properties if name == "answers"):
             given = " ".join(f"{question}={answer}" for question, answer in answers.items())
             terminalreporter.write_line(f"render: {RENDER} {given}")
