@@ -7,7 +7,11 @@ from .errors import problem_responses
 from .items import router as items
 from .users import router as users
 
-RESPONSES = problem_responses(400, 413, 422, {% if cookiecutter.use_redis %}429, {% endif %}503)
+{% if cookiecutter.use_redis -%}
+RESPONSES = problem_responses(400, 413, 422, 429, 503)
+{%- else -%}
+RESPONSES = problem_responses(400, 413, 422, 503)
+{%- endif %}
 
 
 def setup(app: FastAPI) -> None:

@@ -38,9 +38,9 @@ def main() -> None:
 
 
 @main.command()
-@click.option("--reload", is_flag=True, help="Start again when the code changes.")
+@click.option("--reload", is_flag=True, help="Restart when the code changes.")
 def run(reload: bool) -> None:
-    """Serve HTTP as HOST, PORT and WEB_CONCURRENCY say."""
+    """Serve HTTP on HOST and PORT with WEB_CONCURRENCY processes."""
     settings = load_settings()
     configure_logging(settings)
 {%- if cookiecutter.use_prometheus %}
@@ -68,9 +68,9 @@ def run(reload: bool) -> None:
 
 @main.command()
 @click.argument("email")
-@click.option("--password", help="Of a new account; asked for when left out.")
+@click.option("--password", help="Password of a new account; prompted for by default.")
 def create_admin(email: str, password: str | None) -> None:
-    """Make the account EMAIL an administrator; register it when there is none."""
+    """Make the account EMAIL an administrator, and register it if necessary."""
 
     async def command(database: Database, settings: Settings) -> str:
         address = TypeAdapter(Email).validate_python(email)
@@ -89,7 +89,7 @@ def create_admin(email: str, password: str | None) -> None:
 @main.command()
 @click.option("--items", "count", default=50, show_default=True, help="Number of items.")
 def seed(count: int) -> None:
-    """Fill a database with a demo account and items; never in production."""
+    """Create a demo account with items; not in production."""
 
     async def command(database: Database, settings: Settings) -> str:
         if settings.environment == "production":

@@ -65,12 +65,12 @@ def setup(app: FastAPI, settings: Settings) -> None:
 
 
 def operation_id(route: APIRoute) -> str:
-    """The name of the function: what a generated client calls the method."""
+    """Return the name of the function, from which generated clients name the method."""
     return route.name
 
 
 def _page(page: HTMLResponse) -> Response:
-    # The pages hold an inline script, which the policy names by its hash.
+    # The policy allows the inline script of the page by its hash.
     html = bytes(page.body).decode()
     scripts = " ".join(
         f"'sha256-{b64encode(sha256(script.encode()).digest()).decode()}'"
@@ -85,7 +85,7 @@ def _page(page: HTMLResponse) -> Response:
 
 
 def _add_problem(schema: dict[str, Any]) -> None:
-    # The routes refer to it (errors.problem_responses).
+    # errors.problem_responses refers to this schema.
     _, described = models_json_schema([(ProblemDetails, "validation")], ref_template=REF_TEMPLATE)
     added = described["$defs"]
     schemas = schema["components"]["schemas"]

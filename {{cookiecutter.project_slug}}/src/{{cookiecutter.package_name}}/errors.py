@@ -67,10 +67,10 @@ MAX_NAME: Final = 100  # characters of a member's name in a pointer
 
 
 class FieldError(BaseModel):
-    """What is wrong with one part of the request."""
+    """An error in one part of the request."""
 
     pointer: str = Field(
-        description="Where: a JSON Pointer (RFC 6901) below body, query, path, header or cookie.",
+        description="JSON Pointer (RFC 6901) below body, query, path, header or cookie.",
         examples=["/body/email"],
     )
     detail: str = Field(examples=["value is not a valid email address"])
@@ -79,11 +79,11 @@ class FieldError(BaseModel):
 class ProblemDetails(BaseModel):
     """The body of every error (RFC 9457 section 3)."""
 
-    type: str = Field(default="about:blank", description="A URI that names the kind of problem.")
+    type: str = Field(default="about:blank", description="A URI that identifies the problem type.")
     title: str = Field(examples=["Not Found"])
     status: int = Field(examples=[404])
     detail: str | None = Field(default=None, examples=["User not found."])
-    request_id: str | None = Field(default=None, description="Quote it in a report.")
+    request_id: str | None = Field(default=None, description="Include it in bug reports.")
     errors: list[FieldError] | None = None
 
 
@@ -94,7 +94,7 @@ class Problem(HTTPException):
         status: HTTP status code.
         detail: a sentence for the caller; never internals.
         headers: further response headers, such as Retry-After.
-        errors: what is wrong with single fields.
+        errors: the errors of single fields.
     """
 
     def __init__(
@@ -263,7 +263,7 @@ def _is_transient(error: DBAPIError) -> bool:
 
 
 class ProblemMiddleware:
-    """Last resort: what no handler caught or a library said in plain text becomes a problem."""
+    """Answer unhandled exceptions and plain text errors of libraries with a problem."""
 
     def __init__(self, app: ASGIApp, debug: bool) -> None:
         self.app = app
@@ -291,7 +291,7 @@ class ProblemMiddleware:
             await self.app(scope, receive, send_problem)
         except Exception as error:
             if started:
-                raise  # the server ends the connection, as there is no other way to say it
+                raise  # the status is sent already, so the server closes the connection
             # Not raised again: the server would close the connection without announcing it, and the
             # next request on it would be lost.
             log.exception("unhandled exception")

@@ -43,13 +43,13 @@ async def _check_redis(redis: Redis) -> Literal["ok", "unavailable"]:
 
 @router.api_route("/live", methods=["GET", "HEAD"])
 async def live() -> dict[str, str]:
-    """Liveness probe: the process answers. Restart it when this fails."""
+    """Liveness probe: restart the process if it fails."""
     return {"status": "ok"}
 
 
 @router.api_route("/ready", methods=["GET", "HEAD"])
 async def ready(request: Request) -> JSONResponse:
-    """Readiness probe: the database answers and is migrated. Send no traffic while this is 503."""
+    """Readiness probe: 503 unless the database is available and migrated."""
     state = get_state(request.app)
     database = await _check_database(state.database)
 {%- if cookiecutter.use_redis %}

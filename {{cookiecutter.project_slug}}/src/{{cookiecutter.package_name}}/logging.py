@@ -1,10 +1,10 @@
 """Structured logs: JSON lines with Elastic Common Schema fields on stdout (12-factor, "Logs").
 
-Everything logged with structlog or the standard library ends in the same line format. Values that
-are not fields of the schema are put under `labels`.
+Lines of structlog and of the standard library have the same format. Values that are not fields of
+the schema are put under `labels`.
 
-Exceptions are logged with type, code and traceback, but without their text: drivers and libraries
-quote in it what users typed. Log a caught exception with `error=error`, never with its text.
+Exceptions are logged with type, code and traceback, but without their text, in which drivers and
+libraries quote user input. Log a caught exception with `error=error`, never with its text.
 """
 
 import errno
@@ -53,7 +53,7 @@ FIELDS: Final[Mapping[str, str]] = {
 
 
 def configure_logging(settings: Settings) -> None:
-    """Send every log line of the process to stdout, in the format that the settings ask for."""
+    """Write all log lines of the process to stdout, in the format of LOG_FORMAT."""
     _prepare_stdout(settings)
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -96,18 +96,18 @@ def configure_logging(settings: Settings) -> None:
     for name in ("uvicorn", "uvicorn.error"):
         logging.getLogger(name).handlers.clear()
         logging.getLogger(name).propagate = True
-    # Our own access line has the route and the user; uvicorn's would be a second one.
+    # http.AccessLogMiddleware logs the requests.
     logging.getLogger("uvicorn.access").disabled = True
     logging.getLogger("alembic.runtime.plugins").setLevel("WARNING")
     logging.getLogger("sqlalchemy.engine").setLevel("INFO" if settings.debug else "WARNING")
 {%- if cookiecutter.database == "sqlite" %}
-    # Its lines hold the parameters of statements.
+    # It logs the parameters of statements.
     logging.getLogger("aiosqlite").setLevel("WARNING")
 {%- endif %}
 
 
 def _prepare_stdout(settings: Settings) -> None:
-    # No character of a line may be an error, whatever the environment names as encoding.
+    # Logging a character that the encoding lacks must not raise.
     if sys.stdout is None:  # closed when the process started
         sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
     if isinstance(sys.stdout, TextIOWrapper):
@@ -128,7 +128,7 @@ def _add_request_id(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
 
 
 def error_of(exc_info: object) -> BaseException | None:
-    """The exception of a log line, in any of the forms that loggers take."""
+    """Return the exception of a log line, from any value that loggers accept as `exc_info`."""
     if exc_info is True:
         exc_info = sys.exc_info()
     if isinstance(exc_info, tuple):
@@ -139,7 +139,11 @@ def error_of(exc_info: object) -> BaseException | None:
 def error_code(error: BaseException) -> str | None:
     """Return the code of an error, such as ECONNREFUSED, or None if there is none."""
     cause: Any = getattr(error, "orig", None) or error  # SQLAlchemy wraps the driver's error
-    code = getattr(cause, "{% if cookiecutter.database == "postgresql" %}sqlstate{% else %}sqlite_errorname{% endif %}", None)
+{%- if cookiecutter.database == "postgresql" %}
+    code = getattr(cause, "sqlstate", None)
+{%- else %}
+    code = getattr(cause, "sqlite_errorname", None)
+{%- endif %}
     if code is None and isinstance(cause, OSError):
         code = errno.errorcode.get(cause.errno or 0)
 {%- if cookiecutter.use_worker %}
@@ -160,7 +164,7 @@ def _constraint(error: BaseException) -> str | None:
 
 {% endif -%}
 def _traceback_of(error: BaseException) -> str:
-    """Format an exception as Python does, without the text of exceptions."""
+    """Format a traceback as Python does, without the text of the exceptions."""
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     before = f"{_traceback_of(cause)}\n" if cause is not None else ""
     group = error.exceptions if isinstance(error, BaseExceptionGroup) else ()

@@ -1,4 +1,4 @@
-"""E-mail: a message in plain text and HTML, handed to the mail server of SMTP_URL."""
+"""Email: a message in plain text and HTML, handed to the mail server of SMTP_URL."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class Mail:
 
 
 class Mailer:
-    """Sends e-mail, or logs it where SMTP_URL is not set."""
+    """Sends email, or logs it where SMTP_URL is not set."""
 
     def __init__(self, settings: Settings) -> None:
         self._sender = _address(settings.mail_from)

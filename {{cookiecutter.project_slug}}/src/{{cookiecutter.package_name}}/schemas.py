@@ -39,7 +39,7 @@ UNSET: Final[Any] = Field(default_factory=lambda: None)
 
 
 class RequestModel(BaseModel):
-    """Sent by a client: unknown members are refused, so that a misspelt one is noticed."""
+    """A request body. Unknown members are rejected, so that typos are noticed."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -53,7 +53,7 @@ class RequestModel(BaseModel):
 
 
 class ResponseModel(BaseModel):
-    """Sent to a client; reads the attributes of a model."""
+    """A response body, read from the attributes of a model."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -85,7 +85,7 @@ def _one_line(value: str) -> str:
     return value
 
 
-# The patterns are for the description only: they say what is checked in another way.
+# The patterns are for the OpenAPI description only; the validators do the checks.
 Text = Annotated[
     str,
     AfterValidator(check_storable),
@@ -133,7 +133,7 @@ _EMAIL: Final = TypeAdapter[str](Email)
 
 
 def normalize_email(value: str) -> str:
-    """Return an email address in the form of `Email`; text that is none only in lower case."""
+    """Return an email address in the form of `Email`; other text only in lower case."""
     try:
         return _EMAIL.validate_python(value)
     except ValidationError:

@@ -1,7 +1,8 @@
-"""Every environment variable of the service, typed and checked (12-factor, "Config").
+"""Settings from environment variables (12-factor, "Config").
 
-Names are the fields in upper case. The environment wins over `.env`. Without ENVIRONMENT it is
-production, so that a deployment that forgets a variable stops instead of running open.
+A variable has the name of its field in upper case. The environment takes precedence over `.env`.
+ENVIRONMENT defaults to production, so that a deployment that forgets a variable fails to start
+instead of running unprotected.
 """
 
 import re
@@ -38,7 +39,7 @@ from sqlalchemy.exc import ArgumentError
 
 DEVELOPMENT_SECRET = "for-development-only-refused-in-production"  # noqa: S105
 {% if cookiecutter.database == "postgresql" -%}
-# Options of libpq that platforms add to the URL; those without a meaning here are left out.
+# The libpq options that platforms add to the URL. database/postgresql.py translates them.
 URL_OPTIONS = {"channel_binding", "connect_timeout", "gssencmode", "host", "port", "sslmode"}
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 {% endif -%}
@@ -74,7 +75,7 @@ CommaSeparated = Annotated[list[str], NoDecode, BeforeValidator(_split)]
 
 
 class Settings(BaseSettings):
-    """The configuration of one process; immutable once read."""
+    """The configuration of a process; immutable."""
 
     model_config = SettingsConfigDict(
         env_file=".env",
@@ -198,11 +199,11 @@ class Settings(BaseSettings):
     smtp_url: SecretStr | None = Field(
         None,
         description="smtps://user:password@host:465, smtp+starttls://user:password@host:587, or "
-        "smtp://host:25 without encryption. Unset: e-mail is logged; not in production.",
+        "smtp://host:25 without encryption. Unset: email is logged; not in production.",
     )
     mail_from: EmailStr = Field(
         "{{ cookiecutter.author_email }}",
-        description="Address that e-mail is sent from.",
+        description="Address that email is sent from.",
     )
 {%- endif %}
 {%- if cookiecutter.use_opentelemetry %}
@@ -440,7 +441,7 @@ class Settings(BaseSettings):
 
     @property
     def secure_cookies(self) -> bool:
-        """Whether cookies demand https; browsers on http://localhost do not all accept that."""
+        """Whether cookies are restricted to https; not all browsers accept that on http://localhost."""
         return self.environment != "local"
 
 
@@ -448,7 +449,7 @@ def load_settings() -> Settings:
     """Read the settings from the environment and `.env`.
 
     Raises:
-        SystemExit: a variable is missing or refused; one sentence for each goes to stderr.
+        SystemExit: a variable is missing or invalid; the message has a sentence for each.
     """
     try:
         return Settings()

@@ -13,7 +13,7 @@ from .instruments import ATTEMPTS_REFUSED
 
 
 class Limit(NamedTuple):
-    """The number of attempts allowed in a sliding window of so many seconds."""
+    """The number of attempts allowed in a sliding window, in seconds."""
 
     amount: int
     window: int
@@ -31,16 +31,16 @@ class Throttle(Protocol):
         ...
 
     async def reset(self, key: str, limit: Limit) -> None:
-        """Forget the attempts that were counted under a key for this limit."""
+        """Clear the attempts that were counted under a key for this limit."""
         ...
 
 
 class MemoryThrottle:
-    """A throttle for one process; keeps the keys that were tried last.
+    """A throttle for one process; keeps the most recently used keys.
 
     Args:
-        max_keys: keys kept at most, so that a flood of names cannot fill the memory.
-        clock: tells the time in seconds, and is never put back.
+        max_keys: number of keys to keep, which bounds the memory.
+        clock: returns a time in seconds that never goes backwards.
     """
 
     def __init__(self, max_keys: int = 50_000, clock: Callable[[], float] = time.monotonic) -> None:

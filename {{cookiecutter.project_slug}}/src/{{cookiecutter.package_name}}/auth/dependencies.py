@@ -136,7 +136,7 @@ async def get_current_user_id(
 ) -> UUID:
     """Return the caller's id, for reads that the cache may answer without the database.
 
-    An access token suffices if the denylist can tell that its session is not revoked.
+    An access token suffices if the denylist shows that its session is not revoked.
 
     Raises:
         Problem: as `get_current_principal`.
@@ -164,13 +164,13 @@ def _caller_of_token(connection: HTTPConnection) -> str | None:
 
 def _caller_of_cookie(connection: HTTPConnection) -> str | None:
     auth = get_state(connection.app).auth
-    # The CSRF cookie proves to which user the session cookie was issued.
-    proof = read_cookie(connection, csrf_cookie(auth.settings)) or ""
+    # The CSRF token is signed, and names the user of the session.
+    token = read_cookie(connection, csrf_cookie(auth.settings)) or ""
     with suppress(ValueError):
-        user_id = UUID(proof.partition(".")[0])
+        user_id = UUID(token.partition(".")[0])
         session_token = read_cookie(connection, session_cookie(auth.settings)) or ""
         expected = csrf_token(auth.settings, session_token, user_id)
-        if hmac.compare_digest(proof.encode(), expected.encode()):
+        if hmac.compare_digest(token.encode(), expected.encode()):
             return f"user:{user_id}"
     return None
 

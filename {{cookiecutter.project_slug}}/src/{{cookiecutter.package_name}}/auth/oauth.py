@@ -15,7 +15,7 @@ NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 
 
 class OAuthError(Exception):
-    """A token or revocation request is refused.
+    """A token or revocation request is rejected.
 
     Args:
         error: the code that RFC 6749 section 5.2 defines for the case.
@@ -35,7 +35,7 @@ class OAuthError(Exception):
 
 
 class OAuthRoute(APIRoute):
-    """A route whose malformed requests are `invalid_request`, and so are repeated parameters."""
+    """A route that answers malformed requests and repeated parameters with `invalid_request`."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Wrap the handler of the route."""
@@ -50,7 +50,7 @@ class OAuthRoute(APIRoute):
             except (HTTPException, ClientDisconnect) as error:
                 raise OAuthError("invalid_request", "The form cannot be read.") from error
             if len(form.multi_items()) != len(form):
-                raise OAuthError("invalid_request", "A parameter is given twice.")
+                raise OAuthError("invalid_request", "A parameter was sent twice.")
             try:
                 return await handle(request)
             except RequestValidationError as error:

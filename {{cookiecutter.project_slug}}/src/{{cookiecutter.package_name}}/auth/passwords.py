@@ -122,7 +122,7 @@ class PasswordHasher:
         return matches and is_usable and password_hash is not None
 
     def needs_rehash(self, password_hash: str) -> bool:
-        """Return whether the hash was made with another cost than `rounds`."""
+        """Return whether the cost of the hash differs from `rounds`."""
         return int(password_hash.split("$")[2]) != self.rounds
 
     async def _run(

@@ -14,7 +14,7 @@ class TokenRequest(BaseModel):
     """An access token request (RFC 6749 sections 4.3.2 and 6); unknown parameters are ignored."""
 
     grant_type: Text | None = Field(default=None, examples=["password"])
-    username: Text | None = Field(default=None, description="The e-mail address.", max_length=254)
+    username: Text | None = Field(default=None, description="The email address.", max_length=254)
     password: Secret | None = Field(default=None, max_length=1000)
     refresh_token: Text | None = Field(default=None, max_length=200)
     scope: Text | None = Field(default=None, description="No scopes are defined.", max_length=200)
@@ -57,16 +57,16 @@ class SessionCreate(RequestModel):
 
 
 class LoginSessionRead(ResponseModel):
-    """A login of the caller."""
+    """A login session of the caller."""
 
     id: UUID
     kind: Literal["token", "cookie"]
-    current: Annotated[bool, Field(description="Whether this request was made with it.")]
+    current: Annotated[bool, Field(description="Whether this request belongs to it.")]
     address: str | None
     user_agent: str | None
     created_at: datetime
     refreshed_at: Annotated[
-        datetime | None, Field(description="When it last got new tokens; browsers need none.")
+        datetime | None, Field(description="Time of the last token refresh; null for browsers.")
     ]
     expires_at: datetime
 

@@ -71,7 +71,7 @@ class VerifiedPassword:
 
     Attributes:
         password_hash: the hash that the password was verified against.
-        new_hash: its replacement, where the hash was made with another cost than BCRYPT_ROUNDS.
+        new_hash: its replacement, if BCRYPT_ROUNDS has changed since.
     """
 
     user_id: UUID

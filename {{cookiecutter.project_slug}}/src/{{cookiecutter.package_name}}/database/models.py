@@ -18,15 +18,15 @@ else:
 
 
 def utcnow() -> datetime:
-    """The present, with its time zone."""
+    """Return the current time in UTC."""
     return datetime.now(UTC)
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """A moment: stored in UTC and read back with its time zone, whatever was given.
+    """A time that is stored and loaded in UTC.
 
     Raises:
-        ValueError: a naive time is stored; what it means is unknown.
+        ValueError: a naive time is stored.
     """
 
     impl = DateTime(timezone=True)
@@ -34,11 +34,11 @@ class UtcDateTime(TypeDecorator[datetime]):
 
     @property
     def python_type(self) -> type[datetime]:
-        """What values are."""
+        """The type of the values."""
         return datetime
 
     def process_bind_param(self, value: datetime | None, _: Dialect) -> datetime | None:
-        """Convert to UTC."""
+        """Convert a value to UTC."""
         if value is None:
             return None
         if value.tzinfo is None:

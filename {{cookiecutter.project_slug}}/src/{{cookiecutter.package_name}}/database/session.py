@@ -120,7 +120,7 @@ class Database:
     async def replica_session(self) -> AsyncIterator[AsyncSession]:
         """Open a read-only session on DATABASE_READ_URL; without that, as `read_session` does.
 
-        A replica lags behind: what was just written may be missing.
+        A replica lags behind the primary, so recent writes may be missing.
         """
         async with self.replica_queue, self.replica_sessions() as session:
             yield session

@@ -1,1 +1,1 @@
-"""The sample resource, made to be copied: owned by a user, tagged, paged, filtered, versioned."""
+"""A sample resource to copy: owned by a user, tagged, paged, filtered, versioned."""

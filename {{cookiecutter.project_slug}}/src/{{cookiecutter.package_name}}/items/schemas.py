@@ -33,7 +33,7 @@ class ItemCreate(RequestModel):
 
 
 class ItemUpdate(RequestModel):
-    """Changes to an item; what is left out stays."""
+    """Changes to an item. Omitted members stay unchanged."""
 
     title: SingleLineStr = UNSET
     description: Description | None = UNSET

@@ -33,26 +33,26 @@ class UserCreate(RequestModel):
 
 
 class ProfileUpdate(RequestModel):
-    """Changes to one's own profile; what is left out stays."""
+    """Changes to one's own profile. Omitted members stay unchanged."""
 
     full_name: SingleLineStr | None = UNSET
 
 
 class PasswordChange(RequestModel):
-    """A new password, proven by the current one."""
+    """A new password, with the current one."""
 
     current_password: Password
     new_password: NewPassword
 
 
 class AccountDelete(RequestModel):
-    """Proof that the owner of the account asks."""
+    """The deletion of an account, with its password."""
 
     password: Password
 
 
 class UserUpdate(RequestModel):
-    """An administrator's changes to an account; what is left out stays."""
+    """An administrator's changes to an account. Omitted members stay unchanged."""
 
     email: Email = UNSET
     full_name: SingleLineStr | None = UNSET
@@ -63,7 +63,7 @@ class UserUpdate(RequestModel):
 class UserQuery(PageQuery):
     """Filters and order of the list of users."""
 
-    q: Annotated[Text | None, Field(max_length=200, description="Part of e-mail or name.")] = None
+    q: Annotated[Text | None, Field(max_length=200, description="Part of email or name.")] = None
     role: Role | None = None
     is_active: bool | None = None
     sort: Literal["created_at", "-created_at", "email", "-email"] = "-created_at"
