@@ -61,7 +61,7 @@ STANDARD_LIBRARY = sys.stdlib_module_names | set(
 # two would hide the other.
 TAKEN = set(
     """
-    conftest deploy deployment_checks dev migrations reports_support src support test tests
+    conftest deploy deployment_checks dev migrations sentry_support src support test tests
     tracing_support worker_support
 
     template0 template1

@@ -118,7 +118,7 @@ def test_folder_temporary_folder_and_shell_may_be_unusual(
 
     # Those of servers in processes of their own; the others do not know where they run.
     tests = ["test_lifecycle.py", "test_health.py", "database/test_migrations.py"]
-    tests += [name for name in ("errortracking", "tracing") if (project / "tests" / name).exists()]
+    tests += [name for name in ("sentry", "tracing") if (project / "tests" / name).exists()]
     env |= SHELL_MISTAKES
     run([str(environment / "bin" / "pytest"), *tests], cwd=project / "tests", env=env)
     assert {folder: folder.stat().st_mode for folder in project.parents} == parents

@@ -19,13 +19,13 @@ from . import (
 {%- endif %}
     docs,
     errors,
-{%- if cookiecutter.use_sentry %}
-    errortracking,
-{%- endif %}
     health,
     http,
 {%- if cookiecutter.use_prometheus %}
     metrics,
+{%- endif %}
+{%- if cookiecutter.use_sentry %}
+    sentry,
 {%- endif %}
 {%- if cookiecutter.use_opentelemetry %}
     tracing,
@@ -79,7 +79,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     cache.setup(app, settings, caller=proven_caller)
 {%- endif %}
 {%- if cookiecutter.use_sentry %}
-    errortracking.setup(app, settings)
+    sentry.setup(app, settings)
 {%- endif %}
 {%- if cookiecutter.use_worker %}
     worker.setup(app, settings)
@@ -125,7 +125,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await stack.enter_async_context(tracing.lifespan(app))
 {%- endif %}
 {%- if cookiecutter.use_sentry %}
-        await stack.enter_async_context(errortracking.on(app))
+        await stack.enter_async_context(sentry.lifespan(app))
 {%- endif %}
         await stack.enter_async_context(state.database)
 {%- if cookiecutter.use_redis %}

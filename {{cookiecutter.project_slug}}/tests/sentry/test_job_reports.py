@@ -9,7 +9,7 @@ from {{ cookiecutter.package_name }}.worker.outbox import (
     task,
 )
 
-from reports_support import NewReportingApp, Reports
+from sentry_support import NewReportingApp, Reports
 from worker_support import Service
 
 

@@ -18,7 +18,7 @@ from {{ cookiecutter.package_name }}.auth.dependencies import (
 from {{ cookiecutter.package_name }}.dependencies import DbSession
 from {{ cookiecutter.package_name }}.errors import Problem
 
-from reports_support import NewReportingApp, Reports
+from sentry_support import NewReportingApp, Reports
 from support import environment_of, log_in, new_account, settings_for
 {%- if cookiecutter.use_opentelemetry %}
 from tracing_support import own_provider

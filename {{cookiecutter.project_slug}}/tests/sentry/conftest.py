@@ -9,10 +9,10 @@ from contextlib import asynccontextmanager
 import pytest
 from httpx2 import AsyncClient, Client
 
-from {{ cookiecutter.package_name }} import errortracking
+from {{ cookiecutter.package_name }} import sentry
 from {{ cookiecutter.package_name }}.main import create_app
 
-from reports_support import NewReportingApp, Reporting, Reports
+from sentry_support import NewReportingApp, Reporting, Reports
 from support import NewDatabase, accepts, free_port, listen, settings_for
 
 
@@ -46,7 +46,7 @@ def new_reporting_app(
     new_database: NewDatabase, reports: Reports, monkeypatch: pytest.MonkeyPatch
 ) -> NewReportingApp:
     """Serves applications, as the server logs what nobody has caught."""
-    monkeypatch.setattr(errortracking, "FLUSH_SECONDS", 60)
+    monkeypatch.setattr(sentry, "FLUSH_SECONDS", 60)
 
     @asynccontextmanager
     async def new(**changes: object) -> AsyncIterator[Reporting]:

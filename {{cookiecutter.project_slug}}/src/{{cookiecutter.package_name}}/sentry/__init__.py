@@ -1,0 +1,49 @@
+"""Reports of unexpected errors to Sentry: every exception that is logged as an error.
+
+Expected errors (4xx, 503) are not logged as errors, so they are not reported.
+{%- if cookiecutter.use_worker %}
+A job is reported when it has failed for good, not at each attempt.
+{%- endif %}
+Nothing is imported unless SENTRY_DSN is set.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from fastapi import FastAPI
+
+from ..settings import Settings
+
+FLUSH_SECONDS: Final = 3  # before the process stops, for reports that have not been sent
+
+
+def setup(app: FastAPI, settings: Settings) -> None:
+    """Add the middleware that relates reports to requests."""
+    if settings.sentry_dsn is not None:
+        from .reports import RequestMiddleware
+
+        app.add_middleware(RequestMiddleware)
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """Report errors while the application runs."""
+    settings: Settings = app.state.services.settings
+    if settings.sentry_dsn is None:
+        yield
+        return
+    import sentry_sdk
+
+    from .reports import ErrorHandler, init
+
+    init(settings, settings.sentry_dsn)
+    handler = ErrorHandler(logging.ERROR)
+    logging.getLogger().addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeHandler(handler)
+        await asyncio.to_thread(sentry_sdk.get_client().close, FLUSH_SECONDS)
