@@ -5,7 +5,7 @@ set -eu
 cd "$(dirname "$0")"
 namespace={{ cookiecutter.project_slug }}-$1
 
-release=$(mktemp -d ./release.XXXXXX) # here, because kustomize knows relative paths only
+release=$(mktemp -d ./release.XXXXXX) # here, because kustomize accepts relative paths only
 trap 'rm -r "$release"' EXIT
 cat >"$release/kustomization.yaml" <<END
 apiVersion: kustomize.config.k8s.io/v1beta1
@@ -17,7 +17,7 @@ kubectl kustomize "$release" >"$release/all.yaml"
 
 kubectl -n "$namespace" delete job migrate --ignore-not-found # a Job cannot be changed
 kubectl apply -f "$release/all.yaml" -l "app.kubernetes.io/component notin ({% if cookiecutter.use_worker %}web, worker, scheduler{% else %}web{% endif %})"
-# It has conditions when it has ended, well or not.
+# The Job has conditions when it is complete or has failed.
 kubectl -n "$namespace" wait job/migrate --for=jsonpath='{.status.conditions}' --timeout=30m
 kubectl -n "$namespace" logs job/migrate
 kubectl -n "$namespace" wait job/migrate --for=condition=complete --timeout=30s

@@ -1,4 +1,4 @@
-"""The manifests of each overlay agree with the application, with the image and with each other."""
+"""Check the manifests of each overlay against the application, the image and each other."""
 
 import os
 import re
@@ -46,7 +46,7 @@ Document = dict[str, Any]
 
 
 def build(folder: Path) -> list[Document]:
-    """What kustomize makes of a folder, by those of its rules that are used here."""
+    """Return the documents that kustomize builds, by the rules of kustomize that are used here."""
     rules = yaml.safe_load((folder / "kustomization.yaml").read_text(encoding="utf-8"))
     documents: list[Document] = []
     for name in [*rules.pop("resources", ()), *rules.pop("components", ())]:
@@ -78,12 +78,12 @@ def build(folder: Path) -> list[Document]:
 
 
 def read(path: Path) -> list[Document]:
-    """The documents of a file."""
+    """Return the documents of a file."""
     return list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
 
 
 def change(value: Any, operation: str, path: list[str], new: object) -> None:
-    """Do one step of a JSON patch (RFC 6902)."""
+    """Apply one operation of a JSON patch (RFC 6902)."""
     for key in path[:-1]:
         value = value[int(key) if key.isdigit() else key]
     assert operation == ("replace" if path[-1] in value else "add")
@@ -91,13 +91,13 @@ def change(value: Any, operation: str, path: list[str], new: object) -> None:
 
 
 def find(documents: list[Document], kind: str, name: str) -> Document:
-    """The one document of this kind and name."""
+    """Return the only document of this kind and name."""
     [found] = [one for one in documents if (one["kind"], one["metadata"]["name"]) == (kind, name)]
     return found
 
 
 def templates(documents: list[Document]) -> dict[str, Document]:
-    """The pods, by the name of what makes them."""
+    """Return the pod templates by the names of their owners."""
     return {
         one["metadata"]["name"]: one["spec"]["template"]
         for one in documents
@@ -106,7 +106,7 @@ def templates(documents: list[Document]) -> dict[str, Document]:
 
 
 def containers(documents: list[Document]) -> dict[str, tuple[Document, Document]]:
-    """Pod and container of each template, which has one."""
+    """Return the pod and the only container of each template."""
     found = {}
     for name, template in templates(documents).items():
         [container] = template["spec"]["containers"]
@@ -116,18 +116,18 @@ def containers(documents: list[Document]) -> dict[str, tuple[Document, Document]
 
 
 def services(documents: list[Document]) -> set[str]:
-    """The names of the Services."""
+    """Return the names of the Services."""
     return {one["metadata"]["name"] for one in documents if one["kind"] == "Service"}
 
 
 def secret_keys() -> list[str]:
-    """What the Secret holds."""
+    """Return the keys of the Secret."""
     [secret] = read(HERE / "components" / "external-secrets" / "external-secret.yaml")
     return [entry["secretKey"] for entry in secret["spec"]["data"]]
 
 
 def selectors(value: Any) -> Iterator[Document]:
-    """Each selector of pods, as a document says it in one of the usual ways."""
+    """Yield each pod selector of a document."""
     if isinstance(value, list):
         for entry in value:
             yield from selectors(entry)
@@ -141,7 +141,7 @@ def selectors(value: Any) -> Iterator[Document]:
 
 
 def selects(selector: Document, labels: dict[str, str]) -> bool:
-    """Whether pods with these labels are meant."""
+    """Return whether a selector matches pods with these labels."""
     assert {rule["operator"] for rule in selector.get("matchExpressions", ())} <= {"In"}
     return selector.get("matchLabels", {}).items() <= labels.items() and all(
         labels.get(rule["key"]) in rule["values"] for rule in selector.get("matchExpressions", ())
@@ -157,20 +157,20 @@ def overlay(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def documents(overlay: str) -> list[Document]:
-    """What is applied to the cluster."""
+    """The documents that are applied to the cluster."""
     return build(HERE / "overlays" / overlay)
 
 
 @pytest.fixture(scope="module")
 def routes() -> set[str]:
-    """The paths of the application, but for the probes."""
+    """The paths of the application, except for the probes."""
     settings = {**SAMPLE_VALUES, "allowed_hosts": ["api.example"], "docs_enabled": True}
     app = create_app(Settings.model_validate(settings))
     paths = {*app.openapi()["paths"], *(getattr(route, "path", "/api") for route in app.routes)}
     return {path for path in paths if not path.startswith("/health/")}
 
 
-def test_processes_are_what_the_application_expects(documents: list[Document]) -> None:
+def test_processes_match_the_application(documents: list[Document]) -> None:
     config = find(documents, "ConfigMap", "settings")["data"]
     given = {**read_image().variables, **config, **dict.fromkeys(secret_keys())}
     found = {}
@@ -194,7 +194,7 @@ def test_processes_are_what_the_application_expects(documents: list[Document]) -
     assert [problem for process in found.values() for problem in problems(process)] == []
 
 
-def test_probes_ask_for_what_they_are_meant_for(documents: list[Document]) -> None:
+def test_probes_use_the_right_paths(documents: list[Document]) -> None:
     _, web = containers(documents)["web"]
 
     assert [port["name"] for port in web["ports"]] == ["http"]
@@ -207,7 +207,7 @@ def test_probes_ask_for_what_they_are_meant_for(documents: list[Document]) -> No
         "readinessProbe": ("/health/ready", "http"),
     }
     assert web["lifecycle"]["preStop"]["sleep"]["seconds"] > 0
-    # What /health/ready itself waits for is 2 seconds.
+    # /health/ready itself times out after 2 seconds.
     assert web["readinessProbe"]["timeoutSeconds"] > 2
 
 
@@ -236,7 +236,7 @@ def test_pods_are_restricted(documents: list[Document]) -> None:
             assert all(QUANTITY.fullmatch(quantity) for quantity in quantities.values())
 
 
-def test_what_is_named_is_there(documents: list[Document]) -> None:
+def test_references_are_defined(documents: list[Document]) -> None:
     [secret] = read(HERE / "components" / "external-secrets" / "external-secret.yaml")
     assert secret["spec"]["target"]["name"] == "settings"
     for name, (pod, container) in containers(documents).items():
@@ -276,7 +276,7 @@ def test_selectors_match_their_pods(documents: list[Document]) -> None:
                 assert selected == {name}
 
 
-def test_network_is_closed_but_for_what_is_needed(documents: list[Document]) -> None:
+def test_network_policies_allow_only_required_traffic(documents: list[Document]) -> None:
     pods = {name: one["metadata"]["labels"] for name, one in templates(documents).items()}
     policies = {
         one["metadata"]["name"]: one["spec"] for one in documents if one["kind"] == "NetworkPolicy"
@@ -289,7 +289,19 @@ def test_network_is_closed_but_for_what_is_needed(documents: list[Document]) -> 
     callers = {name for name, labels in pods.items() if selects(egress["podSelector"], labels)}
     assert callers == PROCESSES
     assert egress["policyTypes"] == ["Egress"]
-    called = {53, 5432{% if cookiecutter.use_redis %}, 6379{% endif %}{% if cookiecutter.use_worker %}, 25, 465, 587{% endif %}{% if cookiecutter.use_opentelemetry %}, 4318{% endif %}{% if cookiecutter.use_sentry %}, 443{% endif %}}
+    called = {53, 5432}
+{%- if cookiecutter.use_redis %}
+    called |= {6379}
+{%- endif %}
+{%- if cookiecutter.use_worker %}
+    called |= {25, 465, 587}
+{%- endif %}
+{%- if cookiecutter.use_opentelemetry %}
+    called |= {4318}
+{%- endif %}
+{%- if cookiecutter.use_sentry %}
+    called |= {443}
+{%- endif %}
     assert called <= {port["port"] for rule in egress["egress"] for port in rule["ports"]}
     for name, policy in policies.items():
         assert policy["policyTypes"] == ["Ingress"]
@@ -301,7 +313,7 @@ def test_network_is_closed_but_for_what_is_needed(documents: list[Document]) -> 
     assert policies.keys() == services(documents)
 
 
-def test_a_rollout_opens_no_more_connections_than_postgresql_allows(
+def test_rollout_stays_within_the_connections_of_postgresql(
     overlay: str, documents: list[Document]
 ) -> None:
     config = find(documents, "ConfigMap", "settings")["data"]
@@ -313,7 +325,7 @@ def test_a_rollout_opens_no_more_connections_than_postgresql_allows(
         own = {one["name"]: one["value"] for one in container.get("env", ())}
         deployment = find(documents, "Deployment", name)["spec"]
         pods = scaler["maxReplicas"] if name == "web" else deployment["replicas"]
-        # New ones do not wait for old ones that finish their requests. Each has two pools.
+        # Old and new pods run at the same time, and each process has two pools.
         total += 2 * pods * 2 * int({**config, **own}.get("DATABASE_POOL_SIZE", default))
 
     assert total <= 100 - 3
@@ -322,7 +334,7 @@ def test_a_rollout_opens_no_more_connections_than_postgresql_allows(
         assert f"at most {total} connections" in page
 
 
-def test_clients_reach_every_route_by_the_allowed_host_and_no_probe(
+def test_clients_reach_every_route_except_the_probes(
     documents: list[Document], routes: set[str]
 ) -> None:
     ingress = find(documents, "Ingress", "web")["spec"]
@@ -346,7 +358,7 @@ def test_clients_reach_every_route_by_the_allowed_host_and_no_probe(
     assert owner("/health/ready") == []
 
 
-def test_names_and_versions_are_legal(overlay: str, documents: list[Document]) -> None:
+def test_names_and_versions_are_valid(overlay: str, documents: list[Document]) -> None:
     for document in documents:
         assert document["apiVersion"] == API_VERSIONS[document["kind"]]
         assert LABEL.fullmatch(document["metadata"]["name"])
@@ -374,7 +386,7 @@ def test_every_file_is_used() -> None:
         build(folder)
 
 
-def test_page_names_the_keys_of_the_secret() -> None:
+def test_readme_lists_the_keys_of_the_secret() -> None:
     page = (HERE / "README.md").read_text(encoding="utf-8")
 
     assert re.findall(r"--from-literal=(\w+)=", page) == secret_keys()
@@ -382,9 +394,7 @@ def test_page_names_the_keys_of_the_secret() -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a script for a POSIX shell")
 @pytest.mark.parametrize("fails", ["", "*condition=complete*"], ids=["migrated", "not migrated"])
-def test_database_is_migrated_before_anything_new_runs(
-    fails: str, overlay: str, tmp_path: Path
-) -> None:
+def test_deploy_migrates_before_the_rollout(fails: str, overlay: str, tmp_path: Path) -> None:
     program = tmp_path / "kubectl"
     program.write_text(KUBECTL, encoding="utf-8")
     program.chmod(0o755)
