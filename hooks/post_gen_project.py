@@ -1,15 +1,15 @@
-"""Finish a rendered project: prune what was not asked for, make secrets, lock, commit.
+"""Finish a rendered project: remove the files of unused features, make secrets, lock, commit.
 
-Cookiecutter deletes a project whose hook fails, so nothing here is fatal: a step that could not be
-done is one line that says why and what to run by hand, and the exit code stays 0.
+Cookiecutter deletes a project whose hook fails. So if a step fails, the hook prints one line with
+the reason and the commands to run by hand, and exits with 0.
 
-`cruft update` and `cruft diff` render into a temporary folder, named as `tempfile.mkdtemp` does,
-where all but pruning is left out, and a failure of it stops them. A `cruft create` into such a
-folder cannot be told from them: stderr has one line that says so.
+`cruft update` and `cruft diff` compare renders in temporary folders named by `tempfile.mkdtemp`.
+There, the hook only removes files, and exits with 1 if that fails. It prints a line on stderr,
+because a `cruft create` into such a folder looks the same.
 
 Environment:
-    TEMPLATE_SKIP: steps to leave out, separated by commas: `lock`, which asks a package registry,
-        and `git`. For jobs that render projects only to look at them.
+    TEMPLATE_SKIP: steps to skip, separated by commas: `lock`, which needs a package registry, and
+        `git`. For jobs that render projects without working on them.
 """
 
 import contextlib
@@ -29,8 +29,8 @@ ANSWERS = json.loads({{cookiecutter | jsonify | tojson}})  # type: ignore[arg-ty
 PROJECT = Path.cwd().resolve()  # Windows has short names in TEMP
 PLACEHOLDER = "change-me"
 TIMEOUT = 60  # seconds, for each command
-# Set where cookiecutter runs in a git hook or alias: git would commit into that other repository.
-GIT_PLACES = {
+# Set in a git hook or alias that runs cookiecutter: git would commit into that other repository.
+GIT_VARIABLES = {
     "GIT_COMMON_DIR",
     "GIT_DIR",
     "GIT_INDEX_FILE",
@@ -38,27 +38,25 @@ GIT_PLACES = {
     "GIT_PREFIX",
     "GIT_WORK_TREE",
 }
-
-
-# Files that desktops write beside others, as in a template's folder that a person has looked at.
-LITTER = ("._*", ".DS_Store", "Thumbs.db", "desktop.ini")
+# Files that desktops create when a person opens the template's folder.
+DESKTOP_FILES = ("._*", ".DS_Store", "Thumbs.db", "desktop.ini")
 
 
 class StepError(Exception):
-    """A step was left out; the message says why in a few words.
+    """A step failed, with a short reason.
 
     Attributes:
-        by_hand: the commands that do it, where they are not the usual ones of the step.
+        by_hand: the commands to run instead, if they differ from the usual ones of the step.
     """
 
     def __init__(self, reason: str, by_hand: str = "") -> None:
-        """Keep both."""
+        """Set both."""
         super().__init__(reason)
         self.by_hand = by_hand
 
 
 def say(text: str) -> None:
-    """Print lines; a reader who has gone away is no reason to fail."""
+    """Print lines, and ignore a closed stdout."""
     try:
         print(text, flush=True)
     except OSError:
@@ -66,15 +64,15 @@ def say(text: str) -> None:
 
 
 def run(*command: str) -> str:
-    """Run a command and return what it printed.
+    """Run a command and return its stdout.
 
     Raises:
-        StepError: it failed, or took longer than TIMEOUT.
+        StepError: the command failed, or took longer than TIMEOUT.
     """
     try:
         done = subprocess.run(
             command,
-            env={name: value for name, value in os.environ.items() if name not in GIT_PLACES},
+            env={name: value for name, value in os.environ.items() if name not in GIT_VARIABLES},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             check=True,
@@ -94,10 +92,10 @@ def run(*command: str) -> str:
 
 
 def find_template() -> tuple[Path, dict[str, Any]] | None:
-    """The template's folder and its manifest, or nothing where it is out of sight.
+    """Return the template's folder and manifest, or None if the folder is unknown.
 
-    cruft does not say where it is. A relative path starts where the command was given, which a
-    stale PWD does not tell: another template, without a manifest, may be there.
+    cruft does not pass the folder. A relative path is resolved against PWD, which may be stale: a
+    folder without a manifest is another template.
     """
     if "_repo_dir" not in ANSWERS:
         return None
@@ -110,7 +108,7 @@ def find_template() -> tuple[Path, dict[str, Any]] | None:
 
 
 def paths_in(template: Path) -> set[Path]:
-    """Every file of the template, named as this render names it."""
+    """Return the path of every file of the template in this render."""
     [project] = template.glob("[{]{cookiecutter.project_slug}}")
     package = re.compile(r"\{\{ ?cookiecutter\.package_name ?\}\}")
     return {
@@ -121,18 +119,18 @@ def paths_in(template: Path) -> set[Path]:
 
 
 def rendered_to_compare() -> bool:
-    """Whether `cruft update` or `cruft diff` renders into a temporary folder of its own.
+    """Return whether `cruft update` or `cruft diff` renders into a temporary folder.
 
-    They compare two renders and apply the difference to the project, where secrets, locks and
-    commits that differ by chance would be conflicts.
+    They apply the difference of two renders to the project. Secrets, locks and commits differ in
+    each render and would be conflicts.
     """
     if "_commit" not in ANSWERS:
         return False
-    from tempfile import gettempdir  # noqa: PLC0415 - only cruft needs to wait for it
+    from tempfile import gettempdir  # noqa: PLC0415 - only needed for cruft
 
-    place = PROJECT.parent
-    in_temporary = place.parent == Path(gettempdir()).resolve()
-    return in_temporary and re.fullmatch(r"tmp\w{8}", place.name) is not None
+    folder = PROJECT.parent
+    in_temporary = folder.parent == Path(gettempdir()).resolve()
+    return in_temporary and re.fullmatch(r"tmp\w{8}", folder.name) is not None
 
 
 def is_on(feature: dict[str, Any]) -> bool:
@@ -150,36 +148,36 @@ def is_on(feature: dict[str, Any]) -> bool:
     )
 
 
-def superfluous(features: dict[str, Any]) -> Iterator[Path]:
-    """The paths of each feature that is off, and what desktops have written beside the files."""
+def paths_to_remove(features: dict[str, Any]) -> Iterator[Path]:
+    """Yield the paths of each feature that is off, and desktop files."""
     off = [pattern for one in features.values() if not is_on(one) for pattern in one["paths"]]
-    for pattern in [*off, *(f"**/{name}" for name in LITTER)]:
+    for pattern in [*off, *(f"**/{name}" for name in DESKTOP_FILES)]:
         yield from list(PROJECT.glob(pattern))
 
 
 def prune() -> None:
-    """Remove the paths of each feature that is off, and the folders that this empties.
+    """Remove the files of each feature that is off, and folders that become empty.
 
-    Files that the template does not have stay: they are someone's own, in a project that is
-    rendered over. The manifest is the template's present one, where a replay file brings the one
-    it was recorded with; cruft brings the present one.
+    Keep files that the template does not have: in a project that is rendered again, they are the
+    owner's. Use the template's present manifest, because a replay file contains an older one; the
+    answers of cruft contain the present one.
     """
     template = find_template()
     features = template[1] if template else ANSWERS["_features"]
     if template is None and any((PROJECT / own).exists() for own in (".git", ".cruft.json")):
-        raise StepError("the project was there before, and may have files of its own")
+        raise StepError("the project existed before and may contain other files")
     try:
         rendered = paths_in(template[0]) if template else None
-        for path in superfluous(features):
+        for path in paths_to_remove(features):
             remove(path, rendered)
     except (OSError, ValueError) as error:
-        left = [shlex.quote(str(path.relative_to(PROJECT))) for path in superfluous(features)]
+        left = [shlex.quote(str(path.relative_to(PROJECT))) for path in paths_to_remove(features)]
         raise StepError(str(error), f"rm -r {' '.join(left)}") from None
 
 
 def remove(top: Path, rendered: set[Path] | None) -> None:
-    """Remove the rendered files (if not told which, all) at a path, and the folders emptied."""
-    for path in sorted([top, *top.rglob("*")], reverse=True):  # what a folder holds comes first
+    """Remove the rendered files (None: all files) at a path, and folders that become empty."""
+    for path in sorted([top, *top.rglob("*")], reverse=True):  # files before their folder
         if path.is_dir() and not path.is_symlink():
             if not any(path.iterdir()):
                 path.rmdir()
@@ -192,7 +190,7 @@ def remove(top: Path, rendered: set[Path] | None) -> None:
 
 
 def write_env() -> None:
-    """Copy `.env.example` to `.env`, readable by its owner only, with fresh secrets."""
+    """Copy `.env.example` to `.env`, readable by its owner only, with generated secrets."""
     lines = (PROJECT / ".env.example").read_text(encoding="utf-8").splitlines()
     for number, line in enumerate(lines):
         if re.fullmatch(rf"\w+={PLACEHOLDER}", line):
@@ -207,7 +205,7 @@ def write_env() -> None:
 
 
 def share_mounts() -> None:
-    """Let everyone read the files that compose.yaml mounts: containers have users of their own."""
+    """Let everyone read the files that compose.yaml mounts: containers run as other users."""
     compose = (PROJECT / "compose.yaml").read_text(encoding="utf-8")
     for name in re.findall(r"^ +- \./([^:\n]+):", compose, re.MULTILINE):
         for path in [PROJECT / name, *(PROJECT / name).rglob("*")]:
@@ -216,7 +214,7 @@ def share_mounts() -> None:
 
 
 def find_uv() -> str | None:
-    """The uv on PATH, or the one installed beside cookiecutter."""
+    """Return the path of uv: on PATH, or installed beside cookiecutter."""
     return shutil.which("uv") or shutil.which("uv", path=str(Path(sys.executable).parent))
 
 
@@ -228,29 +226,29 @@ def lock() -> None:
     supported = sys.version_info >= (3, 11)
     run(uv, "lock", "--quiet", *(("--python", sys.executable) if supported else ()))
     if not (PROJECT / "uv.lock").exists():
-        # A folder above is a uv workspace with this project as a member: the lock is there.
+        # In a uv workspace with this project as a member, uv locks the workspace instead.
         for workspace in PROJECT.parents:
             if (workspace / "uv.lock").exists():
                 member = json.dumps(PROJECT.relative_to(workspace).as_posix())
                 raise StepError(
                     f"the project is a member of the uv workspace in {workspace}, which has one "
-                    "lock for all, and images are built from a lock of their own",
+                    "lock for all members, but the image needs a lock of this project",
                     f"add exclude = [{member}] to [tool.uv.workspace] there, then uv lock",
                 )
-        raise StepError("uv wrote none")
+        raise StepError("uv wrote no lock")
 
 
 def in_repository() -> bool:
-    """Whether the project is a git repository or inside one."""
+    """Return whether the project is in a git repository."""
     return any((folder / ".git").exists() for folder in (PROJECT, *PROJECT.parents))
 
 
 def commit() -> None:
-    """Make a repository with one commit, by the author's name where git knows no other."""
+    """Create a repository with one commit, by the author's name unless git is configured."""
     add = f"git add . && git commit -m {shlex.quote('Add ' + ANSWERS['project_name'])} ."
     git = shutil.which("git")
     if in_repository():
-        raise StepError("the folder is inside a repository already", add)
+        raise StepError("the folder is already inside a repository", add)
     if git is None:
         raise StepError("git is not installed")
     run(git, "init", "--quiet", "--initial-branch=main")
@@ -264,12 +262,12 @@ def commit() -> None:
         if f"user.{key} " not in known:
             identity += ["-c", f"user.{key}={ANSWERS[f'author_{key}']}"]
     run(git, *identity, "commit", "--quiet", "--message", "Initial commit")
-    if not run(git, "for-each-ref", "--count=1"):  # by a git hook, for one
-        raise StepError("git has committed nothing")
+    if not run(git, "for-each-ref", "--count=1"):  # a git hook may undo it
+        raise StepError("git created no commit")
 
 
 def next_steps(committed: bool) -> str:  # noqa: FBT001
-    """The commands that come next, for exactly the chosen options."""
+    """Return the next commands for the chosen options."""
     data = {"postgresql": "PostgreSQL with its data in .local/", "sqlite": "data in data/app.db"}
     pipelines = {"github": "GitHub Actions", "gitlab": "GitLab CI/CD"}
     email = shlex.quote(ANSWERS["author_email"])
@@ -279,16 +277,16 @@ def next_steps(committed: bool) -> str:  # noqa: FBT001
         (f"uv run poe create-admin {email}", "create the first administrator"),
     ]
     if shutil.which("docker"):
-        commands.insert(1, ("docker compose up", "or the same in containers"))
+        commands.insert(1, ("docker compose up", "the same in containers"))
     if shutil.which("uv") is None:
         beside = Path(sys.executable).parent
-        commands.insert(0, (f'export PATH="$PATH":{shlex.quote(str(beside))}', "uv is there"))
+        commands.insert(0, (f'export PATH="$PATH":{shlex.quote(str(beside))}', "to find uv"))
     if find_uv() is None:
         install = f"{shlex.quote(sys.executable)} -m pip install uv"
-        commands.insert(0, (install, "or as https://docs.astral.sh/uv/ says"))
+        commands.insert(0, (install, "or see https://docs.astral.sh/uv/"))
     if "_commit" in ANSWERS and in_repository():
         record = "git add .cruft.json && git commit -m 'Add .cruft.json'"
-        commands.append((record, "cruft updates only what is committed"))
+        commands.append((record, "cruft needs it committed"))
     if ANSWERS["ci"] in pipelines and committed:
         push = "git remote add origin URL && git push -u origin main"
         commands.append((push, f"{pipelines[ANSWERS['ci']]} checks each push"))
@@ -298,52 +296,52 @@ def next_steps(committed: bool) -> str:  # noqa: FBT001
     return "\n".join(["", title, "", f"  cd {shlex.quote(str(PROJECT))}", *lines])
 
 
-# What each step is for, how to do it by hand, and the word in TEMPLATE_SKIP that leaves it out.
-UNPRUNED = "delete the files of each feature that is off, as cookiecutter.json lists them"
-UNCOMMITTED = "git init -b main && git add -A && git commit -m 'Initial commit'"
+# Each step with the message when it fails, the commands to run by hand, and its TEMPLATE_SKIP word.
+PRUNE_BY_HAND = "delete the files of each feature that is off, as cookiecutter.json lists them"
+COMMIT_BY_HAND = "git init -b main && git add -A && git commit -m 'Initial commit'"
 STEPS: tuple[tuple[Callable[[], None], str, str, str], ...] = (
-    (prune, "Not pruned", UNPRUNED, ""),
+    (prune, "Not pruned", PRUNE_BY_HAND, ""),
     (write_env, "No new .env", "cp .env.example .env, with a secret for each change-me", ""),
     (share_mounts, "Not readable in containers", "chmod -R a+rX deploy", ""),
     (lock, "No uv.lock", "uv lock", "lock"),
-    (commit, "No first commit", UNCOMMITTED, "git"),
+    (commit, "No first commit", COMMIT_BY_HAND, "git"),
 )
 
 
-def take(steps: Iterable[tuple[Callable[[], None], str, str, str]]) -> set[Callable[[], None]]:
-    """Take every step that can be taken, and report those that cannot; return those taken.
+def run_steps(steps: Iterable[tuple[Callable[[], None], str, str, str]]) -> set[Callable[[], None]]:
+    """Run every step, report each failure, and return the completed steps.
 
-    A project that is not pruned is neither locked nor committed: both would keep all features.
+    Do not lock or commit a project with files of features that are off.
     """
     skipped = os.environ.get("TEMPLATE_SKIP", "").split(",")
-    taken: set[Callable[[], None]] = set()
+    completed: set[Callable[[], None]] = set()
     for step, outcome, by_hand, word in steps:
         if word and word in skipped:
             continue
-        if step in {lock, commit} and prune not in taken:
+        if step in {lock, commit} and prune not in completed:
             say(f"{outcome}: the project is not pruned yet. By hand, in the project: {by_hand}")
             continue
         try:
             step()
-            taken.add(step)
+            completed.add(step)
         except Exception as problem:  # noqa: BLE001 - or cookiecutter deletes the project
             command = getattr(problem, "by_hand", "") or by_hand
             say(f"{outcome}: {problem}. By hand, in the project: {command}")
-    return taken
+    return completed
 
 
 def main() -> int:
-    """Finish the project, and return the exit code."""
+    """Finish the project and return the exit code."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a name may have letters that the terminal lacks
+        sys.stdout.reconfigure(errors="replace")  # the terminal may lack letters of a name
     if rendered_to_compare():
         with contextlib.suppress(OSError):
-            # `cruft diff` has its patch on stdout.
-            print("In a temporary folder, only pruned, as cruft compares it.", file=sys.stderr)
-        return 0 if take(STEPS[:1]) else 1
-    taken = take(STEPS)
+            # `cruft diff` writes its patch to stdout.
+            print("In a temporary folder, as for cruft update: no .env, no lock.", file=sys.stderr)
+        return 0 if run_steps(STEPS[:1]) else 1
+    completed = run_steps(STEPS)
     try:
-        say(next_steps(committed=commit in taken))
+        say(next_steps(committed=commit in completed))
     except Exception as problem:  # noqa: BLE001 - as above
         say(f"No next steps: {problem}. By hand: see README.md in {PROJECT}")
     return 0

@@ -1,7 +1,7 @@
-"""Refuse answers that could not become a working project, before anything is written.
+"""Reject answers that cannot become a working project, before any file is written.
 
-Each bad answer gets one sentence on stderr that names it, says what is wrong and what would be
-right. On exit code 1 cookiecutter removes the folder it has just made.
+Print one sentence for each invalid answer on stderr, with its question, the problem and what to
+answer instead. On exit code 1 cookiecutter removes the folder that it created.
 """
 
 import json
@@ -17,37 +17,37 @@ if sys.version_info < (3, 10):  # noqa: UP036 - cookiecutter runs hooks with its
 
 ANSWERS = json.loads({{cookiecutter | jsonify | tojson}})  # type: ignore[arg-type, name-defined]  # noqa: F821
 
-# Free text stands unescaped in Markdown and between double quotes in TOML, YAML and Python: the
-# breakers would end the quotes there, or be expanded.
+# Text is rendered unescaped into Markdown and between double quotes in TOML, YAML and Python. The
+# forbidden characters would end the quotes or be expanded.
 TEXT_LIMITS = {"project_name": 60, "description": 120, "author_name": 80}
-TEXT_BREAKERS = '"\\`$<>{}'
-# Zero-width joiners belong to Persian and Indic spelling and to emoji.
+FORBIDDEN_IN_TEXT = '"\\`$<>{}'
+# Zero-width joiners are part of Persian and Indic spelling, and of emoji.
 JOINERS = "\u200c\u200d"
 INVISIBLE = {"Cc", "Cf", "Co", "Cs", "Zl", "Zp"}
 
 SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
-SLUG_LIMIT = 50  # of a DNS label's 63 (RFC 1123): what is deployed is named slug and suffix
+SLUG_LIMIT = 50  # a DNS label has at most 63 (RFC 1123), and deployments add suffixes
 PACKAGE = re.compile(r"[a-z][a-z0-9_]*")
 PACKAGE_LIMIT = SLUG_LIMIT + len("app_")
 EMAIL = re.compile(
-    # A hyphen in front would make it an option of a command.
+    # Commands would read an address that begins with a hyphen as an option.
     r"(?!-)[\w'+-]+(\.[\w'+-]+)*@([a-z0-9]+(-+[a-z0-9]+)*\.)+([a-z0-9]+-+)*[a-z0-9]*[a-z]",
     re.IGNORECASE | re.ASCII,
 )
 EMAIL_LIMIT = 254  # RFC 5321 section 4.5.3.1.3
 LABEL_LIMIT = 63  # RFC 1035 section 2.3.4
 RESERVED_LABEL = re.compile(r"..--")  # RFC 5890 section 2.3.1; without an IDNA library, xn-- too
-# Top-level domains that no mail server is in (RFC 6761, 6762, 7686); the service rejects them.
+# Top-level domains without mail servers (RFC 6761, 6762, 7686), which the service rejects.
 SPECIAL_DOMAINS = {"arpa", "invalid", "local", "localhost", "onion", "test"}
 
-# Words that cookiecutter 2.7 reads as an answer. Before that, a word given on the command line
-# reaches templates as text, which they take for yes.
+# Words that cookiecutter 2.7 converts to yes or no. Earlier versions pass words of the command line
+# to templates as text, which is true in a condition.
 YES_WORDS = {"1", "true", "t", "yes", "y", "on"}
 NO_WORDS = {"0", "false", "f", "no", "n", "off"}
 
-SHOWN = 80  # characters of an answer that a refusal repeats
+QUOTE_LIMIT = 80  # characters of an answer that a message repeats
 
-# Python's own modules: of the one that renders, those removed since 3.11, and new ones up to 3.15.
+# Modules of the Python that renders, those removed since 3.11, and those added up to 3.15.
 STANDARD_LIBRARY = sys.stdlib_module_names | set(
     """
     aifc asynchat asyncore audioop cgi cgitb chunk crypt distutils imghdr imp lib2to3 mailcap msilib
@@ -56,10 +56,10 @@ STANDARD_LIBRARY = sys.stdlib_module_names | set(
     annotationlib compression profiling
     """.split()
 )
-# What stands beside the package in the rendered project, PostgreSQL's own databases, and the
-# distributions, modules and commands that the project installs (dashes as underscores): one of the
-# two would hide the other.
-TAKEN = set(
+# Modules beside the package in the rendered project, PostgreSQL's own databases, and the
+# distributions, modules and commands that the project installs (dashes as underscores). A package
+# with the same name would hide them, or be hidden.
+RESERVED_NAMES = set(
     """
     conftest deploy deployment_checks dev migrations sentry_support src support test tests
     tracing_support worker_support
@@ -97,18 +97,18 @@ TAKEN = set(
 )
 
 
-def shown(answer: object) -> str:
-    """The answer in quotes, on one line, cut where a reader has seen enough."""
+def quoted(answer: object) -> str:
+    """Return the answer in quotes on one line, shortened to QUOTE_LIMIT."""
     text = repr(answer)
-    return text if len(text) <= SHOWN else f"{text[: SHOWN - 4]}...{text[-1]}"
+    return text if len(text) <= QUOTE_LIMIT else f"{text[: QUOTE_LIMIT - 4]}...{text[-1]}"
 
 
 def current_questions() -> dict[str, object]:
-    """The questions as the template asks them now, or nothing where it is out of sight.
+    """Return the present questions of the template, or nothing if its folder is unknown.
 
-    Answers from a replay file have not been compared with them. cruft, which does not say where
-    the template is, has done so. A relative path starts where the command was given, which a stale
-    PWD does not tell: another template, without a manifest of features, may be there.
+    cookiecutter does not compare the answers of a replay file with them. cruft does, and does not
+    pass the template's folder. A relative path is resolved against PWD, which may be stale: a
+    folder without a manifest of features is another template.
     """
     if "_repo_dir" not in ANSWERS:
         return {}
@@ -124,95 +124,97 @@ def current_questions() -> dict[str, object]:
 
 
 def yes_or_no_questions() -> dict[str, object]:
-    """The questions that are answered with yes or no, as the manifest of features has them."""
+    """Return the yes-or-no questions that the manifest of features names, with their default."""
     conditions: list[dict[str, object]] = []
     for feature in ANSWERS["_features"].values():
         when = feature.get("when", {})
         conditions += when if isinstance(when, list) else [when]
-    yes = (True, "True")  # the text in cookiecutter 1
+    yes = (True, "True")  # cookiecutter 1 has texts
     return {name: False for when in conditions for name, answer in when.items() if answer in yes}
 
 
 def problem_with_yes_or_no(answer: object) -> str | None:
-    """Neither yes nor no, or a no that templates would take for yes."""
+    """Return the problem of an answer that is neither yes nor no, or that templates misread."""
     word = answer.lower() if isinstance(answer, str) else None
     if isinstance(answer, bool) or word in YES_WORDS:
         return None
     if word in NO_WORDS:
         return (
-            f"is {shown(answer)}: leave it out, since only cookiecutter 2.7.1 and later read that "
+            f"is {quoted(answer)}: leave it out, since only cookiecutter 2.7.1 and later read that "
             "word."
         )
-    return f"is {shown(answer)}: answer yes or no."
+    return f"is {quoted(answer)}: answer yes or no."
 
 
 def problem_with_kind(name: str, default: object) -> str | None:
-    """An answer that is none of the choices, or of another type than the question asks for."""
+    """Return the problem of an answer that is no choice of the question, or has another type."""
     answer = ANSWERS.get(name)
     if isinstance(default, bool):
         return problem_with_yes_or_no(answer)
     if isinstance(default, list) and answer not in default:
-        return f"is {shown(answer)}: choose one of {', '.join(default)}."
+        return f"is {quoted(answer)}: choose one of {', '.join(default)}."
     if isinstance(default, str) and not isinstance(answer, str):
-        return f"is {shown(answer)}: answer with text."
+        return f"is {quoted(answer)}: answer with text."
     return None
 
 
 def problem_with_text(answer: str, limit: int) -> str | None:
-    """Free text that is empty, too long (limit in characters), or would break a file."""
+    """Return the problem of a text that is empty, longer than the limit, or would break a file."""
     invisible = [c for c in answer if unicodedata.category(c) in INVISIBLE and c not in JOINERS]
-    breakers = [c for c in TEXT_BREAKERS if c in answer]
+    forbidden = [c for c in FORBIDDEN_IN_TEXT if c in answer]
     if not answer.strip():
         return "is empty: write at least one word."
     if invisible:
-        return f"is {shown(answer)}: leave out the invisible character U+{ord(invisible[0]):04X}."
+        return f"is {quoted(answer)}: leave out the invisible character U+{ord(invisible[0]):04X}."
     if answer != answer.strip():
-        return f"is {shown(answer)}: leave out the space at its beginning or end."
-    if breakers:
-        return f"is {shown(answer)}: leave out {' '.join(breakers)} which would break files."
+        return f"is {quoted(answer)}: leave out the space at its beginning or end."
+    if forbidden:
+        return f"is {quoted(answer)}: leave out {' '.join(forbidden)} which would break files."
     if len(answer) > limit:
-        return f"is {shown(answer)} with {len(answer)} characters: shorten it to {limit}."
+        return f"is {quoted(answer)} with {len(answer)} characters: shorten it to {limit}."
     return None
 
 
 def problem_with_slug(slug: str) -> str | None:
-    """A slug that is no DNS label (RFC 1123), or the name of something the project installs."""
+    """Return the problem of a slug that is no DNS label (RFC 1123), or that is reserved."""
     if not SLUG.fullmatch(slug):
-        return f"is {shown(slug)}: use lowercase letters and digits, with single hyphens between."
+        return f"is {quoted(slug)}: use lowercase letters and digits, with single hyphens between."
     if len(slug) > SLUG_LIMIT:
-        return f"is {shown(slug)} with {len(slug)} characters: shorten it to {SLUG_LIMIT}."
-    if slug.replace("-", "_") in TAKEN:
-        return f"is {shown(slug)}, which the project installs or has: try '{slug}-service'."
+        return f"is {quoted(slug)} with {len(slug)} characters: shorten it to {SLUG_LIMIT}."
+    if slug.replace("-", "_") in RESERVED_NAMES:
+        return f"is {quoted(slug)}, which the project installs or has: try '{slug}-service'."
     return None
 
 
 def problem_with_package(package: str) -> str | None:
-    """A package name that Python cannot import, or that stands for another module."""
+    """Return the problem of a package name that Python cannot import, or that is reserved."""
     if not PACKAGE.fullmatch(package):
-        return f"is {shown(package)}: use lowercase letters, digits and _, a letter first."
+        return f"is {quoted(package)}: use lowercase letters, digits and _, a letter first."
     if len(package) > PACKAGE_LIMIT:
-        return f"is {shown(package)} with {len(package)} characters: shorten it to {PACKAGE_LIMIT}."
+        return (
+            f"is {quoted(package)} with {len(package)} characters: shorten it to {PACKAGE_LIMIT}."
+        )
     if keyword.iskeyword(package) or keyword.issoftkeyword(package):
-        return f"is {shown(package)}, a keyword of Python: try '{package}_service'."
+        return f"is {quoted(package)}, a keyword of Python: try '{package}_service'."
     if package in STANDARD_LIBRARY:
-        return f"is {shown(package)}, a module of Python's own library: try '{package}_service'."
-    if package in TAKEN:
-        return f"is {shown(package)}, which the project installs or has: try '{package}_service'."
+        return f"is {quoted(package)}, a module of Python's own library: try '{package}_service'."
+    if package in RESERVED_NAMES:
+        return f"is {quoted(package)}, which the project installs or has: try '{package}_service'."
     return None
 
 
 def problem_with_email(email: str) -> str | None:
-    """An address that the service's own settings and `create-admin` would reject."""
+    """Return the problem of an address that the service's settings and `create-admin` reject."""
     labels = email.rpartition("@")[2].lower().split(".")
     if (
         len(email) > EMAIL_LIMIT
         or not EMAIL.fullmatch(email)
         or any(len(label) > LABEL_LIMIT or RESERVED_LABEL.match(label) for label in labels)
     ):
-        return f"is {shown(email)}: write an address such as 'team@example.com'."
+        return f"is {quoted(email)}: write an address such as 'team@example.com'."
     if labels[-1] in SPECIAL_DOMAINS:
         return (
-            f"is {shown(email)}, but .{labels[-1]} is reserved and receives no email: write an "
+            f"is {quoted(email)}, but .{labels[-1]} is reserved and receives no email: write an "
             "address such as 'team@example.com'."
         )
     return None
@@ -226,7 +228,7 @@ def problem_with_worker() -> str | None:
 
 
 def problem_with_kubernetes() -> str | None:
-    """Replicas of a service whose database is one file."""
+    """Return the problem of Kubernetes with SQLite, whose file replicas cannot share."""
     if ANSWERS["use_kubernetes"] and ANSWERS["database"] == "sqlite":
         return (
             "is on with database=sqlite, which replicas cannot share: take postgresql, or no here."
@@ -235,9 +237,9 @@ def problem_with_kubernetes() -> str | None:
 
 
 def problem_with_cloud() -> str | None:
-    """A platform whose disks do not last, under a database that is one file."""
+    """Return the problem of a platform with SQLite, whose file is lost with the container."""
     if ANSWERS["cloud"] != "none" and ANSWERS["database"] == "sqlite":
-        cloud = shown(ANSWERS["cloud"])
+        cloud = quoted(ANSWERS["cloud"])
         return (
             f"is {cloud} with database=sqlite, whose file is lost there: take postgresql, or none."
         )
@@ -245,7 +247,7 @@ def problem_with_cloud() -> str | None:
 
 
 def problems() -> Iterator[str]:
-    """One sentence for each bad answer."""
+    """Yield one sentence for each invalid answer."""
     texts = dict.fromkeys((*TEXT_LIMITS, "project_slug", "package_name", "author_email"), "")
     questions = texts | yes_or_no_questions() | current_questions()
     found = {name: problem_with_kind(name, default) for name, default in questions.items()}
@@ -264,7 +266,7 @@ def problems() -> Iterator[str]:
 
 
 def problem_with_cookiecutter() -> str | None:
-    """A cookiecutter that has text for yes and no, or that has taken a wrong template folder."""
+    """Return the problem of a cookiecutter that is too old, or used a wrong template folder."""
     answers = [ANSWERS.get(name) for name in yes_or_no_questions()]
     if "False" in answers and all(isinstance(answer, str) for answer in answers):
         return "cookiecutter is too old: install version 2.7.1 or later."
@@ -274,8 +276,8 @@ def problem_with_cookiecutter() -> str | None:
 
 
 if __name__ == "__main__":
-    wrong = problem_with_cookiecutter()
-    refusals = [wrong] if wrong else list(problems())
-    for refusal in refusals:
-        print(refusal, file=sys.stderr)
-    sys.exit(bool(refusals))
+    problem = problem_with_cookiecutter()
+    sentences = [problem] if problem else list(problems())
+    for sentence in sentences:
+        print(sentence, file=sys.stderr)
+    sys.exit(bool(sentences))

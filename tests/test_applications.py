@@ -108,8 +108,8 @@ def test_project_works_with_nothing_but_what_it_locks(answers: Answers, render: 
         run([uv(), "run", "--locked", "poe", "check"], cwd=folder, env=env)
 
 
-def test_names_of_dependencies_are_taken(environment: Path, render: Render) -> None:
-    taken = load_hook("pre_gen_project").TAKEN
+def test_names_of_dependencies_are_reserved(environment: Path, render: Render) -> None:
+    reserved = load_hook("pre_gen_project").RESERVED_NAMES
     lines = set[str]().union(
         *(requirements(render(**answers)) for answers in min_max_configurations())
     )
@@ -130,7 +130,7 @@ def test_names_of_dependencies_are_taken(environment: Path, render: Render) -> N
                 if entry.group == "console_scripts"
             }
             names = {name, *modules, *commands}
-            assert {one for one in names if one.isidentifier() and one[0] != "_"} <= taken, name
+            assert {one for one in names if one.isidentifier() and one[0] != "_"} <= reserved, name
 
 
 def normal(name: str) -> str:

@@ -326,7 +326,7 @@ def test_project_inside_a_repository_is_not_made_another(tmp_path: Path) -> None
 
     said = generate(tmp_path, TEMPLATE_SKIP="lock")
 
-    problem = "No first commit: the folder is inside a repository already."
+    problem = "No first commit: the folder is already inside a repository."
     [command] = re.findall(rf"^{problem} By hand, in the project: (.+)$", said, re.MULTILINE)
     assert not (tmp_path / "orders" / ".git").exists()
     assert "git push" not in said
@@ -350,7 +350,7 @@ def test_commit_that_did_not_come_to_be_is_reported(tmp_path: Path) -> None:
 
     said = generate(tmp_path, TEMPLATE_SKIP="lock", GIT_CONFIG_GLOBAL=config)
 
-    assert "No first commit: git has committed nothing. By hand, in the project: git init" in said
+    assert "No first commit: git created no commit. By hand, in the project: git init" in said
     assert "git push" not in said
 
 

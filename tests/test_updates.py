@@ -187,7 +187,7 @@ def test_cruft_in_a_temporary_folder_says_what_it_left_out(
     done = command_line("create", repository, "--no-input", "--output-dir", folder, tool="cruft")
 
     assert done.returncode == 0, done.stderr
-    assert "In a temporary folder, only pruned, as cruft compares it.\n" in done.stderr
+    assert "In a temporary folder, as for cruft update: no .env, no lock.\n" in done.stderr
     assert not (folder / "orders" / ".env").exists()
 
 
