@@ -1,4 +1,4 @@
-"""Fixtures: renders, each made once per worker, the machine they are made on, and its servers."""
+"""Options, selection of tests, summary, and fixtures for renders, servers and applications."""
 
 import functools
 import os
@@ -40,11 +40,11 @@ RENDER = "TEMPLATE_SKIP=lock,git .venv/bin/cookiecutter . --no-input -f -o /tmp/
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the options for more than the quick tests."""
+    """Add the options that select more tests."""
     parser.addoption(
-        "--thorough", action="store_true", help="render every combination; tests that take minutes"
+        "--thorough", action="store_true", help="render every combination and run slow tests"
     )
-    parser.addoption("--all", action="store_true", help="and put every application to work")
+    parser.addoption("--all", action="store_true", help="also run every application")
 
 
 def pytest_configure() -> None:
@@ -155,7 +155,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Tools that know nothing of who runs the tests, and hooks that leave lock and git out."""
+    """Isolate tools from the user's configuration, and let hooks skip lock and git."""
     folder = tmp_path_factory.mktemp("home")
     config = folder / "cookiecutter.yaml"
     config.write_text(f"replay_dir: {folder}\ncookiecutters_dir: {folder}\n")
@@ -175,9 +175,9 @@ def _configurations(pytestconfig: pytest.Config) -> list[Answers]:
 
 @pytest.fixture(scope="session")
 def render(tmp_path_factory: pytest.TempPathFactory) -> Render:
-    """Render a project in a new folder; the answers not given are the defaults.
+    """Return a function that renders a project in a new folder; other answers are the defaults.
 
-    The function raises what cookiecutter raises when it refuses.
+    It raises FailedHookException if the hook rejects an answer.
     """
 
     def render(**answers: Any) -> Path:
@@ -188,7 +188,7 @@ def render(tmp_path_factory: pytest.TempPathFactory) -> Render:
 
 @pytest.fixture(scope="session")
 def application_files() -> Callable[[Answers], Files]:
-    """The files of the application that these answers decide, of a render made only once."""
+    """Return a function that returns the files of an application, rendered only once."""
     made: dict[str, Files] = {}
 
     def files(answers: Answers) -> Files:
@@ -202,7 +202,7 @@ def application_files() -> Callable[[Answers], Files]:
 
 @pytest.fixture(scope="session")
 def new_environment(render: Render) -> Callable[[str], Path]:
-    """Make an environment of this Python, with what all the applications ask for."""
+    """Return a function that creates an environment of a Python for all applications."""
     needed = set[str]().union(
         *(requirements(render(**answers)) for answers in min_max_configurations())
     )
@@ -251,7 +251,7 @@ def make_application(
     order = list(pythons().values())
     quick = [python for version, python in pythons().items() if version != "3.11"]
     shared = {
-        # The machine is busy already with as many tests at once as it has processors.
+        # The template's own tests already use every processor.
         "PYTEST_XDIST_AUTO_NUM_WORKERS": "0",
         "MYPY_CACHE_DIR": str(CACHE / f"types-{os.environ.get('PYTEST_XDIST_WORKER', 'gw0')}"),
     }
@@ -275,7 +275,7 @@ def make_application(
                 urls["DATABASE_URL"] = server.database
             if answers["use_redis"]:
                 urls["REDIS_URL"] = request.getfixturevalue("redis").database
-                env["RATE_LIMIT"] = "1000000"  # all the tests are one client
+                env["RATE_LIMIT"] = "1000000"  # all tests are one client
             made[label(answers)] = Application(folder, urls, env)
         return made[label(answers)]
 

@@ -1,6 +1,6 @@
-"""Where renders are put to work: one environment for all, a database server, running services.
+"""Run renders: shared environments, servers of PostgreSQL and Redis, running services.
 
-The environment has what the renders' own pyproject.toml ask for, so that no list is kept twice.
+Environments contain the requirements of the renders' own pyproject.toml.
 """
 
 import contextlib
@@ -57,7 +57,7 @@ for number, line in enumerate(sys.stdin):
 
 
 def uv() -> str:
-    """The uv of the environment that runs the tests, or else of the machine."""
+    """Return the path of uv: in the environment that runs the tests, or on PATH."""
     found = shutil.which("uv", path=str(Path(sys.executable).parent)) or shutil.which("uv")
     if found is None:
         pytest.fail("uv is neither in this environment nor on PATH")
@@ -65,7 +65,7 @@ def uv() -> str:
 
 
 def program(name: str, *packages: str) -> str:
-    """A program of the machine; its Debian packages are installed where that may be; or a skip."""
+    """Return the path of a program; install its Debian packages as root, or skip the test."""
     CACHE.mkdir(exist_ok=True)
     with FileLock(CACHE / "apt.lock"):
         apt = shutil.which("apt-get") if sys.platform == "linux" and os.geteuid() == 0 else None
@@ -82,7 +82,7 @@ def program(name: str, *packages: str) -> str:
 
 
 def requirements(project: Path, *, only_to_run: bool = False) -> set[str]:
-    """What a render's pyproject.toml asks for, to run and to be worked on."""
+    """Return the requirements of a render, with those of its dependency groups."""
     content = tomllib.loads((project / "pyproject.toml").read_text("utf-8"))
     groups = () if only_to_run else content["dependency-groups"].values()
     return {
@@ -93,7 +93,7 @@ def requirements(project: Path, *, only_to_run: bool = False) -> set[str]:
 
 @functools.cache
 def pythons() -> dict[str, str]:
-    """The Pythons of this machine that a render may ask for, by version; the first is this one."""
+    """Return the supported Pythons of this machine by version, this one first."""
     own = "{}.{}".format(*sys.version_info)
     commands = {version: shutil.which(f"python{version}") for version in choices("python_version")}
     others = {
@@ -105,12 +105,12 @@ def pythons() -> dict[str, str]:
 
 
 def starts(python: str) -> bool:
-    """Whether it is a Python, not just the name that a version manager has for it."""
+    """Return whether a Python runs; a version manager may have a command without it."""
     return subprocess.run([python, "-c", ""], check=False, capture_output=True).returncode == 0
 
 
 def shared_environment(needed: Iterable[str], python: str = sys.executable) -> Path:
-    """An environment with the newest of these requirements, kept in `.cache` from run to run."""
+    """Return an environment with the newest of these requirements, cached in `.cache`."""
     lines = sorted(needed)
     version = run([python, "-c", "import sys; print(sys.version)"], cwd=TEMPLATE)
     key = hashlib.sha256("\n".join([version, *lines]).encode()).hexdigest()[:12]
@@ -125,7 +125,7 @@ def shared_environment(needed: Iterable[str], python: str = sys.executable) -> P
 
 
 def quick_coverage(project: Path) -> Path:
-    """A configuration of coverage like the project's, but by line: from Python 3.12 on for free."""
+    """Write a configuration of line coverage, which costs nothing from Python 3.12 on."""
     given = tomllib.loads((project / "pyproject.toml").read_text("utf-8"))["tool"]["coverage"]
     lines = [
         *("[run]", "core = sysmon", f"source_pkgs = {','.join(given['run']['source_pkgs'])}"),
@@ -137,13 +137,13 @@ def quick_coverage(project: Path) -> Path:
 
 
 def variables(project: Path) -> set[str]:
-    """The environment variables that a render's settings read."""
+    """Return the environment variables that a render's settings read."""
     readme = (project / "README.md").read_text("utf-8")
     return set(re.findall(r"^\| `([A-Z_]+)` \|", readme, re.MULTILINE))
 
 
 def clean_environ(project: Path) -> dict[str, str]:
-    """This process's environment without what would change how a render behaves."""
+    """Return this process's environment without variables that change a render's behavior."""
     hidden = variables(project) | {
         "PYTHONDONTWRITEBYTECODE",
         "PYTHONPATH",
@@ -158,7 +158,7 @@ def clean_environ(project: Path) -> dict[str, str]:
 
 
 def environ(project: Path, environment: Path, **settings: str) -> dict[str, str]:
-    """The environment of a command that works on a render with the shared environment."""
+    """Return the environment variables for commands in a render with a shared environment."""
     clean = clean_environ(project)
     return clean | {
         "PATH": f"{environment / 'bin'}{os.pathsep}{clean['PATH']}",
@@ -175,7 +175,7 @@ def run(
     timeout: float = 3600,
     stdin: str | None = None,
 ) -> str:
-    """Run a command, fail the test with its output where it fails, else return its stdout."""
+    """Run a command and return its stdout; fail the test with its output if it fails."""
     done = subprocess.run(
         command,
         cwd=cwd,
@@ -195,12 +195,12 @@ def run(
 
 @dataclass
 class Application:
-    """A render that is put to work.
+    """A render with the environment to run it.
 
     Attributes:
         folder: of the render.
-        urls: by the name of the setting, what makes a new, empty database and returns its URL.
-        env: the environment of its commands.
+        urls: by setting, a function that creates an empty database and returns its URL.
+        env: the environment variables of its commands.
     """
 
     folder: Path
@@ -213,7 +213,7 @@ class Application:
         return run([program, *command[1:]], cwd=self.folder, env={**self.env, **settings})
 
     def settings(self, **changed: str) -> dict[str, str]:
-        """The environment of a service with a database of its own, on a machine that is busy."""
+        """Return the environment of a service with an empty database, and long time-outs."""
         return {
             **self.env,
             "DATABASE_BUSY_TIMEOUT": "60",
@@ -227,12 +227,11 @@ class Application:
 
 
 class Server:
-    """A server of a wheel that renders develop with; it stops when it is closed.
+    """A database server from a Python package.
 
     Args:
-        script: starts it with its data in the folder of its first argument, on the port of its
-            second if it needs one, answers each line of stdin, which is a new name, with the URL of
-            an empty database, and ends with stdin.
+        script: starts the server with its data folder and port as arguments. For each line of
+            stdin, which is a new name, it prints the URL of an empty database. It ends with stdin.
     """
 
     def __init__(self, environment: Path, script: str) -> None:
@@ -249,20 +248,20 @@ class Server:
         )
 
     def database(self) -> str:
-        """Make a new, empty database and return its URL."""
+        """Create an empty database and return its URL."""
         stdin, stdout = _pipes(self._process)
         stdin.write(f"test_{secrets.token_hex(6)}\n")
         stdin.flush()
         url = stdout.readline().strip()
         if not url:
-            pytest.fail(f"the server made no database: see {self._folder / 'data'}")
+            pytest.fail(f"the server created no database: see {self._folder / 'data'}")
         return url
 
     def close(self) -> None:
-        """Stop the server, and remove its data if it had lived until now."""
-        alive = self._process.poll() is None
+        """Stop the server, and remove its data if it was still running."""
+        running = self._process.poll() is None
         self._process.communicate(timeout=120)
-        if alive:
+        if running:
             shutil.rmtree(self._folder)
 
 
@@ -277,9 +276,9 @@ class Service:
     """A rendered service that runs on loopback.
 
     Attributes:
-        url: where it answers, without a slash at the end.
-        process: what runs it.
-        log: the file that has all it wrote.
+        url: its base URL, without a trailing slash.
+        process: its process.
+        log: the file with its output.
     """
 
     url: str
@@ -287,12 +286,12 @@ class Service:
     log: Path
 
     def client(self) -> httpx2.Client:
-        """A client with a cookie jar of its own."""
+        """Return a client with a cookie jar of its own."""
         return httpx2.Client(base_url=self.url, timeout=60, trust_env=False)
 
 
 def serve_command(project: Path, env: Mapping[str, str]) -> list[str]:
-    """The command that runs a render's service: its script, without being installed."""
+    """Return the command that runs a render's service without installing it."""
     python = shutil.which("python", path=env["PATH"]) or "python"
     package = next((project / "src").iterdir()).name
     return [python, "-m", f"{package}.cli", "run"]
@@ -300,7 +299,7 @@ def serve_command(project: Path, env: Mapping[str, str]) -> list[str]:
 
 @contextlib.contextmanager
 def serve(project: Path, env: Mapping[str, str], log: Path) -> Iterator[Service]:
-    """Run the service as its own command line does, from the moment it is ready."""
+    """Run the service by its own command; enter the block when it is ready."""
     port = free_port()
     settings = {**env, "HOST": "127.0.0.1", "PORT": str(port)}
     with ready(serve_command(project, env), project, settings, port, log) as service:
@@ -311,7 +310,7 @@ def serve(project: Path, env: Mapping[str, str], log: Path) -> Iterator[Service]
 def ready(
     command: list[str], cwd: Path, env: Mapping[str, str], port: int, log: Path
 ) -> Iterator[Service]:
-    """Run a command that serves on this port of loopback, from the moment it is ready."""
+    """Run a command that serves on this port; enter the block when it is ready."""
     with log.open("wb") as output:
         process = subprocess.Popen(
             command, cwd=cwd, env=env, stdout=output, stderr=subprocess.STDOUT
@@ -329,8 +328,8 @@ def wait_until_ready(service: Service, processes: int = 1) -> None:
     """Return once /health/ready answers 200; fail the test with the log if it never does.
 
     Args:
-        service: a service that has just been started.
-        processes: how many of them it has; one that answers is not all.
+        service: a service that was just started.
+        processes: the number of its processes; all of them must have started.
     """
     deadline = time.monotonic() + STARTUP
     while service.process.poll() is None and time.monotonic() < deadline:
@@ -345,7 +344,7 @@ def wait_until_ready(service: Service, processes: int = 1) -> None:
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 180) -> None:
-    """Return when something has become true; fail the test when it takes too long."""
+    """Wait until a condition is true; fail the test after some seconds."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
@@ -353,9 +352,9 @@ def wait_for(condition: Callable[[], object], seconds: float = 180) -> None:
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that is given to nobody else as long as this process lives."""
+    """Return a TCP port of 127.0.0.1 that no other process gets while this one runs."""
     with socket.socket() as kept:
-        # Only Linux lets somebody listen on a port that another has, who does not.
+        # Only on Linux can another process listen on a port that is bound but not listening.
         kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         kept.bind(("127.0.0.1", 0))
         port: int = kept.getsockname()[1]
@@ -365,7 +364,7 @@ def free_port() -> int:
 
 
 def register(client: httpx2.Client) -> dict[str, str]:
-    """Register a new account and return its e-mail address and password."""
+    """Register a new account and return its email address and password."""
     account = {"email": f"{secrets.token_hex(8)}@example.com", "password": secrets.token_hex(12)}
     created = client.post(f"{API}/users", json=account)
     assert created.status_code == 201, created.text
@@ -373,6 +372,6 @@ def register(client: httpx2.Client) -> dict[str, str]:
 
 
 def log_in(client: httpx2.Client, account: dict[str, str]) -> httpx2.Response:
-    """Ask for tokens with a password."""
+    """Request tokens with a password."""
     form = {"username": account["email"], "password": account["password"]}
     return client.post(f"{API}/auth/token", data={"grant_type": "password", **form})

@@ -19,10 +19,10 @@ import yaml
 from questions import FEATURES, PROJECT, Answers, alternatives
 from rendering import RAM_DISK, Files
 
-# What the 64 random characters of a secret in `.env` spell is chance.
+# The 64 random characters of a secret in `.env` may contain any word.
 SECRET = re.compile(rb"(?<==)[\w-]{64}$", re.MULTILINE)
 
-# The headings of a render's README in their order, each with the features that call for it, if not
+# The headings of a render's README in their order, each with the features that need it, or none if
 # every render has it.
 HEADINGS: dict[str, set[str]] = {
     "Start": set(),
@@ -44,19 +44,19 @@ HEADINGS: dict[str, set[str]] = {
 
 
 def is_on(feature: str, answers: Answers) -> bool:
-    """Whether a feature of the manifest belongs to a render of these answers."""
+    """Return whether the answers turn a feature on."""
     return any(when.items() <= answers.items() for when in alternatives(feature))
 
 
 def owns(pattern: str, path: PurePosixPath) -> bool:
-    """Whether a path of the manifest is this file, or a folder around it."""
+    """Return whether a path of the manifest is this file or a folder that contains it."""
     parts = pattern.split("/")
     return len(parts) <= len(path.parts) and all(map(fnmatchcase, path.parts, parts))
 
 
 @functools.cache
 def template_paths(package: str = "orders") -> set[PurePosixPath]:
-    """Every file of the template, named as a render of this package names it."""
+    """Return the path of every file of the template in a render with this package."""
     return {
         PurePosixPath(
             path.relative_to(PROJECT).as_posix().replace("{{cookiecutter.package_name}}", package)
@@ -67,7 +67,7 @@ def template_paths(package: str = "orders") -> set[PurePosixPath]:
 
 
 def expected_paths(answers: Answers) -> set[PurePosixPath]:
-    """The files that a render of these answers has according to the manifest."""
+    """Return the files of a render with these answers according to the manifest."""
     pruned = [_owned(name) for name in FEATURES if not is_on(name, answers)]
     return template_paths().difference(*pruned) | {PurePosixPath(".env")}
 
@@ -79,19 +79,19 @@ def _owned(feature: str) -> set[PurePosixPath]:
 
 
 def expected_headings(answers: Answers) -> list[str]:
-    """The headings that the README of a render of these answers has."""
+    """Return the headings of the README of a render with these answers."""
     on = {feature for feature in FEATURES if is_on(feature, answers)}
     return [heading for heading, features in HEADINGS.items() if not features or features & on]
 
 
 def headings(document: bytes) -> list[str]:
-    """The headings of a Markdown file below its title."""
+    """Return the headings of a Markdown file below its title."""
     text = re.sub(r"^```.*?^```", "", document.decode(), flags=re.MULTILINE | re.DOTALL)
     return re.findall(r"^##+ (.+)$", text, re.MULTILINE)
 
 
 def find_forbidden_patterns(files: Files, feature: str) -> list[str]:
-    """Where the words (regular expressions) that betray a feature stand, in names or contents."""
+    """Return the files whose name or content matches a forbidden pattern of a feature."""
     return [
         f"{path}: {mark}"
         for path, data in files.items()
@@ -110,7 +110,7 @@ def _forbidden_patterns(feature: str, path: PurePosixPath, data: bytes) -> list[
 
 
 def find_problems(files: Files) -> list[str]:
-    """What a careful engineer would not have left in these files."""
+    """Return the problems of a render's files: format, links, lint and names of settings."""
     found = [
         f"{path}: {flaw}" for path, data in files.items() for flaw in _problems_of_file(path, data)
     ]
@@ -190,7 +190,7 @@ def _parse_shell(text: str) -> None:
     _ask(["bash", "-n"], text)
 
 
-# By a file's suffix, or by its name where that is all it has.
+# By suffix, or by name for files without one.
 PARSERS: dict[str, Callable[[str], object]] = {
     ".editorconfig": lambda text: configparser.ConfigParser().read_string(f"[all files]\n{text}"),
     ".env": _parse_variables,
@@ -209,7 +209,7 @@ PARSERS: dict[str, Callable[[str], object]] = {
 
 
 def _tool(name: str) -> str:
-    """A program of the environment that runs the tests."""
+    """Return the path of a program in the environment that runs the tests."""
     return str(Path(sys.executable).parent / name)
 
 
@@ -219,12 +219,12 @@ def _ask(command: list[str], text: str) -> None:
         raise ValueError(f"{done.stdout}{done.stderr}")
 
 
-# What the formatter and the linter say of each Python file that they have seen.
+# The findings of formatter and linter for each Python file checked so far.
 _seen: dict[tuple[PurePosixPath, bytes], list[str]] = {}
 
 
 def _problems_of_style(files: Files) -> list[str]:
-    """What the render's own formatter and linter object to, asked once for each content."""
+    """Return what the render's formatter and linter find, checking each content once."""
     python = [(path, data) for path, data in files.items() if path.suffix == ".py"]
     if new := [path for path, data in python if (path, data) not in _seen]:
         said = _style(files, new)
@@ -236,7 +236,7 @@ def _problems_of_style(files: Files) -> list[str]:
 def _style(files: Files, paths: list[PurePosixPath]) -> list[str]:
     with tempfile.TemporaryDirectory(dir=RAM_DISK) as folder:
         for path, data in files.items():
-            # The linter follows imports to tell the project's own packages from others.
+            # The linter looks for the project's own packages in src.
             if path in paths or path.parts[0] in {"src", "pyproject.toml"}:
                 target = Path(folder, path)
                 target.parent.mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,7 @@
-"""Rendering: by the tools, as a person does, and in the process of the tests, which is sooner.
+"""Render the template: quickly in the process of the tests, or by the command line of a tool.
 
-In the process of the tests each template is compiled once, and looked into once for whether it is
-text; the hooks need no interpreter of their own. Tests compare the bytes with those of the command
-line and of cruft.
+In the process of the tests, each file of the template is compiled once and hooks need no other
+interpreter. Tests compare the result with that of the command line and of cruft.
 """
 
 import functools
@@ -28,7 +27,7 @@ from questions import PROJECT, QUESTIONS, TEMPLATE
 
 APPLICATION_PATHS = ("src", "tests", "migrations", ".env.example", "dev.py")
 
-# Where files that nobody keeps are written, on a machine that has such a place with room.
+# A folder in memory for temporary files, or None if there is none with enough room.
 _SHARED = "/dev/shm"  # noqa: S108 - each use makes a folder that is only its own
 _ROOMY = os.access(_SHARED, os.W_OK) and shutil.disk_usage(_SHARED).free > 4 * 2**30
 RAM_DISK = _SHARED if _ROOMY else None
@@ -36,7 +35,7 @@ Files = dict[PurePosixPath, bytes]
 
 
 def read(project: Path) -> Files:
-    """Every file of a render except git's own and the lock file; an empty folder is one, too."""
+    """Return every file of a render, and empty folders, without .git and the lock file."""
     files: Files = {}
     for place, folders, names in os.walk(project):
         folder = PurePosixPath(Path(place).relative_to(project).as_posix())
@@ -49,12 +48,12 @@ def read(project: Path) -> Files:
 
 
 def without_secrets(project: Path) -> Files:
-    """Every file of a render, and of `.env` only that it is there: two renders must agree."""
+    """Return every file of a render, with an empty `.env`, because its secrets are random."""
     return read(project) | {PurePosixPath(".env"): b""}
 
 
 def application(files: Files) -> Files:
-    """The part of a render that is the application, with its tests, migrations and settings."""
+    """Return the files of the application, with its tests, migrations and settings."""
     return {path: data for path, data in files.items() if path.parts[0] in APPLICATION_PATHS}
 
 
@@ -64,10 +63,10 @@ _is_binary = functools.cache(generate.is_binary)
 
 
 def render(folder: Path, template: Path = TEMPLATE, **answers: Any) -> Path:
-    """Render a project into a folder and return where it is; answers not given are the defaults.
+    """Render a project into a folder and return its path; other answers are the defaults.
 
     Raises:
-        FailedHookException: the hook has refused an answer.
+        FailedHookException: the hook rejected an answer.
     """
     with (
         mock.patch.object(StrictEnvironment, "compile", _compile_once),
@@ -81,7 +80,7 @@ def render(folder: Path, template: Path = TEMPLATE, **answers: Any) -> Path:
 
 
 def render_privately(folder: Path, **answers: Any) -> Path:
-    """Render into a folder with umask 077, from a template that was cloned with umask 077."""
+    """Render with umask 077 from a copy of the template with private modes."""
     template = folder / "template"
     before = os.umask(0o077)
     try:
@@ -97,7 +96,7 @@ def render_privately(folder: Path, **answers: Any) -> Path:
 
 
 def rendered(**answers: Any) -> Files:
-    """The files of a render that is not kept."""
+    """Render and return the files; delete the project."""
     try:
         return read(render(Path(_scratch().name), **answers))
     finally:
@@ -107,7 +106,7 @@ def rendered(**answers: Any) -> Files:
 
 @functools.cache
 def _scratch() -> tempfile.TemporaryDirectory[str]:
-    """One folder for all renders: its name is part of the templates for the names of folders."""
+    """Return one folder for all renders, because its name is part of compiled templates."""
     return tempfile.TemporaryDirectory(dir=RAM_DISK)
 
 
@@ -126,7 +125,7 @@ def _run_here(script: str, cwd: Path | str = ".") -> None:
             if end.code:
                 raise FailedHookException(str(end.code)) from None
         finally:
-            Path(script).unlink()  # which cookiecutter forgets
+            Path(script).unlink()  # cookiecutter does not delete it
 
 
 def default_answers(**answers: str) -> dict[str, Any]:
@@ -156,7 +155,7 @@ def load_hook(name: str) -> ModuleType:
 def command_line(
     *arguments: str | Path, tool: str = "cookiecutter", python: str = sys.executable, **env: Any
 ) -> subprocess.CompletedProcess[str]:
-    """Run `cookiecutter`, or another tool, as a person does."""
+    """Run `cookiecutter` or another tool by its command line."""
     return subprocess.run(
         [python, "-m", tool, *arguments],
         env={**os.environ, **{name: str(value) for name, value in env.items()}},
@@ -167,11 +166,11 @@ def command_line(
 
 
 def git(folder: Path, *arguments: str) -> str:
-    """What git answers in a folder."""
+    """Run git in a folder and return its stdout."""
     command = ["git", "-c", "user.name=Ada", "-c", "user.email=ada@example.com", *arguments]
     return subprocess.run(command, cwd=folder, capture_output=True, check=True, text=True).stdout
 
 
-def refusals(output: str) -> list[str]:
-    """The hook's own lines among what cookiecutter logs."""
+def hook_messages(output: str) -> list[str]:
+    """Return the lines of the hook in the output of cookiecutter."""
     return [line for line in output.splitlines() if line.startswith(tuple(QUESTIONS))]

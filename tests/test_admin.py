@@ -116,7 +116,7 @@ def test_administrator_finds_and_changes_an_account(page: Page, site: Service) -
     assert PASSWORD not in site.log.read_text("utf-8")
 
 
-def test_administrator_deletes_an_account_and_ends_a_login(page: Page, site: Service) -> None:
+def test_administrator_deletes_an_account_and_revokes_a_session(page: Page, site: Service) -> None:
     sign_in(page, ADMIN)
     with site.client() as client:
         login = {"email": f"{secrets.token_hex(4)}@example.com", "password": PASSWORD}
@@ -156,7 +156,7 @@ def test_administrator_logs_out(page: Page) -> None:
     [(ADMIN, "wrong-password-1843"), ("charles@example.com", PASSWORD)],
     ids=["wrong password", "ordinary user"],
 )
-def test_others_are_refused(page: Page, email: str, password: str) -> None:
+def test_other_users_cannot_log_in(page: Page, email: str, password: str) -> None:
     sign_in(page, email, password)
 
     assert "Incorrect email or password." in page.inner_text("form")

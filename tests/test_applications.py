@@ -1,4 +1,4 @@
-"""Every distinct application at work: its own checks, its migrations, and real HTTP."""
+"""Every distinct application: its own checks, its migrations, and requests over HTTP."""
 
 import json
 import re
@@ -37,7 +37,7 @@ from harness import (
 from questions import TEMPLATE, Answers, label, min_max_configurations
 from rendering import load_hook
 
-# The application that asks for most packages, and the one that asks for fewest.
+# The applications with the fewest and with the most packages.
 MIN_AND_MAX = [min_max_configurations("sqlite")[0], min_max_configurations("postgresql")[1]]
 
 
@@ -58,7 +58,7 @@ def service(app: Application, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 @pytest.fixture
 def client(service: Service) -> Iterator[httpx2.Client]:
-    """A browser or another program that talks to the service."""
+    """A client with a cookie jar of its own."""
     with service.client() as client:
         yield client
 
@@ -67,7 +67,7 @@ def client(service: Service) -> Iterator[httpx2.Client]:
 
 
 @pytest.mark.thorough(but=MIN_AND_MAX)
-def test_own_tests_pass_with_the_coverage_they_ask_for(
+def test_own_tests_pass_with_the_required_coverage(
     app: Application, record_property: Callable[[str, object], None]
 ) -> None:
     said = app.run("poe", "--executor", "simple", "coverage")
@@ -86,7 +86,7 @@ def test_lint_is_clean(app: Application) -> None:
 
 
 @pytest.mark.slow
-def test_migrations_go_up_down_and_up_and_fit_the_models(app: Application) -> None:
+def test_migrations_are_reversible_and_match_the_models(app: Application) -> None:
     commands = ("upgrade head", "downgrade base", "upgrade head", "check", "upgrade head --sql")
     program = "import sys\nfrom alembic.config import main\n"
     program += "for command in sys.argv[1:]:\n    main(command.split())"
@@ -98,9 +98,11 @@ def test_migrations_go_up_down_and_up_and_fit_the_models(app: Application) -> No
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("answers", MIN_AND_MAX, ids=label)
-def test_project_works_with_nothing_but_what_it_locks(answers: Answers, render: Render) -> None:
+def test_project_passes_its_checks_with_its_locked_dependencies(
+    answers: Answers, render: Render
+) -> None:
     with tempfile.TemporaryDirectory() as temporary:  # see Server
-        # Of root, PostgreSQL runs as another user, who has to reach its programs in .venv.
+        # As root, PostgreSQL runs as another user, which needs access to its programs in .venv.
         Path(temporary).chmod(0o755)
         folder = shutil.copytree(render(**answers), Path(temporary) / "project")
         env = clean_environ(folder) | {"UV_PYTHON": sys.executable}
@@ -134,7 +136,7 @@ def test_names_of_dependencies_are_reserved(environment: Path, render: Render) -
 
 
 def normal(name: str) -> str:
-    """A distribution's or command's name in the form that the hook compares."""
+    """Return the name of a distribution or command in the form that the hook compares."""
     return re.sub(r"[-_.]+", "_", name).lower()
 
 
@@ -142,7 +144,7 @@ def normal(name: str) -> str:
 
 
 @pytest.mark.parametrize("configuration", min_max_configurations(), ids=label, scope="module")
-def test_production_refuses_a_placeholder_secret(app: Application) -> None:
+def test_production_rejects_a_placeholder_secret(app: Application) -> None:
     env = app.settings(ENVIRONMENT="production", SECRET_KEY="change-me")
     done = subprocess.run(
         serve_command(app.folder, env), cwd=app.folder, env=env, capture_output=True, check=False
@@ -170,11 +172,11 @@ def test_sigterm_finishes_the_running_request_and_exits_with_0(
         address = ("127.0.0.1", httpx2.URL(service.url).port or 0)
         with socket.create_connection(address, timeout=60) as connection:
             connection.sendall(head.encode())
-            # The application has begun with the request and waits for its body.
+            # The application handles the request and waits for its body.
             assert connection.recv(100).startswith(b"HTTP/1.1 100")
             service.process.send_signal(signal.SIGTERM)
             deadline = time.monotonic() + 120
-            # Of several processes, the parent holds the socket until they have finished.
+            # With several processes, the parent keeps the socket open until they finish.
             while service.log.read_text("utf-8").count("Shutting down") < processes or (
                 processes == 1 and is_listening(address)
             ):
@@ -185,7 +187,7 @@ def test_sigterm_finishes_the_running_request_and_exits_with_0(
 
 
 def is_listening(address: tuple[str, int]) -> bool:
-    """Whether a new connection is accepted."""
+    """Return whether a new connection is accepted."""
     with socket.socket() as connection:
         return connection.connect_ex(address) == 0
 
@@ -194,7 +196,7 @@ def is_listening(address: tuple[str, int]) -> bool:
 
 
 def refresh(client: httpx2.Client, token: str) -> httpx2.Response:
-    """Ask for tokens with a refresh token."""
+    """Request tokens with a refresh token."""
     form = {"grant_type": "refresh_token", "refresh_token": token}
     return client.post(f"{API}/auth/token", data=form)
 
@@ -208,7 +210,7 @@ def member(client: httpx2.Client) -> httpx2.Client:
 
 
 def is_problem(response: httpx2.Response, status: int) -> bool:
-    """Whether a response is an RFC 9457 problem of this status, with the id of its request."""
+    """Return whether a response is a problem (RFC 9457) with this status and the request id."""
     body = response.json()
     return (
         response.status_code == body["status"] == status
@@ -218,7 +220,7 @@ def is_problem(response: httpx2.Response, status: int) -> bool:
     )
 
 
-def test_account_registers_logs_in_and_sees_itself(client: httpx2.Client) -> None:
+def test_user_registers_logs_in_and_reads_the_account(client: httpx2.Client) -> None:
     account = register(client)
     tokens = log_in(client, account)
     assert tokens.headers["Cache-Control"] == "no-store"
@@ -231,7 +233,7 @@ def test_account_registers_logs_in_and_sees_itself(client: httpx2.Client) -> Non
     assert is_problem(client.post(f"{API}/users", json=account), 409)
 
 
-def test_spent_refresh_token_revokes_its_family(client: httpx2.Client) -> None:
+def test_reused_refresh_token_revokes_its_family(client: httpx2.Client) -> None:
     first = log_in(client, register(client)).json()["refresh_token"]
     second = refresh(client, first)
     assert second.status_code == 200
@@ -241,7 +243,7 @@ def test_spent_refresh_token_revokes_its_family(client: httpx2.Client) -> None:
     assert refresh(client, second.json()["refresh_token"]).status_code == 400
 
 
-def test_revoked_refresh_token_is_worthless(client: httpx2.Client) -> None:
+def test_revoked_refresh_token_is_rejected(client: httpx2.Client) -> None:
     token = log_in(client, register(client)).json()["refresh_token"]
 
     assert client.post(f"{API}/auth/revoke", data={"token": token}).status_code == 200
@@ -249,7 +251,7 @@ def test_revoked_refresh_token_is_worthless(client: httpx2.Client) -> None:
     assert client.post(f"{API}/auth/revoke", data={"token": "unknown"}).status_code == 200
 
 
-def test_cookie_session_needs_proof_for_what_changes_something(client: httpx2.Client) -> None:
+def test_browser_session_needs_a_csrf_token_for_changes(client: httpx2.Client) -> None:
     account = register(client)
     assert client.post(f"{API}/auth/session", json=account).status_code == 201
     proof = {"X-CSRF-Token": client.cookies["csrf"], "Origin": str(client.base_url)}
@@ -266,7 +268,7 @@ def test_cookie_session_needs_proof_for_what_changes_something(client: httpx2.Cl
     assert client.get(f"{API}/users/me").status_code == 401
 
 
-def test_item_is_made_read_changed_and_deleted(member: httpx2.Client) -> None:
+def test_item_is_created_read_updated_and_deleted(member: httpx2.Client) -> None:
     made = member.post(f"{API}/items", json={"title": "Tea", "tags": ["green", "hot"]})
     assert made.status_code == 201
     url, etag = made.headers["Location"], made.headers["ETag"]
@@ -305,7 +307,7 @@ def test_items_are_paged_filtered_and_private(member: httpx2.Client, service: Se
         assert other.get(f"{API}/items", headers=bearer).json()["items"] == []
 
 
-def test_every_kind_of_error_is_a_problem(client: httpx2.Client) -> None:
+def test_every_error_is_a_problem_document(client: httpx2.Client) -> None:
     assert is_problem(client.get("/nowhere"), 404)
     assert is_problem(client.put(f"{API}/users"), 405)
     assert is_problem(client.post(f"{API}/users", json={"email": "ada"}), 422)
@@ -316,7 +318,7 @@ def test_every_kind_of_error_is_a_problem(client: httpx2.Client) -> None:
     assert is_problem(client.get(f"{API}/users", headers={"Authorization": "Bearer x"}), 401)
 
 
-def test_service_is_healthy_and_says_so_outside_its_description(client: httpx2.Client) -> None:
+def test_health_checks_are_not_in_the_openapi_description(client: httpx2.Client) -> None:
     for probe in ("live", "ready"):
         assert client.get(f"/health/{probe}").json()["status"] == "ok"
 
@@ -326,7 +328,7 @@ def test_service_is_healthy_and_says_so_outside_its_description(client: httpx2.C
 
 
 @pytest.mark.parametrize("page", ["/docs", "/redoc"])
-def test_documentation_needs_no_other_host(page: str, client: httpx2.Client) -> None:
+def test_documentation_loads_nothing_from_other_hosts(page: str, client: httpx2.Client) -> None:
     shown = client.get(page)
 
     assert shown.status_code == 200
@@ -337,13 +339,11 @@ def test_documentation_needs_no_other_host(page: str, client: httpx2.Client) -> 
         assert client.get(urljoin(page, asset)).status_code == 200
 
 
-def test_log_has_the_request_and_none_of_its_secrets(
-    client: httpx2.Client, service: Service
-) -> None:
+def test_log_contains_the_request_without_secrets(client: httpx2.Client, service: Service) -> None:
     account = register(client)
     answer = log_in(client, account)
 
-    # The line is written after the answer.
+    # The line is written after the response.
     wait_for(lambda: answer.headers["X-Request-ID"] in service.log.read_text("utf-8"), 60)
     log = service.log.read_text("utf-8")
     assert account["password"] not in log
@@ -351,7 +351,9 @@ def test_log_has_the_request_and_none_of_its_secrets(
     assert answer.json()["refresh_token"] not in log
 
 
-def test_log_lines_have_fields_of_the_schema(client: httpx2.Client, service: Service) -> None:
+def test_log_fields_follow_the_elastic_common_schema(
+    client: httpx2.Client, service: Service
+) -> None:
     account = register(client)
     log_in(client, account | {"password": "wrong"})
     log_in(client, account)
@@ -373,9 +375,7 @@ def test_log_lines_have_fields_of_the_schema(client: httpx2.Client, service: Ser
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("configuration", min_max_configurations(), ids=label, scope="module")
-def test_load_scenario_has_every_request_answered(
-    app: Application, service: Service, tmp_path: Path
-) -> None:
+def test_load_scenario_fails_no_request(app: Application, service: Service, tmp_path: Path) -> None:
     page = (TEMPLATE / "docs" / "load-testing.md").read_text("utf-8")
     scenario = tmp_path / "locustfile.py"
     scenario.write_text(re.findall(r"```python\n(.+?)```", page, re.DOTALL)[0], "utf-8")

@@ -86,7 +86,7 @@ def folders(aws: Aws) -> list[Path]:
 
 
 @pytest.mark.thorough
-def test_cfn_lint_finds_nothing(folders: list[Path], tools: Path) -> None:
+def test_cfn_lint_finds_no_problem(folders: list[Path], tools: Path) -> None:
     templates = {path.read_bytes(): path for folder in folders for path in folder.glob("*.yaml")}
     assert len(templates) > len(EVERY)
     # More than this the command line would have to send by way of a bucket.
@@ -95,7 +95,7 @@ def test_cfn_lint_finds_nothing(folders: list[Path], tools: Path) -> None:
 
 
 @pytest.mark.thorough
-def test_checkov_finds_nothing_but_what_is_skipped_with_a_reason(aws: Aws) -> None:
+def test_checkov_finds_only_what_is_skipped_with_a_reason(aws: Aws) -> None:
     command = str(shared_environment(CHECKOV) / "bin" / "checkov")
     options = ["--framework", "cloudformation", "--skip-download", "--output", "json"]
     found = json.loads(
@@ -108,7 +108,7 @@ def test_checkov_finds_nothing_but_what_is_skipped_with_a_reason(aws: Aws) -> No
     )
 
 
-def test_the_script_is_clean_and_can_be_run(folders: list[Path], tools: Path) -> None:
+def test_script_is_clean_and_executable(folders: list[Path], tools: Path) -> None:
     for folder in folders:
         assert (folder / "deploy.sh").stat().st_mode & 0o111 == 0o111
         run([str(tools / "shellcheck"), "deploy.sh"], cwd=folder)
@@ -124,7 +124,7 @@ def test_the_script_is_clean_and_can_be_run(folders: list[Path], tools: Path) ->
     ],
     ids=["given-network", "staging", "production"],
 )
-def test_stacks_come_up_in_a_simulated_account(
+def test_stacks_are_created_in_a_simulated_account(
     answers: Answers, stage: str, options: list[str], aws: Aws, tools: Path
 ) -> None:
     command = [str(tools / "python"), "-W", "ignore", str(SIMULATION)]
@@ -196,7 +196,7 @@ esac
     ],
     ids=["deploys", "stops at failed migrations", "wants the image", "goes back"],
 )
-def test_the_script_deploys_in_order(
+def test_script_deploys_in_order(
     options: list[str], state: dict[str, str], steps: list[str], aws: Aws, tmp_path: Path
 ) -> None:
     folder, commands = tmp_path / "deploy", tmp_path / "bin"

@@ -301,7 +301,7 @@ def check_stop(it: Stack) -> None:
 
 @pytest.mark.thorough
 @pytest.mark.usefixtures("engine")
-def test_files_of_an_owner_with_umask_077_are_read_in_containers(tmp_path: Path) -> None:
+def test_containers_read_files_written_with_umask_077(tmp_path: Path) -> None:
     def render(**answers: Any) -> Path:
         return render_privately(tmp_path, **answers)
 
@@ -326,7 +326,7 @@ def answers(client: httpx2.Client, url: str) -> bool:
 
 @pytest.mark.thorough
 @pytest.mark.usefixtures("engine")
-def test_build_without_a_fitting_lock_says_what_to_do(render: Render, tmp_path: Path) -> None:
+def test_build_with_a_stale_lock_explains_what_to_do(render: Render, tmp_path: Path) -> None:
     with stack(render, tmp_path, {}) as it:
         pyproject = it.project / "pyproject.toml"
         pyproject.write_text(pyproject.read_text("utf-8").replace('"click>=8.3', '"click>=8.1'))

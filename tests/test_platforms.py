@@ -307,7 +307,7 @@ def installed(project: Path, environment: Path) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("name", "size"), [("heroku", "small"), *((name, "large") for name in PLATFORMS)]
 )
-def test_platform_migrates_serves_works_and_stops_in_time(
+def test_platform_migrates_serves_runs_jobs_and_stops(
     name: str, size: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     answers = APPLICATIONS[size]
@@ -356,7 +356,7 @@ def test_platform_migrates_serves_works_and_stops_in_time(
 
 
 @pytest.mark.parametrize("name", PLATFORMS)
-def test_client_is_whom_the_platform_says_and_cannot_be_forged(
+def test_client_address_comes_from_the_platform_and_cannot_be_forged(
     name: str, render: Render, environment: Path
 ) -> None:
     peer, forwarded, client = FORWARDED[name]

@@ -1,4 +1,4 @@
-"""The questions: every one is worded, has a default that works, and derives what it can."""
+"""Every question has a prompt and a default that works."""
 
 import os
 import re
@@ -16,7 +16,7 @@ from rendering import default_answers, without_secrets
 PROMPTS: dict[str, Any] = CONTEXT["__prompts__"]
 
 
-def test_every_question_and_choice_has_its_wording() -> None:
+def test_every_question_and_choice_has_a_prompt() -> None:
     assert list(PROMPTS) == list(QUESTIONS)
     for question in QUESTIONS:
         wording = PROMPTS[question]
@@ -51,15 +51,13 @@ def test_choices_are_explained_in_aligned_words(question: str) -> None:
         ("A" * 49 + " and more", "a" * 49, "a" * 49),
     ],
 )
-def test_slug_and_package_follow_from_the_name(name: str, slug: str, package: str) -> None:
+def test_slug_and_package_derive_from_the_name(name: str, slug: str, package: str) -> None:
     answers = default_answers(project_name=name)
 
     assert (answers["project_slug"], answers["package_name"]) == (slug, package)
 
 
-def test_a_person_who_presses_enter_gets_what_no_input_gives(
-    render: Render, tmp_path: Path
-) -> None:
+def test_pressing_enter_renders_the_same_as_no_input(render: Render, tmp_path: Path) -> None:
     asked = subprocess.run(
         [sys.executable, "-m", "cookiecutter", TEMPLATE, "--output-dir", tmp_path],
         input="\n" * len(QUESTIONS),

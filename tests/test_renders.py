@@ -68,7 +68,9 @@ def test_applications_are_distinct(
 
 
 @pytest.mark.parametrize("answers", [*min_max_configurations(), DEPLOYED], ids=label)
-def test_same_answers_give_the_same_bytes(answers: Answers, render: Render, tmp_path: Path) -> None:
+def test_same_answers_render_the_same_bytes(
+    answers: Answers, render: Render, tmp_path: Path
+) -> None:
     given = [f"{name}={answer}" for name, answer in answers.items()]
     subprocess.run(
         [sys.executable, "-m", "cookiecutter", TEMPLATE, "--no-input", "-o", tmp_path, *given],
@@ -80,7 +82,7 @@ def test_same_answers_give_the_same_bytes(answers: Answers, render: Render, tmp_
 
 
 @pytest.mark.parametrize("cloud", choices("cloud"))
-def test_scripts_and_nothing_else_can_be_executed(cloud: str, render: Render) -> None:
+def test_only_scripts_are_executable(cloud: str, render: Render) -> None:
     project = render(cloud=cloud, use_elk=True, use_kubernetes=True)
     for path in (project / name for name in read(project)):
         executable = path.stat().st_mode & 0o111
@@ -88,7 +90,7 @@ def test_scripts_and_nothing_else_can_be_executed(cloud: str, render: Render) ->
 
 
 @pytest.mark.parametrize("name", NAMES.values(), ids=NAMES)
-def test_name_of_any_script_gives_a_correct_project(name: str, configuration: Answers) -> None:
+def test_name_in_any_script_renders_a_correct_project(name: str, configuration: Answers) -> None:
     files = rendered(**configuration, project_name=name, description=name, author_name=name)
 
     assert find_problems(files) == []
@@ -103,14 +105,14 @@ def test_name_of_any_script_gives_a_correct_project(name: str, configuration: An
     [("a", "a"), ("a-" * 24 + "bc", "a_" * 26 + "bc"), ("7", "app_7")],
     ids=["shortest", "longest", "digit"],
 )
-def test_names_of_any_length_leave_the_code_formatted(
+def test_code_is_formatted_with_names_of_any_length(
     slug: str, package: str, configuration: Answers
 ) -> None:
     assert find_problems(rendered(**configuration, project_slug=slug, package_name=package)) == []
 
 
 @pytest.mark.parametrize("email", ["o'brien+x@mail.example.co.uk", "A_B@Mail.My-Shop.CO"])
-def test_unusual_email_is_written_as_it_was_given(email: str, render: Render) -> None:
+def test_unusual_email_is_not_changed(email: str, render: Render) -> None:
     pyproject = (render(author_email=email) / "pyproject.toml").read_text("utf-8")
 
     assert tomllib.loads(pyproject)["project"]["authors"][0]["email"] == email

@@ -1,4 +1,4 @@
-"""What a team changes first: the sample is removed as the README says, and users get a column."""
+"""The first changes of a team: remove the sample as the README explains, add a column to users."""
 
 import ast
 import re
@@ -14,14 +14,14 @@ from harness import Application
 from questions import Answers, label, min_max_configurations
 from rendering import application, read
 
-# What names the sample in a line that names other things, too.
+# The names of the sample in lines that also contain other names.
 NAMES = re.compile(r"\bitems(\.\w+|_models)\b, |(,| \+) items(\.\w+|_models)\b")
-# With everything, and with nothing, each on another database.
+# No feature on one database, all on the other.
 MIN_AND_MAX = [min_max_configurations("sqlite")[0], min_max_configurations("postgresql")[1]]
 
 
 def steps(folder: Path) -> list[list[str]]:
-    """What is in backticks in each step of the README's list."""
+    """Return the names in backticks in each step of the README's list."""
     readme = (folder / "README.md").read_text("utf-8")
     section = readme.partition("\n## Removing the sample\n")[2].partition("\n## ")[0]
     return [re.findall("`([^`]+)`", step) for step in re.split(r"\n\d\. ", section)[1:]]

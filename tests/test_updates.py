@@ -1,4 +1,4 @@
-"""Projects that live on: later versions of the template, and later answers, by cruft."""
+"""cruft brings later versions of the template, and later answers, into a project."""
 
 import json
 import shutil
@@ -10,7 +10,7 @@ import pytest
 from conftest import Render
 from harness import Application, environ
 from questions import PROJECT, QUESTIONS, TEMPLATE, Answers, choices, label
-from rendering import Files, command_line, git, refusals, without_secrets
+from rendering import Files, command_line, git, hook_messages, without_secrets
 
 RECORD = PurePosixPath(".cruft.json")
 EVERYTHING = {name: True for name, answer in QUESTIONS.items() if answer is False}
@@ -18,7 +18,7 @@ EVERYTHING = {name: True for name, answer in QUESTIONS.items() if answer is Fals
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
-    """The template as a git repository of its own, as cruft wants it."""
+    """The template as a git repository, which cruft needs."""
     folder = tmp_path / "template"
     folder.mkdir()
     shutil.copy(TEMPLATE / "cookiecutter.json", folder)
@@ -34,7 +34,7 @@ def repository(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def older(repository: Path) -> Path:
-    """The same with an earlier version, under the tag v1: much has come and gone since."""
+    """The repository with an earlier version, tagged v1, with other files and questions."""
     project = repository / PROJECT.name
     package = project / "src" / "{{cookiecutter.package_name}}"
     context = json.loads((repository / "cookiecutter.json").read_text("utf-8"))
@@ -57,7 +57,7 @@ def older(repository: Path) -> Path:
 
 
 def cruft(*arguments: str | Path) -> str:
-    """What cruft says when it succeeds, with hooks that leave out the lock only."""
+    """Run cruft with hooks that skip the lock, and return its stdout."""
     done = command_line(*arguments, tool="cruft", TEMPLATE_SKIP="lock")
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -72,7 +72,7 @@ def create(template: Path, folder: Path, *options: str, **answers: Any) -> Path:
 
 
 def update(project: Path, **answers: Any) -> None:
-    """Bring the template's present version, and other answers, into a project."""
+    """Update a project to the present template, and change these answers."""
     given = ("--variables-to-update", json.dumps(answers)) if answers else ()
     cruft("update", "--skip-apply-ask", "--project-dir", project, *given)
 
@@ -84,7 +84,7 @@ def commit(project: Path) -> None:
 
 
 def contents(project: Path) -> Files:
-    """The files of a project but for what cruft has recorded."""
+    """Return the files of a project without .cruft.json."""
     return {path: data for path, data in without_secrets(project).items() if path != RECORD}
 
 
@@ -109,13 +109,13 @@ def test_cruft_creates_and_updates_a_project(
 
 
 def scripts(project: Path) -> list[Path]:
-    """Which files can be executed."""
+    """Return the executable files."""
     files = (project / path for path in contents(project))
     return sorted(path.relative_to(project) for path in files if path.stat().st_mode & 0o111)
 
 
 @pytest.mark.thorough
-def test_update_brings_what_is_new_and_keeps_what_is_ones_own(
+def test_update_adds_changes_and_keeps_own_files(
     render: Render, older: Path, environment: Path, tmp_path: Path
 ) -> None:
     project = create(older, tmp_path, "--checkout", "v1", database="sqlite")
@@ -149,7 +149,7 @@ def test_update_brings_what_is_new_and_keeps_what_is_ones_own(
     ],
     ids=label,
 )
-def test_feature_that_is_asked_for_later_comes_and_goes(
+def test_feature_is_added_and_removed_later(
     answers: Answers, render: Render, repository: Path, tmp_path: Path
 ) -> None:
     project = create(repository, tmp_path)
@@ -163,9 +163,7 @@ def test_feature_that_is_asked_for_later_comes_and_goes(
         commit(project)
 
 
-def test_cruft_gets_a_sentence_for_an_answer_that_is_no_text(
-    repository: Path, tmp_path: Path
-) -> None:
+def test_cruft_prints_the_problem_of_an_answer(repository: Path, tmp_path: Path) -> None:
     extra = '{"description": null}'
 
     done = command_line(
@@ -173,11 +171,11 @@ def test_cruft_gets_a_sentence_for_an_answer_that_is_no_text(
         tool="cruft",
     )
 
-    assert refusals(done.stderr) == ["description is None: answer with text."]
+    assert hook_messages(done.stderr) == ["description is None: answer with text."]
     assert not (tmp_path / "orders").exists()
 
 
-def test_cruft_in_a_temporary_folder_says_what_it_left_out(
+def test_cruft_in_a_temporary_folder_names_skipped_steps(
     repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
@@ -191,7 +189,7 @@ def test_cruft_in_a_temporary_folder_says_what_it_left_out(
     assert not (folder / "orders" / ".env").exists()
 
 
-def test_later_answer_that_does_not_fit_changes_nothing(repository: Path, tmp_path: Path) -> None:
+def test_impossible_later_answer_changes_nothing(repository: Path, tmp_path: Path) -> None:
     project = create(repository, tmp_path)
 
     given = ("--variables-to-update", '{"use_worker": true}')
@@ -200,6 +198,6 @@ def test_later_answer_that_does_not_fit_changes_nothing(repository: Path, tmp_pa
     )
 
     assert done.returncode == 1
-    [sentence] = refusals(done.stderr)
+    [sentence] = hook_messages(done.stderr)
     assert sentence.startswith("use_worker is on without use_redis")
     assert git(project, "status", "--porcelain") == ""

@@ -1,6 +1,6 @@
-"""Versions of the dependencies: a project works with the oldest that it allows.
+"""A project works with the oldest versions of its dependencies that it allows.
 
-All other tests run with the newest, which the shared environment has because nothing is locked.
+All other tests run with the newest versions, because nothing is locked.
 """
 
 from pathlib import Path
@@ -17,7 +17,7 @@ MAX = [min_max_configurations(database)[1] for database in ("postgresql", "sqlit
 
 
 def oldest(project: Path, folder: Path) -> list[str]:
-    """The requirements of a project with the oldest versions that it names and can be installed."""
+    """Return the requirements of a project with the oldest versions that it allows."""
     lines = folder / "requirements.in"
     lines.write_text("\n".join(sorted(requirements(project))), "utf-8")
     options = ("--resolution", "lowest-direct", "--python-version", OLDEST_PYTHON)
@@ -26,7 +26,7 @@ def oldest(project: Path, folder: Path) -> list[str]:
 
 
 @pytest.mark.thorough
-def test_oldest_versions_of_every_application_go_together(
+def test_oldest_versions_of_every_application_resolve(
     configurations: list[Answers], render: Render, tmp_path: Path
 ) -> None:
     for answers in configurations:

@@ -1,4 +1,4 @@
-"""The template's own pipeline: sound by the linters, and it reports what the weekly run finds."""
+"""The template's pipeline: linters accept it, and it reports failures of the weekly run."""
 
 import os
 import sys
@@ -34,7 +34,7 @@ esac
 """
 
 
-def test_linters_find_nothing() -> None:
+def test_linters_find_no_problem() -> None:
     # actionlint asks the shellcheck that it finds.
     env = os.environ | {"PATH": f"{TOOLS}{os.pathsep}{os.environ['PATH']}"}
     schema = ("check-jsonschema", "--builtin-schema", "vendor.github-workflows")
