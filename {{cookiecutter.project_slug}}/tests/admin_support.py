@@ -1,4 +1,4 @@
-"""What the tests of the admin pages share."""
+"""Helpers of the tests of the admin pages."""
 
 import re
 from html import unescape
@@ -7,7 +7,7 @@ from httpx2 import AsyncClient, Response
 
 
 async def save(browser: AsyncClient, path: str, form: dict[str, str]) -> Response:
-    """Send a form; files may be in it, hence its encoding."""
+    """Send a form, encoded as sqladmin does."""
     parts = {name: (None, value) for name, value in {**form, "save": "Save"}.items()}
     return await browser.post(f"/admin/{path}", files=parts)
 
@@ -17,7 +17,7 @@ def is_saved(response: Response) -> bool:
 
 
 def alert(response: Response) -> str:
-    """What a form says is wrong."""
+    """Return the error of a form, or an empty text."""
     found = re.search(r'role="alert">(.*?)</div>', response.text)
     assert response.status_code in {200, 400}
     return unescape(found[1]) if found else ""

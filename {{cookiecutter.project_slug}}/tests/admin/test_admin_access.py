@@ -1,4 +1,4 @@
-"""Who sees the admin pages, and what other sites cannot do with them."""
+"""Access to the admin pages: login, logout, CSRF, headers and routes."""
 
 import re
 from http.cookies import SimpleCookie
@@ -19,28 +19,28 @@ LOGIN, LOGOUT, USERS = "/admin/login", "/admin/logout", "/admin/user/list"
 WRONG = "Incorrect email or password."
 
 
-async def sign_in(browser: AsyncClient, email: str, password: str = PASSWORD) -> Response:
+async def log_in_to_pages(browser: AsyncClient, email: str, password: str = PASSWORD) -> Response:
     return await browser.post(LOGIN, data={"username": email, "password": password})
 
 
 def browser_of(app: FastAPI) -> AsyncClient:
-    """A browser that says where its requests come from."""
+    """Return a browser, which sends the origin of its requests."""
     client = new_client(app)
     client.headers["Origin"] = "https://test"
     return client
 
 
-def is_refused(response: Response) -> bool:
-    """Whether a response only leads to the login form."""
+def redirects_to_login(response: Response) -> bool:
+    """Return whether a response redirects to the login form."""
     return response.status_code == 302 and response.headers["Location"].endswith(LOGIN)
 
 
-async def test_login_is_one_of_the_service_with_a_cookie_for_these_pages(
+async def test_login_creates_a_session_with_a_cookie_for_the_pages(
     app: FastAPI, admin: Account
 ) -> None:
     browser = browser_of(app)
 
-    response = await sign_in(browser, admin.email.upper())
+    response = await log_in_to_pages(browser, admin.email.upper())
 
     assert response.status_code == 303
     cookie = SimpleCookie(response.headers["Set-Cookie"])["__Secure-admin"]
@@ -54,16 +54,16 @@ async def test_login_is_one_of_the_service_with_a_cookie_for_these_pages(
     assert (await browser.get("/api/v1/users/me")).status_code == 401
 
 
-async def test_login_ends_the_one_that_it_replaces(
+async def test_login_revokes_the_session_that_it_replaces(
     app: FastAPI, admin: Account, browser: AsyncClient
 ) -> None:
     stolen = browser_of(app)
     stolen.cookies.set("__Secure-admin", browser.cookies["__Secure-admin"], path="/admin")
     assert (await stolen.get(USERS)).status_code == 200
 
-    await sign_in(browser, admin.email)
+    await log_in_to_pages(browser, admin.email)
 
-    assert is_refused(await stolen.get(USERS))
+    assert redirects_to_login(await stolen.get(USERS))
     assert (await browser.get(USERS)).status_code == 200
 
 
@@ -76,37 +76,37 @@ async def test_cookies_of_pages_and_api_are_not_interchangeable(
         swapped.cookies.set("__Secure-admin", api.cookies["__Host-session"], path="/admin")
         swapped.cookies.set("__Host-session", browser.cookies["__Secure-admin"])
 
-    assert is_refused(await swapped.get(USERS))
+    assert redirects_to_login(await swapped.get(USERS))
     assert (await swapped.get("/api/v1/auth/session")).status_code == 401
 
 
 @pytest.mark.parametrize("password", ["wrong-password-1843", "", "\0", "x" * 2000])
-async def test_wrong_password_opens_nothing(app: FastAPI, admin: Account, password: str) -> None:
-    response = await sign_in(browser_of(app), admin.email, password)
+async def test_wrong_password_is_rejected(app: FastAPI, admin: Account, password: str) -> None:
+    response = await log_in_to_pages(browser_of(app), admin.email, password)
 
     assert (response.status_code, "Set-Cookie" in response.headers) == (400, False)
     assert WRONG in response.text
 
 
-async def test_ordinary_user_is_told_no_more_than_a_guesser(
+async def test_ordinary_user_gets_the_same_response_as_a_wrong_password(
     app: FastAPI, member: Account, session: AsyncSession
 ) -> None:
-    refused = await sign_in(browser_of(app), member.email)
-    guessed = await sign_in(browser_of(app), member.email, "wrong-password-1843")
+    user = await log_in_to_pages(browser_of(app), member.email)
+    wrong = await log_in_to_pages(browser_of(app), member.email, "wrong-password-1843")
 
-    assert (refused.status_code, refused.text) == (guessed.status_code, guessed.text)
-    assert "Set-Cookie" not in refused.headers
+    assert (user.status_code, user.text) == (wrong.status_code, wrong.text)
+    assert "Set-Cookie" not in user.headers
     logins = await session.scalars(
         select(LoginSession).where(LoginSession.cookie_hash.is_not(None))
     )
     assert logins.all() == []
 
 
-async def test_guesses_are_throttled_as_everywhere(new_app: NewApp, admin: Account) -> None:
+async def test_login_attempts_are_limited(new_app: NewApp, admin: Account) -> None:
     browser = browser_of(new_app(login_attempts=1))
-    await sign_in(browser, admin.email, "wrong-password-1843")
+    await log_in_to_pages(browser, admin.email, "wrong-password-1843")
 
-    response = await sign_in(browser, admin.email)
+    response = await log_in_to_pages(browser, admin.email)
 
     assert (response.status_code, "Retry-After" in response.headers) == (429, True)
     assert "Too many attempts; try again later." in response.text
@@ -130,20 +130,18 @@ async def test_guesses_are_throttled_as_everywhere(new_app: NewApp, admin: Accou
         ("POST", "/logout"),
     ],
 )
-async def test_nobody_else_gets_in(
+async def test_pages_require_an_administrator(
     app: FastAPI, member: Account, method: str, path: str, cookie: str | None
 ) -> None:
     browser = browser_of(app)
     if cookie is not None:
         browser.cookies.set("__Secure-admin", cookie, path="/admin")
 
-    assert is_refused(await browser.request(method, "/admin" + path.format(id=member.id)))
+    assert redirects_to_login(await browser.request(method, "/admin" + path.format(id=member.id)))
     assert (await member.client.get("/api/v1/users/me")).status_code == 200
 
 
-async def test_cookie_with_a_similar_name_is_not_the_login(
-    app: FastAPI, browser: AsyncClient
-) -> None:
+async def test_cookie_with_a_similar_name_is_ignored(app: FastAPI, browser: AsyncClient) -> None:
     cookie = f"__Secure-admin={browser.cookies['__Secure-admin']}".encode()
     statuses = []
     async with listen(app) as port:
@@ -156,7 +154,7 @@ async def test_cookie_with_a_similar_name_is_not_the_login(
 
 
 @pytest.mark.parametrize("change", ["revoked", "deactivated", "demoted"])
-async def test_access_ends_at_once(
+async def test_access_ends_immediately(
     browser: AsyncClient, admin: Account, session: AsyncSession, change: str
 ) -> None:
     user = await session.get_one(User, admin.id)
@@ -166,10 +164,10 @@ async def test_access_ends_at_once(
     user.role = Role.USER if change == "demoted" else Role.ADMIN
     await session.commit()
 
-    assert is_refused(await browser.get(USERS))
+    assert redirects_to_login(await browser.get(USERS))
 
 
-async def test_logout_asks_and_then_ends_the_login(browser: AsyncClient) -> None:
+async def test_logout_asks_for_confirmation_and_revokes_the_session(browser: AsyncClient) -> None:
     asked = await browser.get(LOGOUT)
     assert '<form method="post">' in asked.text
     assert (await browser.get(USERS)).status_code == 200
@@ -177,10 +175,10 @@ async def test_logout_asks_and_then_ends_the_login(browser: AsyncClient) -> None
 
     response = await browser.post(LOGOUT)
 
-    assert is_refused(Response(302, headers=response.headers))
+    assert redirects_to_login(Response(302, headers=response.headers))
     assert "__Secure-admin" not in browser.cookies
     browser.cookies.set("__Secure-admin", token, path="/admin")
-    assert is_refused(await browser.get(USERS))
+    assert redirects_to_login(await browser.get(USERS))
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "http://app.example", "null", ""])
@@ -188,7 +186,7 @@ async def test_logout_asks_and_then_ends_the_login(browser: AsyncClient) -> None
     ("method", "path"),
     [("POST", LOGIN), ("POST", LOGOUT), ("DELETE", "/admin/user/delete?pks={id}")],
 )
-async def test_other_sites_cannot_act_for_the_administrator(
+async def test_requests_of_other_sites_are_rejected(
     browser: AsyncClient, member: Account, method: str, path: str, origin: str
 ) -> None:
     headers = {"Origin": origin}
@@ -201,12 +199,12 @@ async def test_other_sites_cannot_act_for_the_administrator(
     assert (await browser.get(USERS)).text.count("@example.com") == 2
 
 
-async def test_clients_of_the_api_are_other_sites(new_app: NewApp, admin: Account) -> None:
+async def test_cors_origins_are_other_sites(new_app: NewApp, admin: Account) -> None:
     browser = browser_of(new_app(cors_origins=["https://app.example"]))
     browser.headers["Origin"] = "https://app.example"
 
-    assert (await sign_in(browser, admin.email)).status_code == 403
-    # Nor may they read: an answer would tell their scripts that it is for them.
+    assert (await log_in_to_pages(browser, admin.email)).status_code == 403
+    # Scripts of these origins could read a response.
     assert (await browser.get("/admin/user/export/csv")).status_code == 403
 
 
@@ -237,7 +235,7 @@ async def test_routes_that_are_not_allowed_are_not_found(
     )
 
 
-async def test_pages_load_nothing_from_elsewhere_and_run_no_inline_script(
+async def test_pages_load_only_own_files_and_run_no_inline_script(
     browser: AsyncClient, admin: Account
 ) -> None:
     paths = [
@@ -269,7 +267,7 @@ async def test_pages_load_nothing_from_elsewhere_and_run_no_inline_script(
 async def test_login_works_on_localhost(new_app: NewApp, admin: Account) -> None:
     async with new_client(new_app(environment="local")) as browser:
         browser.base_url = browser.headers["Origin"] = "http://localhost:8000"
-        response = await sign_in(browser, admin.email)
+        response = await log_in_to_pages(browser, admin.email)
         page = await browser.get(USERS)
 
     cookie = SimpleCookie(response.headers["Set-Cookie"])["admin"]
@@ -289,7 +287,7 @@ async def test_login_works_on_localhost(new_app: NewApp, admin: Account) -> None
         ("/login-session/action/revoke?pks=1", 400),
     ],
 )
-async def test_strange_addresses_are_answered_with_a_page(
+async def test_invalid_urls_are_answered_with_a_page(
     browser: AsyncClient, path: str, status: int
 ) -> None:
     response = await browser.get(f"/admin{path}")
@@ -311,7 +309,7 @@ async def test_strange_addresses_are_answered_with_a_page(
     ],
 )
 @pytest.mark.parametrize("is_logged_in", [True, False])
-async def test_redirects_name_no_host(
+async def test_redirects_contain_no_host(
     app: FastAPI,
     browser: AsyncClient,
     admin: Account,
@@ -329,13 +327,13 @@ async def test_redirects_name_no_host(
     assert response.headers["Location"].startswith("/admin/")
 
 
-async def test_malformed_referrer_is_refused(browser: AsyncClient, member: Account) -> None:
+async def test_malformed_referrer_is_rejected(browser: AsyncClient, member: Account) -> None:
     url = f"/admin/user/delete?pks={member.id}"
 
     assert (await browser.delete(url, headers={"Referer": "http://["})).status_code == 400
 
 
-async def test_nothing_selected_is_said_so(browser: AsyncClient) -> None:
+async def test_deletion_without_selected_rows_is_rejected(browser: AsyncClient) -> None:
     assert (await browser.delete("/admin/user/delete")).status_code == 400
 
 

@@ -1,4 +1,4 @@
-"""What administrators find and change on the pages, under the rules of the API."""
+"""Lists, exports and changes of accounts and logins on the admin pages."""
 
 import asyncio
 import csv
@@ -47,14 +47,14 @@ async def edit_account(browser: AsyncClient, account: Account, form: dict[str, s
 
 
 async def emails(browser: AsyncClient, **query: str) -> list[str]:
-    """The accounts of a list, in its order."""
+    """Return the accounts of a list, in its order."""
     page = await browser.get("/admin/user/list", params=query)
     return re.findall(r"<td>([a-z_.0-9]+)@example\.com</td>", page.text)
 
 
 @pytest.fixture
-async def crowd(session: AsyncSession) -> None:
-    """Accounts whose e-mails look alike."""
+async def users_on_list(session: AsyncSession) -> None:
+    """Accounts with similar email addresses."""
     people = [("ann_a", "=1+1", True), ("annxa", "Ann Other", True), ("bob", None, False)]
     session.add_all(
         new_user(email=f"{name}@example.com", full_name=full, is_active=active)
@@ -66,7 +66,7 @@ async def crowd(session: AsyncSession) -> None:
 # Lists
 
 
-@pytest.mark.usefixtures("crowd")
+@pytest.mark.usefixtures("users_on_list")
 @pytest.mark.parametrize(
     ("query", "found"),
     [
@@ -84,13 +84,13 @@ async def test_accounts_are_found(
     assert await emails(browser, **query) == found
 
 
-async def test_list_shows_whose_a_login_is(browser: AsyncClient, member: Account) -> None:
+async def test_list_shows_the_account_of_a_login(browser: AsyncClient, member: Account) -> None:
     logins = await browser.get(f"/admin/login-session/list?search={member.email}&revoked=false")
 
     assert member.email in logins.text
 
 
-@pytest.mark.usefixtures("crowd")
+@pytest.mark.usefixtures("users_on_list")
 async def test_export_is_safe_to_open_in_a_spreadsheet(browser: AsyncClient) -> None:
     export = await browser.get("/admin/user/export/csv")
 
@@ -172,7 +172,7 @@ async def test_new_account_may_begin_inactive(browser: AsyncClient, client: Asyn
         ("{taken}", NEW_PASSWORD, "This email address already has an account."),
     ],
 )
-async def test_bad_account_is_explained_and_not_made(
+async def test_invalid_account_is_explained_and_not_created(
     browser: AsyncClient,
     member: Account,
     session: AsyncSession,
@@ -206,7 +206,7 @@ async def test_changed_account_keeps_what_was_not_changed(
 
 
 @pytest.mark.parametrize("change", [{"is_active": "off"}, {"password": NEW_PASSWORD}])
-async def test_deactivation_and_new_password_end_all_logins(
+async def test_deactivation_and_new_password_revoke_all_logins(
     browser: AsyncClient, client: AsyncClient, member: Account, change: dict[str, str]
 ) -> None:
     form = account_form(member.email, **change)
@@ -260,7 +260,7 @@ async def test_stale_form_does_not_undo_the_change_of_another_administrator(
 
 @pytest.mark.parametrize("path", ["user/create", "user/edit/{member}"])
 @pytest.mark.parametrize("sent", ["nothing", "files"])
-async def test_form_without_its_fields_is_refused(
+async def test_form_without_its_fields_is_rejected(
     browser: AsyncClient, member: Account, path: str, sent: str
 ) -> None:
     url = "/admin/" + path.format(member=member.id)
@@ -272,7 +272,7 @@ async def test_form_without_its_fields_is_refused(
     assert response.status_code == 400
 
 
-async def test_easy_password_is_refused(browser: AsyncClient, member: Account) -> None:
+async def test_easy_password_is_rejected(browser: AsyncClient, member: Account) -> None:
     form = account_form(member.email, password=member.email)
 
     response = await edit_account(browser, member, form)
@@ -328,12 +328,12 @@ async def test_administrator_demoted_meanwhile_changes_nothing(
 async def test_deletion_is_all_or_nothing(
     browser: AsyncClient, admin: Account, member: Account, session: AsyncSession
 ) -> None:
-    refused = [
+    rejected = [
         await browser.delete(f"/admin/user/delete?pks={member.id},{other}")
         for other in (admin.id, uuid4())
     ]
-    assert "Administrators+cannot+delete+themselves" in refused[0].text
-    assert "User+not+found" in refused[1].text
+    assert "Administrators+cannot+delete+themselves" in rejected[0].text
+    assert "User+not+found" in rejected[1].text
     assert (await member.client.get(ME)).status_code == 200
 
     deleted = await browser.delete(f"/admin/user/delete?pks={member.id}")
@@ -345,7 +345,7 @@ async def test_deletion_is_all_or_nothing(
 # Logins
 
 
-async def test_revoked_login_is_worthless(browser: AsyncClient, member: Account) -> None:
+async def test_revoked_login_is_rejected(browser: AsyncClient, member: Account) -> None:
     page = await browser.get(f"/admin/login-session/list?search={member.email}")
     [login] = set(re.findall(r"/login-session/details/([0-9a-f-]{36})", page.text))
     revoke = f"/admin/login-session/action/revoke?pks={login},{uuid4()}"

@@ -18,7 +18,7 @@ ITEMS = "/api/v1/items"
 
 @pytest.fixture
 async def item(member: Account) -> dict[str, Any]:
-    """An item of the member, as its owner sees it."""
+    """An item of the member, as the API returns it."""
     created = await member.client.post(ITEMS, json={"title": "Tea", "tags": ["green", "hot"]})
     return {**created.json(), "etag": created.headers["ETag"]}
 
@@ -65,7 +65,7 @@ async def test_administrator_demoted_meanwhile_changes_no_item(
     assert (await session.scalars(select(Tag.name).order_by(Tag.name))).all() == ["green", "hot"]
 
 
-async def test_item_is_changed_once_by_two_at_the_same_time(
+async def test_concurrent_change_of_an_item_is_rejected(
     browser: AsyncClient, member: Account, item: dict[str, Any]
 ) -> None:
     path, url = f"item/edit/{item['id']}", f"{ITEMS}/{item['id']}"
@@ -86,12 +86,12 @@ async def test_item_is_changed_once_by_two_at_the_same_time(
     assert (read.json()["tags"], read.headers["ETag"] == item["etag"]) == (["cup", "hot"], False)
 
 
-async def test_item_is_refused_and_deleted(
+async def test_invalid_item_is_rejected_and_item_is_deleted(
     browser: AsyncClient, member: Account, item: dict[str, Any]
 ) -> None:
     form = {"version": "1", "title": " ", "description": "", "tags": "No Tag"}
-    refused = await save(browser, f"item/edit/{item['id']}", form)
-    assert alert(refused).startswith("Title: ")
+    rejected = await save(browser, f"item/edit/{item['id']}", form)
+    assert alert(rejected).startswith("Title: ")
 
     await browser.delete(f"/admin/item/delete?pks={item['id']}")
     missing = await browser.delete(f"/admin/item/delete?pks={item['id']}")
@@ -101,7 +101,7 @@ async def test_item_is_refused_and_deleted(
 
 
 @pytest.mark.parametrize("sent", ["nothing", "files"])
-async def test_item_form_without_its_fields_is_refused(
+async def test_item_form_without_its_fields_is_rejected(
     browser: AsyncClient, item: dict[str, Any], sent: str
 ) -> None:
     names = ("title", "description", "tags", "version")
