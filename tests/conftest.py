@@ -35,6 +35,8 @@ from questions import (
 )
 from rendering import RAM_DISK, Files, application
 
+collect_ignore = ["render"]  # test_internals.py copies it into renders
+
 Render = Callable[..., Path]
 RENDER = "TEMPLATE_SKIP=lock,git .venv/bin/cookiecutter . --no-input -f -o /tmp/try"
 

@@ -1,14 +1,12 @@
-"""Notes: a resource that only tests have, so that tests of the core need no domain."""
+"""Notes: a resource that exists only in tests, so that tests of the core need no domain."""
 
-from datetime import datetime
-from typing import Annotated, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, FastAPI, Query, Response
+from fastapi import APIRouter, FastAPI, Response
 {%- if cookiecutter.use_redis %}
 from pydantic import TypeAdapter
 {%- endif %}
-from sqlalchemy import ForeignKey, Index, MetaData, String, bindparam, select
+from sqlalchemy import ForeignKey, MetaData, String, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -19,9 +17,7 @@ from {{ cookiecutter.package_name }}.auth.dependencies import (
     CurrentUserId,
 )
 {%- else %}
-from {{ cookiecutter.package_name }}.auth.dependencies import (
-    CurrentPrincipal,
-)
+from {{ cookiecutter.package_name }}.auth.dependencies import CurrentPrincipal
 {%- endif %}
 from {{ cookiecutter.package_name }}.auth.models import User
 {%- if cookiecutter.use_redis %}
@@ -29,23 +25,13 @@ from {{ cookiecutter.package_name }}.cache.store import RequestCache, forget
 from {{ cookiecutter.package_name }}.dependencies import (
     DatabaseDep,
     DbSession,
-)
-{%- else %}
-from {{ cookiecutter.package_name }}.dependencies import (
-    DbSession,
     ReadSession,
 )
+{%- else %}
+from {{ cookiecutter.package_name }}.dependencies import DbSession, ReadSession
 {%- endif %}
 from {{ cookiecutter.package_name }}.errors import problem_responses
 from {{ cookiecutter.package_name }}.exceptions import NotFoundError
-from {{ cookiecutter.package_name }}.pagination import (
-    Page,
-    PageQuery,
-{%- if not cookiecutter.use_redis %}
-    RowPage,
-{%- endif %}
-    paginate,
-)
 from {{ cookiecutter.package_name }}.schemas import (
     RequestModel,
     ResponseModel,
@@ -56,7 +42,7 @@ router = APIRouter(prefix="/api/v1/notes", responses=problem_responses(401))
 
 
 class Base(database.Base):
-    """Base of tables that only tests have, apart from those of the migrations."""
+    """Base of tables that exist only in tests, separate from those of the migrations."""
 
     __abstract__ = True
     metadata = MetaData()
@@ -70,20 +56,6 @@ class Note(database.UuidKeyMixin, database.TimestampMixin, Base):
     owner_id: Mapped[UUID] = mapped_column(ForeignKey(User.id, ondelete="CASCADE"))
     title: Mapped[str] = mapped_column(String(200))
 
-    __table_args__ = (
-        Index("ix_notes_owner_id_created_at_id", "owner_id", "created_at", "id"),
-        Index("ix_notes_owner_id_title_id", "owner_id", "title", "id"),
-    )
-
-
-class Counter(database.TimestampMixin, Base):
-    """A number without an owner, under an integer key."""
-
-    __tablename__ = "counters"
-
-    id: Mapped[int] = mapped_column(primary_key=True)
-    value: Mapped[int] = mapped_column(default=0)
-
 
 class NoteWrite(RequestModel):
     """A note as its owner sends it."""
@@ -91,26 +63,21 @@ class NoteWrite(RequestModel):
     title: SingleLineStr
 
 
-class NoteQuery(PageQuery):
-    """The order of the list of notes."""
-
-    sort: Literal["created_at", "-created_at", "title", "-title"] = "-created_at"
-
-
 class NoteRead(ResponseModel):
     """A note as its owner sees it."""
 
     id: UUID
     title: str
-    created_at: datetime
-    updated_at: datetime
 
 
-NOTES = select(Note.id, Note.title, Note.created_at, Note.updated_at).where(
-    Note.owner_id == bindparam("owner_id")
-)
+class NoteList(ResponseModel):
+    """The notes of an owner."""
+
+    items: list[NoteRead]
 {%- if cookiecutter.use_redis %}
-NOTE_PAGE = TypeAdapter(Page[NoteRead])
+
+
+NOTE_LIST = TypeAdapter(NoteList)
 
 
 def cache_namespace(owner_id: UUID) -> str:
@@ -127,6 +94,12 @@ async def get_note(session: AsyncSession, owner_id: UUID, note_id: UUID) -> Note
     return note
 
 
+async def get_notes(session: AsyncSession, owner_id: UUID) -> NoteList:
+    """Return all notes of the owner."""
+    notes = await session.scalars(select(Note).where(Note.owner_id == owner_id).order_by(Note.id))
+    return NoteList(items=[NoteRead.model_validate(note) for note in notes])
+
+
 @router.post("", status_code=201, response_model=NoteRead)
 async def create_note(
     data: NoteWrite, principal: CurrentPrincipal, session: DbSession, response: Response
@@ -141,44 +114,30 @@ async def create_note(
     response.headers["Location"] = f"/api/v1/notes/{note.id}"
     return note
 
-{% if cookiecutter.use_redis %}
+
 @router.get("")
+{%- if cookiecutter.use_redis %}
 async def list_notes(
-    query: Annotated[NoteQuery, Query()],
-    user_id: CurrentUserId,
-    database: DatabaseDep,
-    cache: RequestCache,
-) -> Page[NoteRead]:
+    user_id: CurrentUserId, database: DatabaseDep, cache: RequestCache
+) -> NoteList:
     """List the caller's notes."""
 
-    async def load() -> Page[NoteRead]:
+    async def load() -> NoteList:
         async with database.read_session() as session:
-            page = await paginate(session, NOTES, query, {"owner_id": user_id})
-            return NOTE_PAGE.validate_python(page)
+            return await get_notes(session, user_id)
 
-    key = query.model_dump_json()
-    return (await cache.get(cache_namespace(user_id), key, load, NOTE_PAGE)).value
-
-
-@router.get("/{note_id}", response_model=NoteRead)
-async def read_note(note_id: UUID, principal: CurrentPrincipal, database: DatabaseDep) -> Note:
-    """Return a note of the caller."""
-    async with database.read_session() as session:
-        return await get_note(session, principal.id, note_id)
+    return (await cache.get(cache_namespace(user_id), "all", load, NOTE_LIST)).value
 {%- else %}
-@router.get("", response_model=Page[NoteRead])
-async def list_notes(
-    query: Annotated[NoteQuery, Query()], principal: CurrentPrincipal, session: ReadSession
-) -> RowPage:
+async def list_notes(principal: CurrentPrincipal, session: ReadSession) -> NoteList:
     """List the caller's notes."""
-    return await paginate(session, NOTES, query, {"owner_id": principal.id})
+    return await get_notes(session, principal.id)
+{%- endif %}
 
 
 @router.get("/{note_id}", response_model=NoteRead)
 async def read_note(note_id: UUID, principal: CurrentPrincipal, session: ReadSession) -> Note:
     """Return a note of the caller."""
     return await get_note(session, principal.id, note_id)
-{%- endif %}
 
 
 @router.patch("/{note_id}", response_model=NoteRead)

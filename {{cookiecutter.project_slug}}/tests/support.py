@@ -1,4 +1,4 @@
-"""What the fixtures and the tests share."""
+"""Helpers of the fixtures and the tests."""
 
 import asyncio
 import os
@@ -45,15 +45,18 @@ from dev import embedded_redis
 PROJECT = Path(__file__).parent.parent
 PASSWORD = "analytical-engine-1843"
 PASSWORD_HASH = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
-# The mark of a plan that sorts what it has read.
-SORTED = "{% if cookiecutter.database == "postgresql" %}Sort{% else %}TEMP B-TREE{% endif %}"
-# The URL of a database that nobody connects to.
-NOWHERE = "{% if cookiecutter.database == "postgresql" %}postgresql://nowhere/none{% else %}sqlite:///nowhere.db{% endif %}"
+{%- if cookiecutter.database == "postgresql" %}
+SORTED = "Sort"  # in a query plan that does not use the order of an index
+NOWHERE = "postgresql://nowhere/none"  # a database that no test connects to
+{%- else %}
+SORTED = "TEMP B-TREE"  # in a query plan that does not use the order of an index
+NOWHERE = "sqlite:///nowhere.db"  # a database that no test connects to
+{%- endif %}
 
 
 @dataclass(frozen=True)
 class Account:
-    """A registered user, and a client that carries an access token of theirs."""
+    """A user, with a client that sends an access token of theirs."""
 
     id: UUID
     email: str
@@ -63,7 +66,7 @@ class Account:
 
 @dataclass(frozen=True)
 class Server:
-    """The service in a process of its own."""
+    """The service in a separate process."""
 
     port: int
     process: subprocess.Popen[bytes]
@@ -71,19 +74,19 @@ class Server:
 
     @property
     def base_url(self) -> str:
-        """Where it is reached."""
+        """Return the URL of the service."""
         return f"http://127.0.0.1:{self.port}"
 
     def until(self, condition: Callable[[], object]) -> None:
-        """Wait for something that the process does."""
+        """Wait until the condition is true."""
         end = time.monotonic() + 120
         while not condition():
-            lives = self.process.poll() is None and time.monotonic() < end
-            assert lives, self.log.read_text(encoding="utf-8")
+            is_waiting = self.process.poll() is None and time.monotonic() < end
+            assert is_waiting, self.log.read_text(encoding="utf-8")
             time.sleep(0.01)
 
 
-# The types of the fixtures that make something.
+# The types of fixtures that are functions.
 NewApp = Callable[..., FastAPI]
 NewDatabase = Callable[..., AbstractAsyncContextManager[str]]
 Register = Callable[..., Awaitable[Account]]
@@ -92,7 +95,7 @@ Statements = Callable[[], AbstractContextManager[list[str]]]
 {% if cookiecutter.use_redis %}
 @cache
 def redis_url() -> str:
-    """A Redis for the tests of this process only: TEST_REDIS_URL, or else an embedded one."""
+    """Return the URL of this test process's Redis: TEST_REDIS_URL or an embedded one."""
     if url := os.environ.get("TEST_REDIS_URL"):
         worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
         return f"{url}/{worker}"
@@ -100,7 +103,7 @@ def redis_url() -> str:
 
 {% endif %}
 def settings_for(database_url: str, **changes: object) -> Settings:
-    """Settings for tests; what the developer's environment and `.env` say does not count."""
+    """Return settings for tests, independent of the environment and of `.env`."""
     fields = Settings.model_fields.items()
     values: dict[str, object] = {name: field.default for name, field in fields} | {
         "environment": "test",
@@ -108,7 +111,7 @@ def settings_for(database_url: str, **changes: object) -> Settings:
         "secret_key": "0123456789-abcdefghijklmnopqrstuvwxyz",
         "bcrypt_rounds": 4,
         "login_attempts_per_address": 10_000,
-        # A machine may have much to do.
+        # Long timeouts, for busy machines.
         "database_pool_timeout": 60,
 {%- if cookiecutter.database == "sqlite" %}
         "database_busy_timeout": 60,
@@ -130,7 +133,7 @@ def settings_for(database_url: str, **changes: object) -> Settings:
 
 
 def alembic_config(settings: Settings) -> Config:
-    """The migrations of this project, to be run on the database of the settings."""
+    """Return the configuration that migrates the database of the settings."""
     config = Config(toml_file=PROJECT / "pyproject.toml")
     config.attributes["settings"] = settings
     return config
@@ -144,9 +147,9 @@ def migrate(settings: Settings, revision: str = "head") -> None:
 def new_client(
     app: ASGIApp, token: str | None = None, *, address: str = "127.0.0.1"
 ) -> AsyncClient:
-    """A client of the application in this process; https, because cookies ask for it."""
+    """Return a client of an application in this process; with https, because cookies require it."""
     return AsyncClient(
-        # An unexpected error is to be seen as its client sees it.
+        # A client receives a response to an unexpected error.
         transport=ASGITransport(app=app, raise_app_exceptions=False, client=(address, 1)),
         base_url="https://test",
         headers={"Authorization": f"Bearer {token}"} if token else {},
@@ -154,24 +157,24 @@ def new_client(
 
 
 async def log_in(client: AsyncClient, email: str, password: str = PASSWORD) -> Response:
-    """Ask for tokens with the password grant."""
+    """Log in with the password grant."""
     form = {"grant_type": "password", "username": email, "password": password}
     return await client.post("/api/v1/auth/token", data=form)
 
 
 def new_user(**changes: object) -> User:
-    """A user to be stored; the only place where tests make one."""
+    """Return a user to be stored."""
     values = {"email": f"{uuid4().hex}@example.com", "password_hash": PASSWORD_HASH}
     return User(**values | changes)
 
 
 def registration(**changes: object) -> dict[str, Any]:
-    """The body of a request to register."""
+    """Return the body of a registration."""
     return {"email": "ada@example.com", "password": PASSWORD} | changes
 
 
 async def new_account(app: FastAPI, **changes: object) -> Account:
-    """An account with a login, stored without HTTP, as most tests are about something else."""
+    """Store an account that is logged in."""
     user, auth = new_user(**changes), app.state.services.auth
     async with app.state.services.database.write_session() as session:
         session.add(user)
@@ -189,18 +192,18 @@ async def new_account(app: FastAPI, **changes: object) -> Account:
 
 
 async def refresh(client: AsyncClient, refresh_token: str) -> Response:
-    """Ask for tokens with the refresh grant."""
+    """Exchange a refresh token."""
     form = {"grant_type": "refresh_token", "refresh_token": refresh_token}
     return await client.post("/api/v1/auth/token", data=form)
 
 
 def pointers(response: Response) -> list[str]:
-    """Which parts of the request a problem is about."""
+    """Return the JSON Pointers of a problem's errors."""
     return [error["pointer"] for error in response.json()["errors"]]
 
 
 async def read_pages(client: AsyncClient, path: str, **query: str | int) -> list[list[Any]]:
-    """Follow the cursors of a list from the first page to the last."""
+    """Return all pages of a list, by following its cursors."""
     pages: list[list[Any]] = []
     cursor: dict[str, str] = {}
     while cursor or not pages:
@@ -210,26 +213,16 @@ async def read_pages(client: AsyncClient, path: str, **query: str | int) -> list
     return pages
 
 
-{% if cookiecutter.database == "postgresql" -%}
-async def page_plans(
-    database: Database, client: AsyncClient, path: str, sort: str, *, small: bool = True
-) -> list[str]:
-    """Explain the statements that read the first two pages of a list, one row each.
-
-    Args:
-        small: the table has so few rows that the planner prefers an index only when told to.
-    """
-{%- else -%}
 async def page_plans(database: Database, client: AsyncClient, path: str, sort: str) -> list[str]:
-    """Explain the statements that read the first two pages of a list, one row each."""
-{%- endif %}
+    """Return the query plans of the first two pages of a list with one row per page."""
     table, plans = path.rpartition("/")[2], list[str]()
 
     def explain(connection: Connection, *arguments: Any) -> None:
         _, statement, parameters, *_ = arguments
         if f"FROM {table}" in statement and not statement.startswith("EXPLAIN"):
 {%- if cookiecutter.database == "postgresql" %}
-            for method in ("seqscan", "bitmapscan", "sort", "incremental_sort") if small else ():
+            # Without these settings, the planner does not use an index for a few rows.
+            for method in ("seqscan", "bitmapscan", "sort", "incremental_sort"):
                 connection.exec_driver_sql(f"SET LOCAL enable_{method} = off")
             plan = connection.exec_driver_sql(f"EXPLAIN {statement}", parameters)
 {%- else %}
@@ -247,7 +240,7 @@ async def page_plans(database: Database, client: AsyncClient, path: str, sort: s
 
 
 def environment_of(settings: Settings) -> dict[str, str]:
-    """The environment that gives another process these settings."""
+    """Return the environment of a process with these settings."""
 
     def text(value: object) -> str:
         if isinstance(value, SecretStr):
@@ -260,16 +253,16 @@ def environment_of(settings: Settings) -> dict[str, str]:
     return os.environ | variables | {"PYTHONPATH": os.pathsep.join(sys.path)}
 
 
-async def invoke(settings: Settings, *command: str, typed: str = "") -> Result:
-    """Run a management command, in a thread, as it has an event loop of its own."""
+async def invoke(settings: Settings, *command: str, stdin: str = "") -> Result:
+    """Run a management command in a thread, as it starts an event loop."""
     from {{ cookiecutter.package_name }}.cli import main
 
     environment = environment_of(settings)
-    return await asyncio.to_thread(CliRunner().invoke, main, command, env=environment, input=typed)
+    return await asyncio.to_thread(CliRunner().invoke, main, command, env=environment, input=stdin)
 
 
 async def get_as(settings: Settings, path: str, email: str, password: str) -> Response:
-    """Log in to a new application with these settings, and request a path."""
+    """Start an application with these settings, log in and request a path."""
     app = create_app(settings)
     async with app.router.lifespan_context(app):
         tokens = (await log_in(new_client(app), email, password)).json()
@@ -277,21 +270,21 @@ async def get_as(settings: Settings, path: str, email: str, password: str) -> Re
 
 
 def accepts(port: int) -> bool:
-    """Whether somebody listens on the port of this machine."""
+    """Return whether a server listens on the local port."""
     with socket.socket() as connection:
         return connection.connect_ex(("127.0.0.1", port)) == 0
 
 
 @contextmanager
 def free_port() -> Iterator[int]:
-    """A port of this machine on which nobody else listens until the block ends."""
-    with socket.socket() as kept:
-        # Only Linux lets somebody listen on a port that another has, who does not.
-        kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        kept.bind(("127.0.0.1", 0))
-        port: int = kept.getsockname()[1]
+    """Reserve a local port until the block ends."""
+    with socket.socket() as reserved:
+        # On Linux, another socket may listen on a port that this one is bound to.
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        reserved.bind(("127.0.0.1", 0))
+        port: int = reserved.getsockname()[1]
         if sys.platform != "linux":
-            kept.close()
+            reserved.close()
         yield port
 
 
@@ -299,11 +292,11 @@ def free_port() -> Iterator[int]:
 def serve(
     settings: Settings, log: Path, *, redirection: str = "", **variables: str
 ) -> Iterator[Server]:
-    """Run the service in a process of its own, on a free port, until the block ends.
+    """Run the service in a separate process, on a free port, until the block ends.
 
     Args:
-        log: the file that gets what the process prints.
-        redirection: sends the output elsewhere, as a shell reads it.
+        log: the file for the output of the process.
+        redirection: a redirection of the output, in the syntax of the shell.
         variables: further environment variables.
     """
     module = "{{ cookiecutter.package_name }}.cli"
@@ -323,15 +316,11 @@ def serve(
 
 @asynccontextmanager
 async def listen(app: FastAPI) -> AsyncIterator[int]:
-    """Serve the application from this process, without its lifespan, until the block ends.
-
-    Returns:
-        the port on 127.0.0.1.
-    """
+    """Serve the application on a local port, without its lifespan. Returns the port."""
     config = uvicorn.Config(app, port=0, lifespan="off", log_config=None, access_log=False)
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve())
-    while not server.started:  # noqa: ASYNC110 - of the server
+    while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
         await asyncio.sleep(0.01)
     try:
         yield server.servers[0].sockets[0].getsockname()[1]
@@ -340,10 +329,10 @@ async def listen(app: FastAPI) -> AsyncIterator[int]:
         await serving
 
 
-async def exchange(port: int, sent: bytes) -> bytes:
-    """Send bytes over a connection of their own; returns what is received until it is closed."""
+async def exchange(port: int, request: bytes) -> bytes:
+    """Send bytes over a new connection. Returns all received bytes."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(sent)
+    writer.write(request)
     async with asyncio.timeout(60):
         received = await reader.read()
     writer.close()

@@ -1,4 +1,4 @@
-"""What every exchange has: a request id, security headers, and who may read the answer."""
+"""Headers and request ids of all responses."""
 
 import pytest
 from httpx2 import AsyncClient
@@ -8,59 +8,18 @@ from {{ cookiecutter.package_name }}.http import SECURITY_HEADERS
 from support import Account, NewApp, new_client
 
 ORIGIN = "https://app.example"
-PREFLIGHT = {
-    "Access-Control-Request-Method": "PATCH",
-    "Access-Control-Request-Headers": "authorization, content-type, if-match, x-csrf-token",
-}
 
 
-@pytest.mark.parametrize("path", ["/health/live", "/nowhere", "/docs", "/api/v1/users/me"])
-@pytest.mark.parametrize("presented", ["0123-abcd_EF.gh", "f" * 128])
-async def test_request_id_of_the_caller_is_kept(
-    client: AsyncClient, path: str, presented: str
-) -> None:
-    response = await client.get(path, headers={"X-Request-ID": presented})
+@pytest.mark.parametrize("path", ["/health/live", "/unknown", "/docs", "/api/v1/users/me"])
+async def test_valid_request_id_of_the_client_is_returned(client: AsyncClient, path: str) -> None:
+    request_id = "0123-abcd_EF.gh"
 
-    assert response.headers["x-request-id"] == presented
+    response = await client.get(path, headers={"X-Request-ID": request_id})
 
-
-@pytest.mark.parametrize("presented", ["", "short", "f" * 129, '"},{"a":"b'])
-async def test_request_id_is_made_when_there_is_no_usable_one(
-    client: AsyncClient, presented: str
-) -> None:
-    headers = {"X-Request-ID": presented}
-    ids = [(await client.get("/nowhere", headers=headers)).headers["x-request-id"] for _ in "ab"]
-
-    assert len(set(ids)) == 2
-    assert all(len(request_id) == 32 and request_id.isalnum() for request_id in ids)
+    assert response.headers["X-Request-ID"] == request_id
 
 
-@pytest.mark.parametrize("path", ["/health/live", "/health/ready"])
-async def test_head_is_get_without_the_content(member: Account, path: str) -> None:
-    got = await member.client.get(path)
-    head = await member.client.head(path)
-
-    assert head.content == b""
-    assert head.status_code == got.status_code
-    assert head.headers["Content-Length"] == got.headers["Content-Length"]
-
-
-async def test_empty_response_has_no_content_type(member: Account, new_app: NewApp) -> None:
-    app = new_app()
-
-    @app.delete("/thing", status_code=204)
-    async def delete_thing() -> None:
-        pass
-
-    for response in (
-        await new_client(app).delete("/thing"),
-        await member.client.delete("/api/v1/auth/session"),
-    ):
-        assert (response.status_code, response.content) == (204, b"")
-        assert "Content-Type" not in response.headers
-
-
-async def test_answers_of_the_api_are_not_stored(member: Account) -> None:
+async def test_api_responses_are_not_stored_by_caches(member: Account) -> None:
     response = await member.client.get("/api/v1/users/me")
 
     assert response.headers["Cache-Control"] == "no-store"
@@ -76,21 +35,16 @@ async def test_security_headers(new_app: NewApp, environment: str) -> None:
     assert ("strict-transport-security" in headers) is (environment == "production")
 
 
-@pytest.mark.parametrize("named", [[ORIGIN], []])
-async def test_only_named_origins_may_read_answers_and_errors(
-    new_app: NewApp, named: list[str]
+@pytest.mark.parametrize(("origin", "is_allowed"), [(ORIGIN, True), (f"{ORIGIN}.evil", False)])
+async def test_only_allowed_origins_may_read_responses(
+    new_app: NewApp, origin: str, is_allowed: bool
 ) -> None:
-    client = new_client(new_app(cors_origins=named))
+    client = new_client(new_app(cors_origins=[ORIGIN]))
+    preflight = {"Origin": origin, "Access-Control-Request-Method": "PATCH"}
 
-    for origin in (ORIGIN, f"{ORIGIN}.evil", "http://app.example", "null"):
-        client.headers["Origin"] = origin
-        allowed = origin if origin in named else None
-        for response in (
-            await client.get("/health/live"),
-            await client.get("/nowhere"),
-            await client.options("/api/v1/users/me", headers=PREFLIGHT),
-        ):
-            assert response.headers.get("access-control-allow-origin") == allowed
-            assert not allowed or response.headers["access-control-allow-credentials"] == "true"
-            assert not named or "Origin" in response.headers["vary"]
-            assert "x-request-id" in response.headers
+    for response in (
+        await client.get("/unknown", headers={"Origin": origin}),
+        await client.options("/api/v1/users/me", headers=preflight),
+    ):
+        allowed = response.headers.get("Access-Control-Allow-Origin")
+        assert allowed == (origin if is_allowed else None)

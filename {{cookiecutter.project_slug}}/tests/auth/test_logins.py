@@ -1,4 +1,4 @@
-"""Logins of OAuth clients: tokens bought, traded in and revoked, and the list of one's own."""
+"""Logins: the token and revocation endpoints, refresh tokens, and the list of logins."""
 
 import asyncio
 import re
@@ -23,10 +23,10 @@ from support import PASSWORD, Account, Register, log_in, new_account, new_client
 
 TOKEN, REVOKE, ME = "/api/v1/auth/token", "/api/v1/auth/revoke", "/api/v1/users/me"
 SESSION, SESSIONS = "/api/v1/auth/session", "/api/v1/auth/sessions"
-LOGIN = {"grant_type": "password", "username": "nobody@example.com", "password": PASSWORD}
+LOGIN = {"grant_type": "password", "username": "unknown@example.com", "password": PASSWORD}
 
 
-def assert_refused(response: Response, error: str) -> None:
+def assert_oauth_error(response: Response, error: str) -> None:
     """Check an error of RFC 6749 section 5.2."""
     assert response.status_code == 400
     assert response.headers["Content-Type"] == "application/json"
@@ -37,37 +37,39 @@ def assert_refused(response: Response, error: str) -> None:
     assert re.fullmatch(r"[\x20-\x21\x23-\x5b\x5d-\x7e]+", response.json()["error_description"])
 
 
-async def lives(client: AsyncClient, refresh_token: str) -> bool:
-    """Whether a refresh token still works; the question spends it."""
+async def is_valid(client: AsyncClient, refresh_token: str) -> bool:
+    """Return whether a refresh token is valid, and use it."""
     response = await refresh(client, refresh_token)
     if response.status_code != 200:
-        assert_refused(response, "invalid_grant")
+        assert_oauth_error(response, "invalid_grant")
     return response.status_code == 200
 
 
-async def buy(client: AsyncClient, account: Account) -> str:
-    """Log in once more; returns the refresh token."""
+async def new_refresh_token(client: AsyncClient, account: Account) -> str:
+    """Log in and return the refresh token."""
     return str((await log_in(client, account.email)).json()["refresh_token"])
 
 
-async def browse(client: AsyncClient, account: Account) -> Response:
+async def create_session(client: AsyncClient, account: Account) -> Response:
     """Log in with cookies."""
     return await client.post(SESSION, json={"email": account.email, "password": PASSWORD})
 
 
-async def logins(account: Account) -> list[dict[str, Any]]:
-    """The logins that the account is shown."""
-    listed: list[dict[str, Any]] = (await account.client.get(SESSIONS)).json()
-    return listed
+async def list_logins(account: Account) -> list[dict[str, Any]]:
+    """Return the account's list of logins."""
+    logins: list[dict[str, Any]] = (await account.client.get(SESSIONS)).json()
+    return logins
 
 
-async def test_password_and_refresh_token_buy_a_pair(app: FastAPI, member: Account) -> None:
+async def test_password_and_refresh_token_are_exchanged_for_tokens(
+    app: FastAPI, member: Account
+) -> None:
     async with new_client(app) as client:
         form = LOGIN | {"username": member.email, "scope": "", "client_id": "ignored"}
-        bought = await client.post(TOKEN, data=form)
-        traded = await refresh(client, bought.json()["refresh_token"])
+        issued = await client.post(TOKEN, data=form)
+        refreshed = await refresh(client, issued.json()["refresh_token"])
 
-    for response in (bought, traded):
+    for response in (issued, refreshed):
         assert response.headers["Cache-Control"] == "no-store"
         assert response.headers["Pragma"] == "no-cache"
         tokens = response.json()
@@ -83,7 +85,7 @@ async def test_password_and_refresh_token_buy_a_pair(app: FastAPI, member: Accou
         ("invalid_request", {}),
         ("invalid_request", {"grant_type": "refresh_token"}),
         ("invalid_request", LOGIN | {"username": ""}),
-        ("invalid_request", LOGIN | {"username": "nobody\0@example.com"}),
+        ("invalid_request", LOGIN | {"username": "unknown\0@example.com"}),
         ("invalid_request", LOGIN | {"password": ""}),
         ("unsupported_grant_type", {"grant_type": "client_credentials"}),
         ("invalid_scope", LOGIN | {"scope": "admin"}),
@@ -93,16 +95,19 @@ async def test_password_and_refresh_token_buy_a_pair(app: FastAPI, member: Accou
         ("invalid_request", LOGIN | {"password": "unknown\0"}),
     ],
 )
-async def test_refusal_has_its_code(client: AsyncClient, error: str, form: dict[str, str]) -> None:
-    assert_refused(await client.post(TOKEN, data=form), error)
+async def test_token_error_has_its_code(
+    client: AsyncClient, error: str, form: dict[str, str]
+) -> None:
+    assert_oauth_error(await client.post(TOKEN, data=form), error)
 
 
+# A file where a text field is expected.
 FILE = b'--x\r\nContent-Disposition: form-data; name="%s"; filename="f"\r\n\r\na\r\n'
 
 
 @pytest.mark.parametrize("url", [TOKEN, REVOKE])
 @pytest.mark.parametrize(
-    ("kind", "body"),
+    ("content_type", "body"),
     [
         ("application/x-www-form-urlencoded", b"token=a&token=a&grant_type=password"),
         ("application/x-www-form-urlencoded", b"token=&grant_type="),
@@ -111,38 +116,44 @@ FILE = b'--x\r\nContent-Disposition: form-data; name="%s"; filename="f"\r\n\r\na
         ("multipart/form-data; boundary=x", FILE % b"token" + FILE % b"grant_type" + b"--x--"),
     ],
 )
-async def test_bad_form_is_named(client: AsyncClient, url: str, kind: str, body: bytes) -> None:
-    response = await client.post(url, content=body, headers={"Content-Type": kind})
+async def test_invalid_form_is_an_invalid_request(
+    client: AsyncClient, url: str, content_type: str, body: bytes
+) -> None:
+    headers = {"Content-Type": content_type}
 
-    assert_refused(response, "invalid_request")
+    response = await client.post(url, content=body, headers=headers)
+
+    assert_oauth_error(response, "invalid_request")
 
 
-async def test_spent_token_revokes_its_family_only(client: AsyncClient, member: Account) -> None:
-    other = await buy(client, member)
+async def test_reused_refresh_token_revokes_its_family(
+    client: AsyncClient, member: Account
+) -> None:
+    other = await new_refresh_token(client, member)
     newest = (await refresh(client, member.refresh_token)).json()["refresh_token"]
 
-    assert not await lives(client, member.refresh_token)
+    assert not await is_valid(client, member.refresh_token)
 
-    assert not await lives(client, newest)
-    assert await lives(client, other)
+    assert not await is_valid(client, newest)
+    assert await is_valid(client, other)
 
 
-async def test_of_refreshes_at_the_same_time_one_wins(live_app: FastAPI) -> None:
+async def test_one_of_concurrent_refreshes_succeeds(live_app: FastAPI) -> None:
     account = await new_account(live_app)
     async with new_client(live_app) as client:
-        won = await asyncio.gather(*(lives(client, account.refresh_token) for _ in range(6)))
+        results = await asyncio.gather(*(is_valid(client, account.refresh_token) for _ in range(6)))
 
-    assert sorted(won) == [False] * 5 + [True]
+    assert sorted(results) == [False] * 5 + [True]
     response = await account.client.get(ME)
-    assert response.status_code == 401  # reuse: one of the six may be a thief
+    assert response.status_code == 401  # the reuse revoked the family
 
 
-async def test_refresh_prolongs_the_login(client: AsyncClient, member: Account) -> None:
-    [before] = await logins(member)
+async def test_refresh_extends_the_login(client: AsyncClient, member: Account) -> None:
+    [before] = await list_logins(member)
 
-    assert await lives(client, member.refresh_token)
+    assert await is_valid(client, member.refresh_token)
 
-    [after] = await logins(member)
+    [after] = await list_logins(member)
     assert after["id"] == before["id"]
     assert after["expires_at"] > before["expires_at"] > (utcnow() + timedelta(days=29)).isoformat()
     assert after["refreshed_at"] > before["refreshed_at"]
@@ -153,39 +164,24 @@ INACTIVE = update(User).values(is_active=False)
 
 
 @pytest.mark.parametrize("change", [EXPIRED, INACTIVE])
-async def test_login_ends_by_time_and_with_the_account(
+async def test_login_expires_and_ends_with_the_account(
     client: AsyncClient, member: Account, session: AsyncSession, change: Update
 ) -> None:
-    await browse(client, member)
+    await create_session(client, member)
     await session.execute(change)
     await session.commit()
 
-    assert not await lives(client, member.refresh_token)
+    assert not await is_valid(client, member.refresh_token)
     assert (await client.get(ME)).status_code == 401
     assert (await member.client.get(ME)).status_code == 401
 
 
-@pytest.mark.parametrize("hint", ["access_token", "refresh_token"])
-async def test_revocation_ends_the_access_token_at_once(
-    client: AsyncClient, member: Account, hint: str
-) -> None:
-    access_token = member.client.headers["Authorization"].removeprefix("Bearer ")
-    token = access_token if hint == "access_token" else member.refresh_token
-
-    response = await client.post(REVOKE, data={"token": token, "token_type_hint": hint})
-
-    assert (response.status_code, response.content) == (200, b"")
-    assert "Content-Type" not in response.headers
-    assert (await member.client.get(ME)).status_code == 401
-    assert not await lives(client, member.refresh_token)
-
-
-async def test_database_holds_no_token_and_no_dead_login(
+async def test_database_stores_no_tokens_and_no_ended_logins(
     client: AsyncClient, member: Account, session: AsyncSession
 ) -> None:
     await member.client.delete(SESSIONS)
-    refresh_token = await buy(client, member)
-    await browse(client, member)
+    refresh_token = await new_refresh_token(client, member)
+    await create_session(client, member)
 
     tables = (RefreshToken.__table__, LoginSession.__table__)
     rows = [row for table in tables for row in await session.execute(select(table))]
@@ -194,12 +190,12 @@ async def test_database_holds_no_token_and_no_dead_login(
     assert client.cookies["__Host-session"] not in repr(rows)
 
 
-@pytest.mark.parametrize("end", ["deactivation", "new password", "log-out everywhere"])
-async def test_every_login_of_the_user_ends(
+@pytest.mark.parametrize("end", ["deactivation", "new password", "logout"])
+async def test_all_logins_of_the_user_end(
     client: AsyncClient, admin: Account, member: Account, end: str
 ) -> None:
-    second = await buy(client, member)
-    await browse(client, member)
+    second = await new_refresh_token(client, member)
+    await create_session(client, member)
 
     if end == "deactivation":
         for is_active in (False, True):
@@ -212,38 +208,40 @@ async def test_every_login_of_the_user_ends(
 
     assert (await client.get(ME)).status_code == 401
     tokens = (member.refresh_token, second, admin.refresh_token)
-    assert [await lives(client, token) for token in tokens] == [False, False, True]
+    assert [await is_valid(client, token) for token in tokens] == [False, False, True]
 
 
-@pytest.mark.parametrize("kind", ["access_token", "refresh_token", "spent"])
-async def test_revoked_token_ends_its_login(
+@pytest.mark.parametrize("kind", ["access_token", "refresh_token", "used"])
+async def test_revoking_a_token_ends_its_login(
     client: AsyncClient, member: Account, kind: str
 ) -> None:
-    spent = await buy(client, member)
-    tokens = (await refresh(client, spent)).json() | {"spent": spent}
+    used = await new_refresh_token(client, member)
+    tokens = (await refresh(client, used)).json() | {"used": used}
 
     for token in (tokens[kind], tokens[kind], "unknown"):
         form = {"token": token, "token_type_hint": "unknown"}
         assert (await client.post(REVOKE, data=form)).status_code == 200
 
-    assert not await lives(client, tokens["refresh_token"])
-    assert await lives(client, member.refresh_token)
+    holder = {"Authorization": f"Bearer {tokens['access_token']}"}
+    assert (await client.get(ME, headers=holder)).status_code == 401
+    assert not await is_valid(client, tokens["refresh_token"])
+    assert await is_valid(client, member.refresh_token)
 
 
-async def test_log_out_ends_the_login_of_the_token(client: AsyncClient, member: Account) -> None:
-    other = await buy(client, member)
+async def test_logout_ends_the_login_of_the_token(client: AsyncClient, member: Account) -> None:
+    other = await new_refresh_token(client, member)
 
     assert (await member.client.delete(SESSION)).status_code == 204
 
-    assert not await lives(client, member.refresh_token)
-    assert await lives(client, other)
+    assert not await is_valid(client, member.refresh_token)
+    assert await is_valid(client, other)
 
 
-async def test_own_logins_are_listed_newest_first(client: AsyncClient, member: Account) -> None:
+async def test_logins_are_listed_newest_first(client: AsyncClient, member: Account) -> None:
     client.headers["User-Agent"] = "Browser " * 100
-    await browse(client, member)
+    await create_session(client, member)
 
-    newest, oldest = await logins(member)
+    newest, oldest = await list_logins(member)
 
     assert (newest["kind"], newest["current"]) == ("cookie", False)
     assert (oldest["kind"], oldest["current"]) == ("token", True)
@@ -251,16 +249,16 @@ async def test_own_logins_are_listed_newest_first(client: AsyncClient, member: A
     assert [login["current"] for login in (await client.get(SESSIONS)).json()] == [True, False]
 
 
-async def test_own_login_can_be_ended_from_another(
+async def test_login_is_ended_from_another_login(
     client: AsyncClient, member: Account, register: Register
 ) -> None:
-    lost, other = await buy(client, member), await register()
-    own, theirs = (await logins(member))[0]["id"], (await logins(other))[0]["id"]
+    lost, other = await new_refresh_token(client, member), await register()
+    own, theirs = (await list_logins(member))[0]["id"], (await list_logins(other))[0]["id"]
 
-    answers = [
+    responses = [
         await member.client.delete(f"{SESSIONS}/{id_}") for id_ in (own, own, theirs, uuid4())
     ]
 
-    assert [answer.status_code for answer in answers] == [204, 404, 404, 404]
+    assert [response.status_code for response in responses] == [204, 404, 404, 404]
     tokens = (lost, member.refresh_token, other.refresh_token)
-    assert [await lives(client, token) for token in tokens] == [False, True, True]
+    assert [await is_valid(client, token) for token in tokens] == [False, True, True]

@@ -1,25 +1,23 @@
-"""Items of their owner."""
+"""Items: access, validation and lists."""
 
-import asyncio
 from itertools import chain
 from operator import itemgetter
 from typing import Any
 from uuid import uuid4
 
 import pytest
-from fastapi import FastAPI
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from {{ cookiecutter.package_name }}.database import Database
-from {{ cookiecutter.package_name }}.items.models import Tag, item_tags
+from {{ cookiecutter.package_name }}.items.models import Item, Tag, item_tags
 
 from support import (
+    PASSWORD,
     SORTED,
     Account,
     Register,
     Statements,
-    new_account,
     page_plans,
     pointers,
     read_pages,
@@ -28,25 +26,25 @@ from support import (
 ITEMS = "/api/v1/items"
 
 
-async def make(account: Account, title: str = "Notes", *tags: str) -> Any:
-    """An item of the account, as the API shows it."""
+async def create_item(account: Account, title: str = "Notes", *tags: str) -> Any:
+    """Create an item of the account."""
     return (await account.client.post(ITEMS, json={"title": title, "tags": tags})).json()
 
 
 @pytest.fixture
-async def shelf(member: Account, register: Register) -> list[Any]:
-    """Items of the member, two of them with the same title, beside one of somebody else."""
-    await make(await register(), "Alpha", "work")
+async def items(member: Account, register: Register) -> list[Any]:
+    """Create items of the member, two of them with the same title, and one of another user."""
+    await create_item(await register(), "Alpha", "work")
     return [
-        await make(member, "Charlie", "work", "home"),
-        await make(member, "Alpha 100%", "work"),
-        await make(member, "Delta_1"),
-        await make(member, "Bravo", "home"),
-        await make(member, "Bravo", "homework"),
+        await create_item(member, "Charlie", "work", "home"),
+        await create_item(member, "Alpha 100%", "work"),
+        await create_item(member, "Delta_1"),
+        await create_item(member, "Bravo", "home"),
+        await create_item(member, "Bravo", "homework"),
     ]
 
 
-async def test_item_is_made_and_found_at_its_location(member: Account) -> None:
+async def test_item_is_created_at_its_location(member: Account) -> None:
     body = {"title": " Notes ", "description": "On\nthe engine", "tags": ["work", "b", "work"]}
 
     created = await member.client.post(ITEMS, json=body)
@@ -58,8 +56,8 @@ async def test_item_is_made_and_found_at_its_location(member: Account) -> None:
     assert set(read.json()) == {*body, "id", "created_at", "updated_at"}
 
 
-async def test_change_replaces_what_is_sent_and_keeps_the_rest(member: Account) -> None:
-    item = await make(member, "Notes", "work", "home")
+async def test_update_changes_only_the_sent_fields(member: Account) -> None:
+    item = await create_item(member, "Notes", "work", "home")
     url = f"{ITEMS}/{item['id']}"
 
     tagged = (await member.client.patch(url, json={"tags": ["new", "home"]})).json()
@@ -72,10 +70,8 @@ async def test_change_replaces_what_is_sent_and_keeps_the_rest(member: Account) 
     assert (await member.client.get(url)).json() == cleared
 
 
-async def test_deleted_item_is_gone_but_its_tags_stay(
-    member: Account, session: AsyncSession
-) -> None:
-    url = f"{ITEMS}/{(await make(member, 'Notes', 'work'))['id']}"
+async def test_deletion_keeps_the_tags(member: Account, session: AsyncSession) -> None:
+    url = f"{ITEMS}/{(await create_item(member, 'Notes', 'work'))['id']}"
 
     response = await member.client.delete(url)
 
@@ -85,19 +81,27 @@ async def test_deleted_item_is_gone_but_its_tags_stay(
     assert (await session.scalars(select(Tag.name))).all() == ["work"]
 
 
+async def test_items_are_deleted_with_their_owner(member: Account, session: AsyncSession) -> None:
+    await create_item(member)
+
+    await member.client.request("DELETE", "/api/v1/users/me", json={"password": PASSWORD})
+
+    assert await session.scalar(select(func.count(Item.id))) == 0
+
+
 @pytest.mark.parametrize("method", ["GET", "PATCH", "DELETE"])
-async def test_items_of_others_do_not_exist(
+async def test_items_of_other_users_are_not_found(
     member: Account, register: Register, method: str
 ) -> None:
-    item = await make(member)
+    item = await create_item(member)
     url = f"{ITEMS}/{item['id']}"
-    stranger = (await register()).client
+    other = (await register()).client
 
-    theirs = await stranger.request(method, url, json={})
-    nobodys = await stranger.request(method, f"{ITEMS}/{uuid4()}", json={})
+    existing = await other.request(method, url, json={})
+    unknown = await other.request(method, f"{ITEMS}/{uuid4()}", json={})
 
-    assert theirs.status_code == nobodys.status_code == 404
-    assert theirs.json()["detail"] == nobodys.json()["detail"]
+    assert existing.status_code == unknown.status_code == 404
+    assert existing.json()["detail"] == unknown.json()["detail"]
     assert (await member.client.get(url)).json() == item
 
 
@@ -110,10 +114,8 @@ async def test_items_of_others_do_not_exist(
         {"title": "a\0"},
     ],
 )
-async def test_unusable_item_names_the_wrong_members(
-    member: Account, change: dict[str, object]
-) -> None:
-    item = await make(member)
+async def test_invalid_item_has_pointers(member: Account, change: dict[str, object]) -> None:
+    item = await create_item(member)
 
     created = await member.client.post(ITEMS, json={"title": "Notes"} | change)
     changed = await member.client.patch(f"{ITEMS}/{item['id']}", json=change)
@@ -122,7 +124,7 @@ async def test_unusable_item_names_the_wrong_members(
     assert pointers(created) == pointers(changed) == [f"/body/{name}" for name in change]
 
 
-async def test_tags_are_words(member: Account) -> None:
+async def test_invalid_tags_have_pointers(member: Account) -> None:
     tags = ["a-1", "", "A", "a b", "-a", "a\n", "a" * 51, "ä"]
 
     response = await member.client.post(ITEMS, json={"title": "Notes", "tags": tags})
@@ -132,29 +134,31 @@ async def test_tags_are_words(member: Account) -> None:
 
 @pytest.mark.parametrize("sort", ["created_at", "title"])
 @pytest.mark.parametrize("descending", [False, True])
-async def test_list_is_complete_and_in_order(
-    member: Account, shelf: list[Any], sort: str, descending: bool
+async def test_pages_are_complete_and_in_order(
+    member: Account, items: list[Any], sort: str, descending: bool
 ) -> None:
     order = f"-{sort}" if descending else sort
 
     pages = await read_pages(member.client, ITEMS, limit=2, sort=order)
 
     assert [len(page) for page in pages] == [2, 2, 1]
-    key = itemgetter(sort, "id")  # what is equal goes by age
-    assert list(chain(*pages)) == sorted(shelf, key=key, reverse=descending)
+    key = itemgetter(sort, "id")  # equal titles in the order of creation
+    assert list(chain(*pages)) == sorted(items, key=key, reverse=descending)
 
 
 @pytest.mark.parametrize("sort", ["created_at", "-created_at", "title", "-title"])
-async def test_index_orders_the_list(member: Account, database: Database, sort: str) -> None:
+async def test_list_is_read_in_the_order_of_an_index(
+    member: Account, database: Database, sort: str
+) -> None:
     for title in ("A", "B"):
-        await make(member, title)
+        await create_item(member, title)
 
     for plan in await page_plans(database, member.client, ITEMS, sort):
         assert f"ix_items_owner_id_{sort.removeprefix('-')}_id" in plan
         assert SORTED not in plan
 
 
-@pytest.mark.usefixtures("shelf")
+@pytest.mark.usefixtures("items")
 @pytest.mark.parametrize(
     ("query", "found"),
     [
@@ -166,9 +170,7 @@ async def test_index_orders_the_list(member: Account, database: Database, sort: 
         ({"q": "r", "tag": "home"}, ["Charlie", "Bravo"]),
     ],
 )
-async def test_list_can_be_filtered(
-    member: Account, query: dict[str, str], found: list[str]
-) -> None:
+async def test_items_are_filtered(member: Account, query: dict[str, str], found: list[str]) -> None:
     response = await member.client.get(ITEMS, params=query | {"sort": "created_at"})
 
     assert [item["title"] for item in response.json()["items"]] == found
@@ -176,34 +178,31 @@ async def test_list_can_be_filtered(
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("tag", "A B"), ("q", "\1"), ("sort", "id"), ("owner", "1"), ("limit", "0"), ("limit", "101")],
+    [
+        ("tag", "A B"),
+        ("q", "\1"),
+        ("sort", "id"),
+        ("owner", "1"),
+        ("limit", "0"),
+        ("limit", "101"),
+        ("cursor", "invalid"),
+    ],
 )
-async def test_unknown_query_is_refused(member: Account, name: str, value: str) -> None:
+async def test_invalid_query_has_a_pointer(member: Account, name: str, value: str) -> None:
     response = await member.client.get(ITEMS, params={name: value})
 
     assert (response.status_code, pointers(response)) == (422, [f"/query/{name}"])
 
 
 @pytest.mark.parametrize(("path", "count"), [("", 2), ("/{item}", 3)])
-async def test_reading_takes_one_statement_for_each_kind_of_row(
+async def test_number_of_statements(
     member: Account, statements: Statements, path: str, count: int
 ) -> None:
-    item = await make(member, "Notes", "work")
-    await make(member, "Memoir", "home")
+    item = await create_item(member, "Notes", "work")
+    await create_item(member, "Memoir", "home")
 
-    with statements() as seen:
+    with statements() as executed:
         response = await member.client.get(ITEMS + path.format(item=item["id"]))
 
     assert response.status_code == 200
-    assert len(seen) == count  # the caller, the items, and tags unless they are columns of a list
-
-
-async def test_same_new_tags_may_come_at_once(live_app: FastAPI) -> None:
-    member = await new_account(live_app)
-    tags = [f"tag-{number}" for number in range(8)]
-
-    items = await asyncio.gather(
-        *(make(member, "Notes", *names) for names in (tags, tags[::-1], tags[4:], tags[:4]) * 2)
-    )
-
-    assert [item["tags"] for item in items] == [tags, tags, tags[4:], tags[:4]] * 2
+    assert len(executed) == count  # principal, items (with their tags in a list), tags

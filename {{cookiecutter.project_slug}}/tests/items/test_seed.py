@@ -5,7 +5,7 @@ import re
 from support import NewDatabase, get_as, invoke, settings_for
 
 
-async def test_demo_account_has_items(new_database: NewDatabase) -> None:
+async def test_seed_creates_an_account_with_items(new_database: NewDatabase) -> None:
     async with new_database() as url:
         settings = settings_for(url)
 
@@ -17,7 +17,7 @@ async def test_demo_account_has_items(new_database: NewDatabase) -> None:
         assert [item["title"] for item in page.json()["items"]] == ["Item 1", "Item 2", "Item 3"]
 
 
-async def test_production_gets_no_demo_data(database_url: str) -> None:
+async def test_seed_is_rejected_in_production(database_url: str) -> None:
     production = {"environment": "production", "allowed_hosts": ["test"], "bcrypt_rounds": 10}
     settings = settings_for(database_url, **production)
 

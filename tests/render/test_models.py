@@ -1,21 +1,20 @@
-"""Keys and times of all rows."""
+"""Keys and timestamps of rows."""
 
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
+from orders.auth.models import User
 from sqlalchemy import select
 from sqlalchemy.exc import StatementError
 from sqlalchemy.ext.asyncio import AsyncSession
-
-from {{ cookiecutter.package_name }}.auth.models import User
-
-from notes import Counter
 from support import new_user
+
+from render.counters import Counter
 
 NOON = datetime(2026, 7, 1, 12, tzinfo=timezone(timedelta(hours=5)))
 
 
-async def test_moment_comes_back_in_utc(session: AsyncSession) -> None:
+async def test_timestamps_are_loaded_in_utc(session: AsyncSession) -> None:
     session.add(Counter(created_at=NOON))
     await session.flush()
 
@@ -25,14 +24,14 @@ async def test_moment_comes_back_in_utc(session: AsyncSession) -> None:
     assert stored.tzinfo is UTC
 
 
-async def test_moment_without_time_zone_is_refused(session: AsyncSession) -> None:
+async def test_timestamp_without_time_zone_is_rejected(session: AsyncSession) -> None:
     session.add(Counter(created_at=NOON.replace(tzinfo=None)))
 
     with pytest.raises(StatementError, match="without a time zone"):
         await session.flush()
 
 
-async def test_keys_sort_by_creation_and_changes_move_the_time_of_change(
+async def test_keys_sort_by_creation_and_updates_set_updated_at(
     session: AsyncSession,
 ) -> None:
     for name in "cabd":
@@ -48,7 +47,7 @@ async def test_keys_sort_by_creation_and_changes_move_the_time_of_change(
     assert users[0].created_at == users[1].updated_at == NOON < users[0].updated_at
 
 
-async def test_times_of_a_new_row_are_equal_whatever_its_key_is(session: AsyncSession) -> None:
+async def test_timestamps_of_a_new_row_are_equal(session: AsyncSession) -> None:
     counter, user = Counter(), new_user()
     session.add_all([counter, user])
     await session.flush()

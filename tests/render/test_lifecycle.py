@@ -1,14 +1,12 @@
-"""Start and stop of the service, as real processes."""
+"""Start and shutdown of the service."""
 
 import json
 import socket
 from pathlib import Path
 from typing import Any
 
+from orders.main import create_app
 from starlette.types import Message
-
-from {{ cookiecutter.package_name }}.main import create_app
-
 from support import NewDatabase, accepts, registration, serve, settings_for
 
 BODY = json.dumps(registration()).encode()
@@ -18,7 +16,7 @@ HEAD = (
 ).encode()
 
 
-async def test_stopping_finishes_the_requests_that_run(
+async def test_shutdown_finishes_running_requests(
     new_database: NewDatabase, tmp_path: Path
 ) -> None:
     def logged(message: str) -> list[dict[str, Any]]:
@@ -47,11 +45,11 @@ async def test_stopping_finishes_the_requests_that_run(
             assert connection.recv(1000).startswith(b"HTTP/1.1 201 ")
             assert server.process.wait(timeout=60) == 0
     assert logged("Application shutdown complete.")
-    # An address that somebody claims counts only when a trusted proxy says so.
+    # X-Forwarded-For counts only from a trusted proxy.
     assert [line["client.ip"] for line in logged("request")] == ["127.0.0.1"]
 
 
-async def test_pool_is_closed_in_the_end(database_url: str) -> None:
+async def test_shutdown_closes_the_pool(database_url: str) -> None:
     app = create_app(settings_for(database_url))
     pool = app.state.services.database.read_engine.pool
     incoming: list[Message] = [{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}]

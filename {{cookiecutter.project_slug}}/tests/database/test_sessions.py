@@ -1,0 +1,63 @@
+"""Sessions of requests."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from fastapi import FastAPI
+from sqlalchemy import delete, func, insert, select, text
+
+from {{ cookiecutter.package_name }}.auth.models import User
+from {{ cookiecutter.package_name }}.dependencies import (
+    DbSession,
+    ReadSession,
+)
+from {{ cookiecutter.package_name }}.main import create_app
+
+from support import PASSWORD_HASH, NewDatabase, new_client, settings_for
+
+INSERT = insert(User).values(email="ada@example.com", password_hash=PASSWORD_HASH)
+
+
+@pytest.fixture
+async def app(new_database: NewDatabase) -> AsyncIterator[FastAPI]:
+    """Create an application with a separate database and routes that write."""
+    async with new_database() as url:
+        app = create_app(settings_for(url))
+
+        @app.post("/insert")
+        async def insert(session: DbSession) -> None:
+            await session.execute(INSERT)
+
+        @app.post("/insert-and-fail")
+        async def insert_and_fail(session: DbSession) -> None:
+            await session.execute(INSERT)
+            await session.execute(text("SELECT nonsense"))
+
+        @app.get("/write")
+        async def write(session: ReadSession) -> None:
+            await session.execute(delete(User))
+
+        async with app.router.lifespan_context(app):
+            yield app
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "users"), [("/insert", 200, 1), ("/insert-and-fail", 500, 0)]
+)
+async def test_request_is_a_transaction(app: FastAPI, path: str, status: int, users: int) -> None:
+    async with new_client(app) as client:
+        response = await client.post(path)
+
+    assert response.status_code == status
+    async with app.state.services.database.read_session() as session:
+        assert await session.scalar(select(func.count(User.id))) == users
+
+
+async def test_read_session_rejects_writes(app: FastAPI) -> None:
+    async with new_client(app) as client:
+        await client.post("/insert")
+        response = await client.get("/write")
+
+    assert response.status_code == 500
+    async with app.state.services.database.read_session() as session:
+        assert await session.scalar(select(func.count(User.id))) == 1
