@@ -162,9 +162,10 @@ def _problems_of_text(path: PurePosixPath, text: str) -> Iterator[str]:
     if re.search(r"[ \t]\n", text):
         yield "has trailing blanks"
     # ${{ }} is an expression of a workflow, {{resolve: }} of CloudFormation, {{ .x }} of Go; in an
-    # f-string {{ }} are two braces.
+    # f-string {{ }} are two braces. An .html file is a template of the service itself.
     braces = r"" if path.suffix == ".py" else r"|(?<!\$)\{\{(?! [.$]|resolve:secretsmanager:)"
-    if residue := re.search(rf"cookiecutter|\{{%|\{{#{braces}", text, re.IGNORECASE):
+    syntax = "" if path.suffix == ".html" else rf"|\{{%|\{{#{braces}"
+    if residue := re.search(f"cookiecutter{syntax}", text, re.IGNORECASE):
         yield f"has {residue[0]} left from the template"
     try:
         PARSERS.get(path.suffix or path.name, str)(text)
