@@ -14,12 +14,14 @@ import sentry_sdk
 import structlog
 from asgi_correlation_id import correlation_id
 from pydantic import SecretStr
+{%- if not cookiecutter.use_opentelemetry %}
 from sentry_sdk.integrations import Integration
+{%- endif %}
 from sentry_sdk.integrations.dedupe import DedupeIntegration
 {%- if not cookiecutter.use_opentelemetry %}
 from sentry_sdk.integrations.sqlalchemy import SqlalchemyIntegration
-{%- endif %}
 from sentry_sdk.integrations.starlette import StarletteIntegration
+{%- endif %}
 from sentry_sdk.scrubber import EventScrubber
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -51,14 +53,14 @@ _request: ContextVar[Scope | None] = ContextVar("request", default=None)
 
 def init(settings: Settings, dsn: SecretStr) -> None:
     """Initialize the SDK."""
-    integrations: list[Integration] = [
-        DedupeIntegration(),
-        StarletteIntegration(failed_request_status_codes=set()),  # a 503 is no unexpected error
-    ]
 {%- if not cookiecutter.use_opentelemetry %}
+    integrations: list[Integration] = [DedupeIntegration()]
     rate = settings.sentry_traces_sample_rate or None  # with 0 spans would be created and dropped
     if rate:
-        integrations.append(SqlalchemyIntegration())
+        integrations += [
+            StarletteIntegration(failed_request_status_codes=set()),  # a 503 is an expected error
+            SqlalchemyIntegration(),
+        ]
 {%- endif %}
     sentry_sdk.init(
         dsn=dsn.get_secret_value(),
@@ -70,14 +72,16 @@ def init(settings: Settings, dsn: SecretStr) -> None:
         max_breadcrumbs=0,
         event_scrubber=EventScrubber(recursive=True),
         before_send=_redact,
-        # The default integrations patch more than reports need, and look for no exceptions in
-        # structlog's lines.
+        # `ErrorHandler` reports what the server logs. The integration of logging does not find
+        # exceptions in structlog's lines, and those of Starlette and FastAPI slow requests down.
         default_integrations=False,
         auto_enabling_integrations=False,
         auto_session_tracking=False,
-        integrations=integrations,
         send_client_reports=False,
-{%- if not cookiecutter.use_opentelemetry %}
+{%- if cookiecutter.use_opentelemetry %}
+        integrations=[DedupeIntegration()],
+{%- else %}
+        integrations=integrations,
         traces_sample_rate=rate,
         before_send_transaction=_redact,
 {%- endif %}
