@@ -12,7 +12,7 @@ WRONG_PASSWORD = "a wrong password"
 NEW_PASSWORD = "difference-engine-1822"
 
 
-def assert_rate_limited(response: Response) -> None:
+def assert_throttled(response: Response) -> None:
     assert response.status_code == 429
     assert response.headers["Content-Type"] == "application/problem+json"
     assert 1 <= int(response.headers["Retry-After"]) <= 301
@@ -31,9 +31,9 @@ async def test_login_attempts_are_limited(
     await fail_to_log_in(client, f" {member.email.upper()}")
     await fail_to_log_in(client, "unknown@example.com")
 
-    assert_rate_limited(await log_in(client, member.email))
-    assert_rate_limited(await log_in(client, "unknown@example.com"))
-    assert_rate_limited(await client.post("/api/v1/auth/session", json=login))
+    assert_throttled(await log_in(client, member.email))
+    assert_throttled(await log_in(client, "unknown@example.com"))
+    assert_throttled(await client.post("/api/v1/auth/session", json=login))
     assert (await log_in(client, other.email)).status_code == 200
 
 
@@ -49,7 +49,7 @@ async def test_attempts_of_another_address_do_not_lock_out_the_owner(
     attacker, owner = (new_client(app, address=f"192.0.2.{host}") for host in (1, 2))
     await fail_to_log_in(attacker, member.email)
 
-    assert_rate_limited(await log_in(attacker, member.email))
+    assert_throttled(await log_in(attacker, member.email))
     assert (await log_in(owner, member.email)).status_code == 200
     change = {"current_password": PASSWORD, "new_password": NEW_PASSWORD}
     assert (await member.client.put(f"{ME}/password", json=change)).status_code == 204
@@ -63,8 +63,8 @@ async def test_attempts_to_confirm_the_password_are_limited(
     deletion = await member.client.request("DELETE", ME, json={"password": WRONG_PASSWORD})
 
     assert [response.status_code for response in responses[:-1]] == [403] * 10
-    assert_rate_limited(responses[-1])
-    assert_rate_limited(deletion)
+    assert_throttled(responses[-1])
+    assert_throttled(deletion)
     assert (await log_in(client, member.email)).status_code == 200
 
 
