@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Deploys the image TAG, which is in the repository of ENVIRONMENT already: brings platform.yaml up to date,
-# migrates, brings service.yaml up to date.
+# Deploy the image TAG from the repository of ENVIRONMENT: update platform.yaml, migrate, update
+# service.yaml.
 #   deploy/aws/deploy.sh ENVIRONMENT TAG [--no-migrations]
-# Older code knows nothing of newer migrations: to go back to it, leave them out.
+# To roll back, skip the migrations, because older code does not know newer ones.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -33,7 +33,7 @@ for name, value in json.load(sys.stdin)["Parameters"].items():
     print(f"{name}={value}")
 ' <"$environment.json")
 
-# Of the parameters, the command takes those that the template has.
+# Pass only the parameters that the template has.
 stack() {
   aws cloudformation deploy --stack-name "$name-$1" --template-file "$1.yaml" --role-arn "$role" \
     --no-fail-on-empty-changeset --parameter-overrides "${parameters[@]}"
