@@ -18,10 +18,12 @@ MAX = [min_max_configurations(database)[1] for database in ("postgresql", "sqlit
 # library does for all its users.
 FORBIDDEN_NAMES = {
     "await_only",
+    "check_key_length",
     "do_execute",
     "do_execute_no_params",
     "do_executemany",
     "effective_route_context",
+    "frequency_lists",
     "greenlet_spawn",
     "iter_route_contexts",
     "middleware_stack",
@@ -41,7 +43,6 @@ SESSION_INFO = (
 EXCEPTIONS = (
     "src/*/worker/*",
     "tests/cache/*",
-    "tests/test_openapi.py",
     "tests/worker*",
 )
 # Prints what the project's classes define that overrides a private name of a dependency.
