@@ -36,7 +36,7 @@ def simulated(value: Any, resources: dict[str, Any]) -> Any:
 
 
 def parameters_of(session: boto3.Session, folder: Path, environment: str) -> dict[str, str]:
-    """Those of the environment's file, and what an account has before the first deployment."""
+    """Return the parameters of the environment's file and of resources created beforehand."""
     certificate = session.client("acm").request_certificate(DomainName="orders.example.com")
     return {
         **json.loads((folder / f"{environment}.json").read_text("utf-8"))["Parameters"],
@@ -50,7 +50,7 @@ def parameters_of(session: boto3.Session, folder: Path, environment: str) -> dic
 
 
 def network_of(session: boto3.Session) -> dict[str, str]:
-    """A network that was there before."""
+    """Create a network that exists before the first deployment."""
     ec2 = session.client("ec2")
     vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
     made = [
@@ -66,7 +66,7 @@ def network_of(session: boto3.Session) -> dict[str, str]:
 
 
 def main(folder: Path, environment: str, *options: str) -> None:
-    """Make the stacks in their order, migrate between them, and look at what is there."""
+    """Create the stacks in order, run the migration, and print the resulting resources."""
     session = boto3.Session("key", "secret", region_name=REGION)
     stacks, ecs = session.client("cloudformation"), session.client("ecs")
     given = parameters_of(session, folder, environment)

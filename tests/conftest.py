@@ -57,7 +57,7 @@ def pytest_configure() -> None:
 
 @dataclass(frozen=True)
 class Selection:
-    """What the options of the command line select.
+    """The combinations and tests selected by the command line.
 
     Attributes:
         combinations: of features, which are rendered; tests take each as `combination`.

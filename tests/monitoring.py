@@ -29,13 +29,13 @@ API = "/api/v1"
 
 
 def tool(name: str) -> str:
-    """A program of Prometheus."""
+    """Return the path of a program of Prometheus."""
     return program(name, PACKAGES[name])
 
 
 @dataclass
 class Webhook:
-    """Takes what Alertmanager sends."""
+    """The requests that Alertmanager sent to a webhook."""
 
     port: int = 0
     bodies: list[str] = field(default_factory=list)
@@ -74,13 +74,13 @@ class Watched:
     hook: Webhook
 
     def ask(self, path: str, **parameters: str) -> Any:
-        """The data that Prometheus answers with."""
+        """Return the data of Prometheus's response."""
         answer = httpx2.get(f"{self.url}/api/v1/{path}", params=parameters, timeout=60)
         assert answer.status_code == 200, f"{parameters}: {answer.text}"
         return answer.json()["data"]
 
     def query(self, expression: str) -> list[Any]:
-        """The series that an expression has now."""
+        """Return the present series of an expression."""
         result: list[Any] = self.ask("query", query=expression.replace("$__rate_interval", "10s"))[
             "result"
         ]
@@ -135,7 +135,7 @@ def watch(
 
 
 def shorten(monitoring: Path, ports: Mapping[str, int], alerts: int, hook: int) -> None:
-    """Let the configuration read these ports, every two seconds, and lose no time with alerts."""
+    """Change the ports in the configuration, and shorten intervals and delays."""
     config = yaml.safe_load((monitoring / "prometheus.yml").read_text("utf-8"))
     config["global"] = {"scrape_interval": "2s", "evaluation_interval": "1s"}
     config["alerting"]["alertmanagers"] = [
@@ -169,7 +169,7 @@ def started(
 
 
 def load(service: Service, seconds: float, enough: threading.Event | None = None) -> None:
-    """Do for a while, or until it is enough, what people do with the service, mistakes included."""
+    """Send requests of all kinds, including invalid ones, for some seconds or until an event."""
     end = time.monotonic() + seconds
     with service.client() as client:
         account = {
@@ -198,6 +198,6 @@ def load(service: Service, seconds: float, enough: threading.Event | None = None
 
 
 def migrate(project: Path, settings: Mapping[str, str]) -> None:
-    """Make the tables."""
+    """Apply the migrations."""
     python = shutil.which("python", path=settings["PATH"]) or "python"
     run([python, "-m", "alembic", "upgrade", "head"], cwd=project, env=settings)

@@ -256,7 +256,7 @@ def _style(files: Files, paths: list[PurePosixPath]) -> list[str]:
 
 
 def _problems_of_settings(files: Files) -> list[str]:
-    """Where the README's table or `.env.example` does not match the variables of the settings."""
+    """Return where the README's table or `.env.example` does not match the settings."""
     [settings] = (path for path in files if path.match("src/*/settings.py"))
     example, readme = files[PurePosixPath(".env.example")], files[PurePosixPath("README.md")]
     return _differences(files[settings], example, readme)

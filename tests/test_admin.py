@@ -1,4 +1,4 @@
-"""The admin pages in a real browser: what an administrator does, and what nobody else can."""
+"""The admin pages in a real browser, for administrators and for other users."""
 
 import os
 import secrets
@@ -31,7 +31,7 @@ SCREENSHOT = os.environ.get("TEMPLATE_SCREENSHOT")
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """The machine's own Chromium, or else the one that Playwright has installed."""
+    """The Chromium on PATH, or the one installed by Playwright."""
     sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
     with sync_api.sync_playwright() as playwright:
         names = ("chromium", "chromium-browser", "google-chrome")
@@ -67,7 +67,7 @@ def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture
 def page(browser: Browser, site: Service) -> Iterator[Page]:
-    """A page that must neither ask other hosts for anything nor break its own policy."""
+    """A page, which fails the test if it requests other hosts or violates its policy."""
     page = browser.new_page(viewport={"width": 1400, "height": 800}, base_url=site.url)
     page.set_default_timeout(60_000)
     foreign: list[str] = []
@@ -84,7 +84,7 @@ def page(browser: Browser, site: Service) -> Iterator[Page]:
 
 
 def sign_in(page: Page, email: str, password: str = PASSWORD) -> None:
-    """Send the login form."""
+    """Submit the login form."""
     page.goto("/admin")
     page.fill("[name=username]", email)
     page.fill("[name=password]", password)

@@ -70,7 +70,7 @@ print("site-packages" in importlib.util.find_spec(sys.argv[1]).origin)
 
 
 def answers_to(*command: str) -> bool:
-    """Whether a command is there and succeeds."""
+    """Return whether a command exists and succeeds."""
     program = shutil.which(command[0])
     return (
         bool(program) and not subprocess.run(command, check=False, capture_output=True).returncode
@@ -144,7 +144,7 @@ class Stack:
         return self.docker("compose", *arguments)
 
     def inspect(self, container: str, template: str) -> str:
-        """A value of a container's description."""
+        """Return a value of a container's description."""
         return self.docker("inspect", "--format", "{{" + template + "}}", container).strip()
 
     def ids(self, *arguments: str) -> list[str]:
@@ -164,7 +164,7 @@ def override(project: Path, name: str) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def stack(render: Render, folder: Path, answers: Answers) -> Iterator[Stack]:
-    """A fresh clone of a render, locked; all that came of it is removed."""
+    """Lock a copy of a render; remove its containers, volumes and image at the end."""
     name = f"c{secrets.token_hex(4)}"
     project = shutil.copytree(render(**answers, project_slug=name), folder / name)
     (project / ".env").unlink()
@@ -211,7 +211,7 @@ def test_service_runs_in_containers(answers: Answers, render: Render, tmp_path: 
 
 
 def check_image(it: Stack) -> None:
-    """What is in it, and what is not; a change of the source is in the next one."""
+    """Check the content of the image, and that a rebuilt image has a change of the source."""
     run_it = ("run", "--rm", it.name, "python", "-c")
     assert it.docker(*run_it, LOOK_AROUND, it.name).splitlines() == ["[]", "[]", "True"]
     labels = json.loads(it.inspect(it.name, "json .Config.Labels"))
@@ -244,7 +244,7 @@ def check_image_alone(it: Stack) -> None:
 
 
 def check_http(it: Stack) -> str:
-    """An account registers, logs in, makes an item and sees it; returns its access token."""
+    """Register, log in, create an item and list it; return the access token."""
     account = {"email": "ada@example.com", "password": secrets.token_hex(12)}
     with httpx2.Client(base_url=f"http://127.0.0.1:{it.port}", timeout=60) as client:
         assert client.get("/health/ready").json()["status"] == "ok"
@@ -259,7 +259,7 @@ def check_http(it: Stack) -> str:
 
 
 def check_release(it: Stack, token: str) -> None:
-    """The commands of deploy/README.md replace the web container; no request is lost."""
+    """Replace the web container with the commands of deploy/README.md without losing a request."""
     page = (it.project / "deploy" / "README.md").read_text("utf-8")
     [commands] = re.findall(r"```sh\n(old=.+?)```", page, re.DOTALL)
     port = free_port()
@@ -278,12 +278,12 @@ def check_release(it: Stack, token: str) -> None:
 
 
 def shell(it: Stack, commands: str) -> str:
-    """Run commands as a person would paste them."""
+    """Run commands in bash."""
     return run(["bash", "-euc", commands], cwd=it.project, env=it.env, timeout=900)
 
 
 def check_stop(it: Stack) -> None:
-    """Every process ends on SIGTERM with 0, and has written JSON lines and nothing else."""
+    """Check that every process exits with 0 on SIGTERM and logged only JSON lines."""
     services = set(it.compose("config", "--services").split()) & {"web", "worker", "scheduler"}
     containers = it.ids(*sorted(services))
     assert len(containers) == len(services)
@@ -318,7 +318,7 @@ def test_containers_read_files_written_with_umask_077(tmp_path: Path) -> None:
 
 
 def answers(client: httpx2.Client, url: str) -> bool:
-    """Whether a URL is answered with 200 by now."""
+    """Return whether a URL answers with 200."""
     with contextlib.suppress(httpx2.TransportError):
         return client.get(url).status_code == 200
     return False
@@ -340,10 +340,10 @@ def test_build_with_a_stale_lock_explains_what_to_do(render: Render, tmp_path: P
 
 
 class Proxy:
-    """A load balancer on loopback: keeps its clients' connections, takes the next upstream."""
+    """A load balancer on loopback that keeps client connections and rotates upstreams."""
 
     def __init__(self, upstreams: list[int]) -> None:
-        """Nothing is served before it is entered."""
+        """Set the upstreams; entering the context starts the server."""
         self.upstreams = upstreams
         self.port = 0
         self._turn = 0
@@ -389,10 +389,10 @@ class Proxy:
 
 
 class Load:
-    """Clients that keep their connections, and read and write until they are told to stop."""
+    """Clients that read and write on persistent connections until they are stopped."""
 
     def __init__(self, port: int, token: str) -> None:
-        """Nothing is asked for before it is entered."""
+        """Set the target; entering the context starts the clients."""
         self.done = 0
         self.lost: list[str] = []
         self._stop = threading.Event()
@@ -407,13 +407,13 @@ class Load:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End with the requests that are on their way."""
+        """Stop the clients after their current requests."""
         self._stop.set()
         for thread in self._threads:
             thread.join()
 
     def wait_for(self, requests: int) -> None:
-        """Return after so many further requests."""
+        """Wait for a number of further requests."""
         goal = self.done + requests
         wait_for(lambda: self.done >= goal)
 

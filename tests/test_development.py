@@ -1,4 +1,4 @@
-"""Development: the tasks of a render, on machines and in shells as people have them."""
+"""Development tasks of a render in unusual folders, shells and user accounts."""
 
 import os
 import re
@@ -63,7 +63,7 @@ Copy = Callable[..., Path]
 
 @pytest.fixture
 def copy(render: Render, tmp_path: Path) -> Copy:
-    """Copy a render into a folder that others cannot enter, as pytest's are."""
+    """Copy a render into a private folder."""
 
     def copy(name: str = "project", **answers: object) -> Path:
         return shutil.copytree(render(**answers), tmp_path / name)

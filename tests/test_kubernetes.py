@@ -1,4 +1,4 @@
-"""The manifests of Kubernetes, as its own tools see them, and the service behind PgBouncer."""
+"""Kubernetes manifests checked by Kubernetes' own tools, and the service behind PgBouncer."""
 
 import concurrent.futures
 import contextlib
@@ -132,9 +132,9 @@ def kubectl(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def deployed(
     render: Render, kubectl: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Path]:
-    """What deploy.sh gives to the cluster, by case and overlay.
+    """Return what deploy.sh applies to the cluster, by case and overlay.
 
-    kubectl is real as far as it gets: there is no cluster.
+    kubectl is real, but there is no cluster.
     """
     folder = tmp_path_factory.mktemp("deployed")
     program = folder / "kubectl"
@@ -165,7 +165,7 @@ exit 0
 
 
 def documents(path: Path) -> list[dict[str, object]]:
-    """What a file holds."""
+    """Return the documents of a YAML file."""
     return list(yaml.safe_load_all(path.read_text("utf-8")))
 
 

@@ -1,4 +1,4 @@
-"""Rules, dashboards and receivers of renders, put to work with the programs that read them."""
+"""Rules, dashboards and receivers of renders, run by Prometheus and Alertmanager."""
 
 import json
 import re
@@ -145,5 +145,5 @@ def test_every_query_finds_data_and_a_stopped_service_alerts(
 
 
 def selectors(expressions: Iterable[str]) -> list[str]:
-    """The series that expressions look at."""
+    """Return the selectors of series in expressions."""
     return sorted(set(re.findall(r"[a-z_:0-9]+\{[^}]*\}", " ".join(expressions))))

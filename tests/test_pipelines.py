@@ -1,4 +1,4 @@
-"""The pipelines of the renders: sound by the linters of their platforms, and what they run, run."""
+"""The pipelines of the renders: linters accept them, and their commands run."""
 
 import os
 import re
@@ -48,7 +48,7 @@ def rendered(render: Render) -> Render:
 
 
 def tool(name: str) -> str:
-    """A command of the environment that runs the tests, or else of the machine."""
+    """Return the path of a command: in the environment that runs the tests, or on PATH."""
     found = shutil.which(name, path=str(Path(sys.executable).parent)) or shutil.which(name)
     if found is None:
         pytest.fail(f"{name} is neither in this environment nor on PATH")
@@ -56,7 +56,7 @@ def tool(name: str) -> str:
 
 
 def complaint(*command: str, cwd: Path) -> str:
-    """What a linter says where it objects; else nothing."""
+    """Run a linter and return its output if it fails, else an empty string."""
     folders = {str(Path(tool(one)).parent) for one in ("shellcheck", command[0])}
     done = subprocess.run(
         [tool(command[0]), *command[1:]],
@@ -70,7 +70,7 @@ def complaint(*command: str, cwd: Path) -> str:
 
 
 def complaints(folder: Path) -> Iterator[str]:
-    """What there is to object to in the pipelines of the renders in a folder."""
+    """Yield the problems of the pipelines of the renders in a folder."""
     for project in sorted(folder.iterdir()):
         yield from loose_ends(project)
     schema = ("check-jsonschema", "--builtin-schema")
@@ -99,7 +99,7 @@ def complaints(folder: Path) -> Iterator[str]:
 
 
 def copy(project: Path, target: Path) -> Path:
-    """The files of a render by which its pipeline is judged."""
+    """Copy the files of a render that its pipeline consists of or refers to."""
     for name in (".github", JOBS, "deploy"):
         if (project / name).is_dir():
             shutil.copytree(project / name, target / name, dirs_exist_ok=True)
@@ -109,7 +109,7 @@ def copy(project: Path, target: Path) -> Path:
 
 
 def jobs(project: Path) -> dict[str, dict[str, Any]]:
-    """The jobs of a render's pipeline, those of GitLab with all that they extend."""
+    """Return the jobs of a render's pipeline, with `extends` of GitLab resolved."""
     if (project / WORKFLOW).exists():
         content = yaml.safe_load((project / WORKFLOW).read_text("utf-8"))
         found: dict[str, dict[str, Any]] = content["jobs"]
@@ -138,7 +138,7 @@ def merge(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
 
 
 def scripts(project: Path) -> dict[str, str]:
-    """What each job of a render's pipeline runs, as one script."""
+    """Return the commands of each job of a render's pipeline as one script."""
     found = {}
     for name, job in jobs(project).items():
         steps = [
@@ -149,18 +149,18 @@ def scripts(project: Path) -> dict[str, str]:
 
 
 def taken(step: dict[str, Any], job: str) -> bool:
-    """Whether a step is taken by this job of those that share it."""
+    """Return whether this job runs a step that it shares with others."""
     return "== 'staging'" not in step.get("if", "") or "-production" not in job
 
 
 def needs(job: dict[str, Any]) -> list[str]:
-    """The jobs that a job names as its condition."""
+    """Return the jobs that a job needs."""
     named = job.get("needs", [])
     return [named] if isinstance(named, str) else list(named)
 
 
 def before(name: str, all_jobs: dict[str, dict[str, Any]]) -> set[str]:
-    """All jobs that have succeeded when this one begins."""
+    """Return all jobs that must succeed before this one starts."""
     found = set(needs(all_jobs[name]))
     if all_jobs[name].get("stage") == "deploy" and not found:
         found = {one for one, job in all_jobs.items() if job.get("stage") != "deploy"}
@@ -168,12 +168,12 @@ def before(name: str, all_jobs: dict[str, dict[str, Any]]) -> set[str]:
 
 
 def deploys(all_jobs: dict[str, dict[str, Any]]) -> set[str]:
-    """The jobs that deploy."""
+    """Return the names of the jobs that deploy."""
     return {name for name, job in all_jobs.items() if "environment" in job}
 
 
 def loose_ends(project: Path) -> list[str]:
-    """What the linters do not see: jobs and files that are named, and are not there."""
+    """Return references to missing jobs and files, which the linters do not check."""
     all_jobs = jobs(project)
     text = "".join(
         (project / one).read_text("utf-8") for one in (WORKFLOW, JOBS) if (project / one).exists()
@@ -438,7 +438,7 @@ def test_older_commit_is_not_deployed_after_a_newer_one(
 
 
 def recording(project: Path, folder: Path) -> Path:
-    """A copy of a render's pipeline whose commands only say that they were run."""
+    """Replace the commands of a render's pipeline by stubs that log their arguments."""
     target = folder / "project"
     target.mkdir()
     copy(project, target)
@@ -466,7 +466,7 @@ def deploy(project: Path, job: str, folder: Path, **given: str) -> tuple[int, li
 
 
 def variables(project: Path, name: str, folder: Path) -> dict[str, str]:
-    """What a job finds in its environment; of an expression its last word."""
+    """Return the environment of a job, with the last word of each expression as its value."""
     job = jobs(project)[name]
     if "steps" not in job:
         own = {key: str(value) for key, value in job.get("variables", {}).items()}

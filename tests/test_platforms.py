@@ -1,4 +1,4 @@
-"""Heroku, Railway and Render: their commands at work, and what their contracts find."""
+"""Heroku, Railway and Render: the commands in their files run, and their tests find typos."""
 
 import asyncio
 import contextlib
@@ -143,7 +143,7 @@ TYPOS = {
 
 @dataclass
 class Platform:
-    """What a platform makes of a render.
+    """How a platform runs a render.
 
     Attributes:
         commands: what is run, by the names of the processes; `release` before all the others.
@@ -210,7 +210,7 @@ def render_com(project: Path) -> Platform:
 
 
 def command(project: Path) -> str:
-    """What the image runs."""
+    """Return the command of the image."""
     text = (project / "Dockerfile").read_text("utf-8")
     return shlex.join(json.loads(re.findall(r"^CMD (\[.+\])$", text, re.MULTILINE)[0]))
 
@@ -253,7 +253,7 @@ def behind_tls(url: str) -> Iterator[str]:
 
 @contextlib.contextmanager
 def mail_server(env: dict[str, str], log: Path) -> Iterator[str]:
-    """An SMTP server that writes all it gets into the file."""
+    """Run an SMTP server that writes each message to a file."""
     port = free_port()
     handler = ["-c", "aiosmtpd.handlers.Debugging", "stdout"]
     python = shutil.which("python", path=env["PATH"]) or "python"
@@ -269,7 +269,7 @@ def mail_server(env: dict[str, str], log: Path) -> Iterator[str]:
 
 
 def honcho(project: Path, *processes: str, port: int = 5000) -> list[str]:
-    """The command that starts these processes of the Procfile in a shell that has read .profile."""
+    """Return the command that reads .profile and starts these processes of the Procfile."""
     start = [sys.executable, "-c", HONCHO, "--env", "none", "start", *processes]
     profile = ". ./.profile; " if (project / ".profile").exists() else ""
     return ["bash", "-c", f"{profile}exec {shlex.join([*start, '--port', str(port)])}"]
@@ -294,7 +294,7 @@ def started(project: Path, processes: list[str], env: dict[str, str]) -> Iterato
 
 
 def installed(project: Path, environment: Path) -> dict[str, str]:
-    """The environment of a machine on which the project is installed."""
+    """Return the environment of a machine with the project installed."""
     program = project.with_name("bin") / "orders"
     program.parent.mkdir()
     program.write_text('#!/bin/sh\nexec python -m orders.cli "$@"\n', "utf-8")
