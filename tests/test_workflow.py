@@ -42,6 +42,11 @@ def test_linters_find_no_problem() -> None:
         run([str(TOOLS / command[0]), *command[1:], str(WORKFLOW)], cwd=TEMPLATE, env=env)
 
 
+def test_shellcheck_finds_no_problem() -> None:
+    scripts = [TEMPLATE / ".ci" / "run", *(TEMPLATE / "tests" / "containers").glob("*.sh")]
+    run([str(TOOLS / "shellcheck"), *map(str, scripts)], cwd=TEMPLATE)
+
+
 @pytest.mark.parametrize(
     ("number", "what"),
     [("", "issue create --title The weekly run fails"), ("12", "issue comment 12")],
