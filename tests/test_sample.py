@@ -15,7 +15,7 @@ from questions import Answers, label, min_max_configurations
 from rendering import application, read
 
 # The names of the sample in lines that also contain other names.
-NAMES = re.compile(r"\bitems(\.\w+|_models)\b, |(,| \+) items(\.\w+|_models)\b")
+NAMES = re.compile(r"\bitems(\.\w+|_models)?\b, |(,| \+) items(\.\w+|_models)\b")
 # No feature on one database, all on the other.
 MIN_AND_MAX = [min_max_configurations("sqlite")[0], min_max_configurations("postgresql")[1]]
 
@@ -30,7 +30,7 @@ def steps(folder: Path) -> list[list[str]]:
 def without_sample(text: str) -> str:
     """A file without the lines, and the parts of lines, that name the sample."""
     lines = [NAMES.sub("", line) for line in text.splitlines(keepends=True)]
-    return "".join(line for line in lines if not re.search(r"\bitems\b", line))
+    return "".join(line for line in lines if not re.search(r"\bitems(_models)?\b", line))
 
 
 def functions(text: str) -> dict[str, ast.FunctionDef]:

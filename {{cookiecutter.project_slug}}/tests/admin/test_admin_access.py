@@ -7,10 +7,12 @@ import pytest
 from fastapi import FastAPI
 from httpx2 import AsyncClient, Response
 from sqlalchemy import select
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from {{ cookiecutter.package_name }}.auth.models import LoginSession, Role, User
 from {{ cookiecutter.package_name }}.auth.sessions import revoke_all_sessions
+from {{ cookiecutter.package_name }}.state import get_state
 from {{ cookiecutter.package_name }}.users import service
 
 from support import PASSWORD, Account, NewApp, exchange, listen, new_client
@@ -335,6 +337,20 @@ async def test_malformed_referrer_is_rejected(browser: AsyncClient, member: Acco
 
 async def test_deletion_without_selected_rows_is_rejected(browser: AsyncClient) -> None:
     assert (await browser.delete("/admin/user/delete")).status_code == 400
+
+
+async def test_database_outage_is_a_problem(
+    app: FastAPI, browser: AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise PoolTimeoutError
+
+    monkeypatch.setattr(get_state(app).database, "read_connection", fail)
+
+    response = await browser.get(USERS)
+
+    assert (response.status_code, response.headers["Retry-After"]) == (503, "1")
+    assert response.headers["Content-Type"] == "application/problem+json"
 
 
 @pytest.mark.parametrize(
