@@ -1,4 +1,4 @@
-"""The stacks on AWS: what their containers run, what they are given, and that the files agree."""
+"""Check the CloudFormation stacks against the application and each other."""
 
 import json
 import re
@@ -32,12 +32,12 @@ RESOURCES = {
 
 
 def of_type(kind: str) -> list[Any]:
-    """The properties of the resources of a type."""
+    """Return the properties of the resources of a type."""
     return [one["Properties"] for one in RESOURCES.values() if one["Type"] == f"AWS::{kind}"]
 
 
 def properties(name: str) -> Any:
-    """The properties of a resource."""
+    """Return the properties of a resource."""
     return RESOURCES[name]["Properties"]
 
 
@@ -46,7 +46,7 @@ SERVICES = {service["ServiceName"]: service for service in of_type("ECS::Service
 
 
 def value_of(value: Any, environment: str) -> Any:
-    """What a parameter, text or import is in an environment; a resource is {"Ref": its name}."""
+    """Resolve a parameter, text or import in an environment; a resource is {"Ref": its name}."""
     match value:
         case {"Ref": name}:
             return _parameters(environment).get(name, value)
@@ -79,7 +79,7 @@ def _exports(environment: str) -> dict[str, Any]:
 
 
 def secret_of(name: str, source: Any, environment: str) -> str | None:
-    """The value that a container gets from a secret, with samples for what AWS makes up."""
+    """Return the value that a container gets from a secret, or None if AWS generates it."""
     value = value_of(source, environment)
     expected = name.title().replace("_", "")
     if isinstance(value, str):  # made by hand
@@ -100,7 +100,7 @@ def secret_of(name: str, source: Any, environment: str) -> str | None:
 
 
 def process_of(name: str, environment: str) -> Process:
-    """A process as its task definition describes it."""
+    """Return a process as its task definition describes it."""
     [container] = TASKS[name]["ContainerDefinitions"]
     variables: dict[str, str | None] = dict(read_image().variables)
     for one in container.get("Environment", []):
@@ -112,7 +112,7 @@ def process_of(name: str, environment: str) -> Process:
 
 
 def mappings_in(value: Any) -> Iterator[dict[str, Any]]:
-    """Every mapping in a template, the outer ones first."""
+    """Yield every mapping in a template, outer mappings first."""
     if isinstance(value, dict):
         yield value
         value = [*value.values()]
@@ -123,13 +123,13 @@ def mappings_in(value: Any) -> Iterator[dict[str, Any]]:
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
 @pytest.mark.parametrize("name", [*COMMANDS, "migrate"])
-def test_each_process_fits_the_application(name: str, environment: str) -> None:
+def test_process_matches_the_application(name: str, environment: str) -> None:
     process = process_of(name, environment)
     assert problems(process) == []
     assert (process.stop_seconds is None) == (name == "migrate")
 
 
-def test_there_is_a_service_for_each_process_that_stays() -> None:
+def test_every_long_running_process_has_a_service() -> None:
     assert {*TASKS} == {*COMMANDS, "migrate"}
     assert {*SERVICES} == {*COMMANDS}
     for name, service in SERVICES.items():
@@ -137,7 +137,7 @@ def test_there_is_a_service_for_each_process_that_stays() -> None:
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_a_container_is_closed(name: str) -> None:
+def test_containers_are_restricted(name: str) -> None:
     [container] = TASKS[name]["ContainerDefinitions"]
     assert container["User"] == read_image().user
     assert container["ReadonlyRootFilesystem"] is True
@@ -147,7 +147,7 @@ def test_a_container_is_closed(name: str) -> None:
     assert value_of(container["Image"], "staging").endswith(f"/staging-{PROGRAM}:tag")
 
 
-def test_both_probes_and_every_port_are_those_of_the_application() -> None:
+def test_probes_and_ports_match_the_application() -> None:
     [container] = TASKS["web"]["ContainerDefinitions"]
     target = properties("TargetGroup")
     probe = container["HealthCheck"]["Command"][-1]
@@ -165,7 +165,7 @@ def test_both_probes_and_every_port_are_those_of_the_application() -> None:
     assert balanced["ContainerName"] == "web"
 
 
-def test_only_the_network_is_believed_about_clients() -> None:
+def test_only_the_network_may_forward_client_addresses() -> None:
     proxies = process_of("web", "production").variables["FORWARDED_ALLOW_IPS"]
     assert ip_network(str(proxies)).is_private
     assert properties("Vpc")["CidrBlock"] == {"Ref": "VpcCidr"}
@@ -207,7 +207,7 @@ def test_stacks_agree_on_the_parameters_they_share() -> None:
 
 
 @pytest.mark.parametrize("stack", TEMPLATES)
-def test_what_is_referred_to_is_there(stack: str) -> None:
+def test_references_are_defined(stack: str) -> None:
     template = TEMPLATES[stack]
     names = {*template["Parameters"], *template["Resources"]}
     exports = _exports("staging")
@@ -224,7 +224,7 @@ def test_what_is_referred_to_is_there(stack: str) -> None:
                 assert name in template["Conditions"]
 
 
-def test_roles_are_for_the_names_that_the_stacks_give() -> None:
+def test_roles_allow_the_names_of_the_stacks() -> None:
     secrets = [one["Name"] for one in of_type("SecretsManager::Secret")]
     logs = [one["LogGroupName"] for one in of_type("Logs::LogGroup")]
     alarms = [one["AlarmName"] for one in of_type("CloudWatch::Alarm")]
@@ -251,7 +251,7 @@ def test_roles_are_for_the_names_that_the_stacks_give() -> None:
 
 
 def may(role: str, action: str, resource: str) -> bool:
-    """Whether a role is allowed an action on what an ARN ends with."""
+    """Return whether a role allows an action on a resource, given by the end of its ARN."""
     [policy] = properties(role)["Policies"]
     for statement in policy["PolicyDocument"]["Statement"]:
         actions, allowed = statement["Action"], statement["Resource"]
@@ -262,7 +262,7 @@ def may(role: str, action: str, resource: str) -> bool:
     return False
 
 
-def test_the_script_asks_for_what_the_stacks_put_out() -> None:
+def test_script_reads_outputs_that_the_stacks_have() -> None:
     script = (HERE / "deploy.sh").read_text(encoding="utf-8")
     asked = re.findall(r"\(output (\w+) (\w+)\)", script)
     assert len(asked) == 4

@@ -1,6 +1,6 @@
-"""Heroku: its files, and what they make of each dyno.
+"""Check the files for Heroku against the application.
 
-The keys and values that it knows: https://devcenter.heroku.com/articles/app-json-schema
+Keys and values: https://devcenter.heroku.com/articles/app-json-schema
 """
 
 import json
@@ -19,7 +19,7 @@ from redis.asyncio import ConnectionPool
 from deployment_checks import COMMANDS, ROOT, Process, problems, read_image
 
 APP: dict[str, Any] = json.loads((ROOT / "app.json").read_text(encoding="utf-8"))
-# What Heroku, the buildpack and the add-ons set.
+# Set by Heroku, the buildpack and the add-ons.
 GIVEN = {
     "PORT": "47611",
     "WEB_CONCURRENCY": "2",
@@ -33,20 +33,20 @@ SIZES = {"basic", "standard-1x", "standard-2x", "performance-m", "performance-l"
 
 
 def procfile() -> dict[str, str]:
-    """The commands by their types of process."""
+    """Return the commands by process type."""
     lines = (ROOT / "Procfile").read_text(encoding="utf-8").splitlines()
     return {name: command for name, _, command in (line.partition(": ") for line in lines)}
 
 
 def profile() -> dict[str, str]:
-    """What .profile exports, as it is without a config var of that name."""
+    """Return the exports of .profile, without config vars of the same name."""
     text = (ROOT / ".profile").read_text(encoding="utf-8")
     exports = re.findall(r"^export (\w+)=(\S+)", text, re.MULTILINE)
     return {name: re.sub(rf'^"\${{ '{{' }}{name}:-(.+)}}"$', r"\1", value) for name, value in exports}
 
 
 def processes() -> list[Process]:
-    """Every type of process, with all the variables that it gets."""
+    """Return every process with all its variables."""
     config = {name: one.get("value") for name, one in APP["env"].items()}
     set_by_code = {k: v for k, v in profile().items() if k != "PGSSLMODE"}  # the driver's
     return [
@@ -60,7 +60,7 @@ def processes() -> list[Process]:
     ]
 
 
-def test_every_process_fits_the_application() -> None:
+def test_processes_match_the_application() -> None:
     assert [problem for one in processes() for problem in problems(one)] == []
     assert {one.name for one in processes()} == {"migrate", *COMMANDS}
 
@@ -83,11 +83,11 @@ def test_certificate_of_redis_is_not_verified(scheme: str) -> None:
 {%- endif %}
 
 
-def test_addresses_of_clients_are_taken_from_the_routers_only() -> None:
+def test_only_the_routers_may_forward_client_addresses() -> None:
     assert profile()["FORWARDED_ALLOW_IPS"] == "10.0.0.0/8"
 
 
-def test_app_json_is_what_heroku_knows() -> None:
+def test_app_json_has_keys_that_heroku_knows() -> None:
     assert set(APP) == {"name", "description", "buildpacks", "addons", "formation", "env"}
     assert APP["buildpacks"] == [{"url": "heroku/python"}]
     assert set(APP["formation"]) == set(procfile()) - {"release"}

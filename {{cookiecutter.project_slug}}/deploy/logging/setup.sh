@@ -1,5 +1,5 @@
 #!/bin/sh
-# Puts the lifecycle policy, the index template and what Kibana shows in place; may run again.
+# Install the lifecycle policy, the index template and the saved objects of Kibana; can run again.
 set -eu
 cd "$(dirname "$0")"
 

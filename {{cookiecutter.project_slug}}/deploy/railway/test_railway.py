@@ -1,6 +1,6 @@
-"""Railway: its files, and what they make of each service.
+"""Check the files for Railway against the application.
 
-The keys and values that it knows: https://docs.railway.com/config-as-code/reference
+Keys and values: https://docs.railway.com/config-as-code/reference
 """
 
 import json
@@ -31,27 +31,27 @@ DEPLOY = {
 
 
 def read(path: Path) -> dict[str, Any]:
-    """One configuration."""
+    """Read a configuration."""
     content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return content
 
 
 def variables() -> dict[str, str | None]:
-    """What variables.env sets; None for a reference to another service."""
+    """Return the variables of variables.env; None for a reference to another service."""
     lines = (FOLDER / "variables.env").read_text(encoding="utf-8").splitlines()
     pairs = [line.split("=", 1) for line in lines]
     return {name: None if value.startswith("${{ '{{' }}") else value for name, value in pairs}
 
 
 def secrets() -> dict[str, None]:
-    """What the page sets beside them, and nobody else should know."""
+    """Return the secrets that the commands of the README set."""
     readme = (FOLDER / "README.md").read_text(encoding="utf-8")
     [values] = re.findall(r"railway variable set (?:\\\n|.)+", readme)
     return dict.fromkeys(re.findall(r"([A-Z_]+)=", values))
 
 
 def processes() -> list[Process]:
-    """Every service, and the migration before it."""
+    """Return every service, and the migration before it."""
     found = []
     for name, path in CONFIGURATIONS.items():
         deploy = read(path)["deploy"]
@@ -72,12 +72,12 @@ def processes() -> list[Process]:
     return found
 
 
-def test_every_process_fits_the_application() -> None:
+def test_processes_match_the_application() -> None:
     assert [problem for one in processes() for problem in problems(one)] == []
     assert {one.name for one in processes()} == {"migrate", *COMMANDS}
 
 
-def test_configurations_are_what_railway_knows() -> None:
+def test_configurations_have_keys_that_railway_knows() -> None:
     for name, path in CONFIGURATIONS.items():
         content = read(path)
         assert set(content) == {"$schema", "build", "deploy"}
@@ -88,11 +88,11 @@ def test_configurations_are_what_railway_knows() -> None:
         )
         assert content["deploy"]["restartPolicyType"] == "ALWAYS"
         assert ("healthcheckPath" in content["deploy"]) is (name == "web")
-    # Without a moment together, requests meet a server that has just been told to stop.
+    # Without an overlap, requests would reach a server that is shutting down.
     assert read(CONFIGURATIONS["web"])["deploy"]["overlapSeconds"] > 0
 
 
-def test_references_are_to_the_services_that_the_page_adds() -> None:
+def test_references_are_to_services_that_the_readme_adds() -> None:
     text = (FOLDER / "variables.env").read_text(encoding="utf-8")
     assert dict(re.findall(r"^(\w+)=\$\{\{(.+)}}$", text, re.MULTILINE)) == {
         "DATABASE_URL": "Postgres.DATABASE_URL",
@@ -103,5 +103,5 @@ def test_references_are_to_the_services_that_the_page_adds() -> None:
 
 
 def test_railway_can_build_the_image() -> None:
-    # It refuses cache mounts whose id does not begin with that of the service.
+    # Railway rejects cache mounts whose id does not begin with that of the service.
     assert "type=cache" not in (ROOT / "Dockerfile").read_text(encoding="utf-8")

@@ -1,6 +1,6 @@
-"""Render: its blueprint, and what it makes of each service.
+"""Check the blueprint for Render against the application.
 
-The keys and values that it knows: https://render.com/docs/blueprint-spec
+Keys and values: https://render.com/docs/blueprint-spec
 """
 
 from typing import Any
@@ -32,13 +32,13 @@ DATABASE_KEYS = {"name", "plan", "postgresMajorVersion", "ipAllowList"}
 
 
 def service(process: str) -> dict[str, Any]:
-    """The service that runs a process."""
+    """Return the service that runs a process."""
     found: dict[str, Any] = SERVICES[f"{PROGRAM}-{process}"]
     return found
 
 
 def variables(listed: list[dict[str, Any]]) -> dict[str, str | None]:
-    """The variables of a list; None for a secret, and for what another service knows."""
+    """Return the variables of a list; None for a secret or a reference to another service."""
     found: dict[str, str | None] = {}
     for one in listed:
         match one:
@@ -67,7 +67,7 @@ def variables(listed: list[dict[str, Any]]) -> dict[str, str | None]:
 
 
 def processes() -> list[Process]:
-    """Every service that runs the image, and the migration before it."""
+    """Return every service that runs the image, and the migration before it."""
     found = []
     for name in COMMANDS:
         one = service(name)
@@ -87,11 +87,11 @@ def processes() -> list[Process]:
     return found
 
 
-def test_every_process_fits_the_application() -> None:
+def test_processes_match_the_application() -> None:
     assert [problem for one in processes() for problem in problems(one)] == []
 
 
-def test_blueprint_is_what_render_knows() -> None:
+def test_blueprint_has_keys_that_render_knows() -> None:
     assert set(BLUEPRINT) == {"services", "databases", "envVarGroups"}
 {%- if cookiecutter.use_redis %}
     store = SERVICES[f"{PROGRAM}-keyvalue"]
@@ -111,7 +111,7 @@ def test_blueprint_is_what_render_knows() -> None:
         assert 1 <= one["maxShutdownDelaySeconds"] <= 300
 
 
-def test_database_is_private_and_that_of_compose() -> None:
+def test_database_is_private_and_has_the_version_of_compose() -> None:
     [database] = DATABASES.values()
     assert set(database) == DATABASE_KEYS
     assert database["plan"] == "basic-256mb"
