@@ -9,7 +9,11 @@ from typing import {% if cookiecutter.use_redis %}Any, {% endif %}Self
 import structlog
 {% endif -%}
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+{%- if cookiecutter.use_prometheus or cookiecutter.use_opentelemetry %}
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker
+{%- else %}
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_sessionmaker
+{%- endif %}
 
 {% if cookiecutter.use_prometheus -%}
 from ..instruments import POOL_WAIT
@@ -91,6 +95,21 @@ class Database:
             self.replica_engine = create_read_engine(settings, settings.database_read_url)
             self.replica_queue = PoolQueue(settings)
         self.replica_sessions = async_sessionmaker(self.replica_engine, expire_on_commit=False)
+{%- endif %}
+
+{%- if cookiecutter.use_prometheus or cookiecutter.use_opentelemetry %}
+
+    @property
+    def engines(self) -> dict[str, AsyncEngine]:
+        """The engines by name."""
+{%- if cookiecutter.database == "postgresql" %}
+        engines = {"read": self.read_engine, "write": self.write_engine}
+        if self.replica_engine is not self.read_engine:
+            engines["replica"] = self.replica_engine
+        return engines
+{%- else %}
+        return {"read": self.read_engine, "write": self.write_engine}
+{%- endif %}
 {%- endif %}
 
     async def __aenter__(self) -> Self:

@@ -39,8 +39,8 @@ POOL_OVERFLOW: Final = Gauge(
 
 
 def setup(database: Database, settings: Settings) -> None:
-    """Measure both engines."""
-    for name, engine in (("read", database.read_engine), ("write", database.write_engine)):
+    """Measure the engines."""
+    for name, engine in database.engines.items():
         limit = settings.database_pool_size + settings.database_max_overflow
         POOL_LIMIT.labels(name).set(limit)
         _measure_pool(name, engine.sync_engine)

@@ -60,7 +60,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     provider.add_span_processor(BatchSpanProcessor(exporter))
     trace.set_tracer_provider(provider)
     database = app.state.services.database
-    engines = [database.read_engine.sync_engine, database.write_engine.sync_engine]
+    engines = [engine.sync_engine for engine in database.engines.values()]
     # The instrumentation works with SQLAlchemy 2.1, but does not declare it yet.
     SQLAlchemyInstrumentor().instrument(engines=engines, skip_dep_check=True)
     with log_outage_once(exporter):
