@@ -1,4 +1,4 @@
-"""Who can read metrics, and what several processes add up to."""
+"""The metrics endpoint, of one process and of several."""
 
 import os
 import signal
@@ -66,7 +66,7 @@ async def test_metrics_have_a_port_of_their_own(
     assert [name for name in found if name.startswith("build_info{")]
 
 
-async def test_several_processes_are_read_as_one(
+async def test_processes_are_added_up(
     new_database: NewDatabase, metrics_port: int, tmp_path: Path
 ) -> None:
     async with new_database() as url:
@@ -85,7 +85,7 @@ async def test_several_processes_are_read_as_one(
             assert read(metrics_port)[LIVE] == 20
 
 
-def test_gauges_of_the_dead_are_dropped(tmp_path: Path) -> None:
+def test_gauges_of_dead_processes_are_dropped(tmp_path: Path) -> None:
     dead = tmp_path / "gauge_livesum_99999999.db"
     counted = tmp_path / "counter_99999999.db"
     alive = tmp_path / f"gauge_livesum_{os.getpid()}.db"
@@ -97,7 +97,7 @@ def test_gauges_of_the_dead_are_dropped(tmp_path: Path) -> None:
     assert (dead.exists(), counted.exists(), alive.exists()) == (False, True, True)
 
 
-def test_file_that_is_being_made_is_passed_over(tmp_path: Path) -> None:
+def test_empty_file_is_skipped(tmp_path: Path) -> None:
     (tmp_path / "counter_99999999.db").touch()
 
     names = {metric.name for metric in ServerProcesses(tmp_path).collect()}
@@ -106,7 +106,7 @@ def test_file_that_is_being_made_is_passed_over(tmp_path: Path) -> None:
     assert not [name for name in names if not name.startswith("process_")]
 
 
-def test_no_place_for_numbers_stops_nothing(
+def test_missing_folder_does_not_stop_the_process(
     database_url: str, metrics_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", "/nowhere")  # a container that may write nothing
@@ -116,7 +116,7 @@ def test_no_place_for_numbers_stops_nothing(
     assert not accepts(metrics_port)
 
 
-def test_port_that_is_taken_stops_nothing(database_url: str) -> None:
+def test_port_in_use_does_not_stop_the_process(database_url: str) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

@@ -61,7 +61,7 @@ async def test_unexpected_error_is_reported_once(
     assert report["release"] == f"{{ cookiecutter.project_slug }}@{__version__}"
 
 
-async def test_no_report_has_what_people_sent(
+async def test_reports_contain_no_client_input(
     new_reporting_app: NewReportingApp, reports: Reports
 ) -> None:
     async with new_reporting_app(sentry_release="abc123") as service:
@@ -95,7 +95,7 @@ async def test_no_report_has_what_people_sent(
     assert reports.all()[0]["payload"]["body"]["release"] == "abc123"
 
 
-async def test_what_clients_are_told_is_not_reported(
+async def test_expected_errors_are_not_reported(
     new_reporting_app: NewReportingApp, reports: Reports
 ) -> None:
     async with new_reporting_app() as service:
@@ -137,7 +137,7 @@ async def test_report_names_the_trace(
 {%- else %}
 
 
-async def test_requests_are_timed_when_asked_for(
+async def test_requests_are_timed_with_a_sample_rate(
     new_reporting_app: NewReportingApp, reports: Reports
 ) -> None:
     async with new_reporting_app(sentry_traces_sample_rate=1) as service:
@@ -157,7 +157,7 @@ async def test_requests_are_timed_when_asked_for(
 {%- endif %}
 
 
-def test_without_a_dsn_there_is_nothing(database_url: str) -> None:
+def test_nothing_is_imported_without_a_dsn(database_url: str) -> None:
     script = """
 import sys
 from {{ cookiecutter.package_name }}.main import create_app

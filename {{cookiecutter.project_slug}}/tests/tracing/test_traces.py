@@ -148,7 +148,7 @@ async def test_probes_are_not_traced(new_traced_app: NewTracedApp, collector: Co
     assert collector.spans == []
 
 
-async def test_no_span_has_what_people_sent(
+async def test_spans_contain_no_client_input(
     new_traced_app: NewTracedApp, collector: Collector
 ) -> None:
     account = registration(email=f"{SECRET}@example.com", full_name=SECRET)
@@ -230,7 +230,7 @@ async def test_stopping_sends_what_is_left(
 
 
 @pytest.mark.parametrize("listens", [False, True], ids=["refuses", "is silent"])
-async def test_collector_that_is_away_costs_one_line(
+async def test_unavailable_collector_is_logged_once(
     new_traced_app: NewTracedApp,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
@@ -257,7 +257,7 @@ async def test_collector_that_is_away_costs_one_line(
     assert "spans batch" in failure["message"]
 
 
-async def test_outage_of_the_collector_is_two_lines(
+async def test_outage_of_the_collector_is_logged_at_each_end(
     new_traced_app: NewTracedApp,
     collector: Collector,
     capsys: pytest.CaptureFixture[str],
@@ -281,7 +281,7 @@ async def test_outage_of_the_collector_is_two_lines(
     assert said[1:] == ["spans are exported again"]
 
 
-def test_without_a_collector_there_is_nothing(database_url: str) -> None:
+def test_nothing_is_imported_without_a_collector(database_url: str) -> None:
     script = """
 import asyncio, sys, threading
 from {{ cookiecutter.package_name }}.main import create_app
