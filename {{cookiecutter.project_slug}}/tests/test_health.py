@@ -5,11 +5,11 @@ from httpx2 import AsyncClient
 from {{ cookiecutter.package_name }}.main import create_app
 
 {% if cookiecutter.database == "postgresql" -%}
-from support import new_client, settings_for
+from support import log_in, new_client, settings_for
 
 UNAVAILABLE = "postgresql://127.0.0.1:1/name"  # a closed port
 {%- else -%}
-from support import PROJECT, new_client, settings_for
+from support import PROJECT, log_in, new_client, settings_for
 
 UNAVAILABLE = f"sqlite:///{PROJECT}"  # a folder
 {%- endif %}
@@ -29,6 +29,8 @@ async def test_service_without_its_database_is_live_but_not_ready() -> None:
     async with app.router.lifespan_context(app), new_client(app) as client:
         live = await client.get("/health/live")
         ready = await client.get("/health/ready")
+        login = await log_in(client, "ada@example.com")
 
-    assert (live.status_code, ready.status_code) == (200, 503)
+    assert (live.status_code, ready.status_code, login.status_code) == (200, 503, 503)
+    assert login.headers["Retry-After"] == "1"
     assert ready.json()["status"] == ready.json()["checks"]["database"] == "unavailable"

@@ -59,6 +59,15 @@ def test_environment_defaults_to_production(environment: pytest.MonkeyPatch) -> 
         ("ALLOWED_HOSTS", "", "must name the hosts in production, such as api.example.com"),
         ("CORS_ORIGINS", "https://app.example, *", "must name the origins in production, not *"),
         ("DATABASE_URL", "mysql://user:hunter2@db/name", "must "),
+{%- if cookiecutter.database == "postgresql" %}
+        ("DATABASE_URL", "postgresql://h/d?sslrootcert=ca.pem", "has options that are not"),
+        ("DATABASE_URL", "postgresql://h/d?sslmode=on", "must have one of these as its sslmode"),
+        ("DATABASE_URL", "postgresql://h/d?host=a&host=b&port=1", "must have a port for each host"),
+        ("DATABASE_URL", "postgresql://u:hunter2@h:65536/d", "must have a port from 1 to 65535"),
+{%- endif %}
+        ("BCRYPT_ROUNDS", "9", "must be at least 10 in production"),
+        ("ALLOWED_HOSTS", "https://api.example", "must be host names such as api.example.com"),
+        ("CORS_ORIGINS", "https://app.example/", "must be origins such as"),
 {%- if cookiecutter.use_redis %}
         ("REDIS_URL", "cache:hunter2", "must look like redis://user:password@host:6379/0"),
 {%- endif %}

@@ -1,5 +1,6 @@
 """Access tokens."""
 
+import json
 import time
 from uuid import uuid4
 
@@ -8,6 +9,7 @@ import pytest
 from fastapi import FastAPI
 
 from {{ cookiecutter.package_name }}.auth.tokens import AccessTokens, Claims
+from {{ cookiecutter.package_name }}.exceptions import InvalidTokenError
 
 from support import NOWHERE, new_client, settings_for
 
@@ -50,3 +52,17 @@ async def test_challenge_has_an_error_only_for_an_invalid_token(app: FastAPI) ->
 def test_invalid_keys_stop_the_service(keys: str) -> None:
     with pytest.raises(SystemExit, match="JWT_KEYS must be a JSON Web Key Set"):
         AccessTokens(settings_for(NOWHERE, jwt_keys=keys))
+
+
+@pytest.mark.parametrize("change", [{"typ": "JWT"}, {"kid": "other"}, {"alg": "HS512"}], ids=str)
+def test_token_with_another_header_is_rejected(change: dict[str, str]) -> None:
+    key = {"kty": "oct", "alg": "HS256", "kid": "current", "k": "k" * 86}
+    tokens = AccessTokens(settings_for(NOWHERE, jwt_keys=json.dumps({"keys": [key]})))
+    token = tokens.issue(uuid4(), uuid4())
+    header = jwt.get_unverified_header(token) | change
+    claims = jwt.decode(token, options={"verify_signature": False})
+
+    forged = jwt.encode(claims, jwt.PyJWK(key).key, header["alg"], headers=header)
+
+    with pytest.raises(InvalidTokenError):
+        tokens.verify(forged)

@@ -61,3 +61,26 @@ async def test_read_session_rejects_writes(app: FastAPI) -> None:
     assert response.status_code == 500
     async with app.state.services.database.read_session() as session:
         assert await session.scalar(select(func.count(User.id))) == 1
+{%- if cookiecutter.database == "postgresql" %}
+
+
+@pytest.mark.parametrize("prepared_statements", [True, False])
+async def test_slow_statement_is_cancelled(
+    prepared_statements: bool, new_database: NewDatabase
+) -> None:
+    settings = {
+        "database_prepared_statements": prepared_statements,
+        "database_statement_timeout": 0.01,
+    }
+    async with new_database() as url:
+        app = create_app(settings_for(url, **settings))
+
+        @app.post("/sleep")
+        async def sleep(session: DbSession) -> None:
+            await session.execute(text("SELECT pg_sleep(60)"))
+
+        async with app.router.lifespan_context(app), new_client(app) as client:
+            response = await client.post("/sleep")
+
+    assert response.status_code == 503
+{%- endif %}
