@@ -60,7 +60,7 @@ def main() -> None:
             "SECRET_KEY": secrets.token_urlsafe(48),
         }
         migrate(project, settings)
-        processes = ["worker", "scheduler"]
+        processes = ["worker"]
         watched = stack.enter_context(watch(project, settings, processes, folder))
         started = time.time()
         load(watched.service, options.seconds)

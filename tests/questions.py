@@ -44,10 +44,12 @@ def product(questions: Iterable[str]) -> list[Answers]:
 
 def is_possible(answers: Answers) -> bool:
     """Return whether the hook accepts this combination."""
-    if answers.get("use_worker") and not answers.get("use_redis"):
-        return False
-    platform = answers.get("use_kubernetes") or answers.get("cloud", "none") != "none"
-    return not (platform and answers.get("database") == "sqlite")
+    needs_postgresql = (
+        answers.get("use_worker")
+        or answers.get("use_kubernetes")
+        or answers.get("cloud", "none") != "none"
+    )
+    return not (needs_postgresql and answers.get("database") == "sqlite")
 
 
 def pairwise(questions: Iterable[str]) -> list[Answers]:

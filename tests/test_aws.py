@@ -41,7 +41,7 @@ TYPOS = (
     ("service.yaml", "HealthCheckPath: /health/ready", "HealthCheckPath: /health/redy"),
     ("service.yaml", "ContainerPort: 8000", "ContainerPort: 8080"),
     ("service.yaml", '"orders", worker]', '"orders", workers]'),
-    ("service.yaml", "TaskDefinition: {Ref: SchedulerTask}", "TaskDefinition: {Ref: WorkerTask}"),
+    ("service.yaml", "TaskDefinition: {Ref: WorkerTask}", "TaskDefinition: {Ref: WebTask}"),
     ("service.yaml", 'User: "10001:10001"', 'User: "1001:1001"'),
     ("platform.yaml", "[alembic, upgrade, head]", "[alembic, upgrade, heads]"),
     ("platform.yaml", "sslmode=require", "ssl=require"),
@@ -130,7 +130,7 @@ def test_stacks_are_created_in_a_simulated_account(
     command = [str(tools / "python"), "-W", "ignore", str(SIMULATION)]
     made = json.loads(run([*command, str(aws(**answers)), stage, *options], cwd=aws(**answers)))
 
-    names = {"web", "worker", "scheduler"} if answers.get("use_worker") else {"web"}
+    names = {"web", "worker"} if answers.get("use_worker") else {"web"}
     assert set(made["services"]) == names
     assert set(made["containers"]) == {f"{stage}-orders-{one}" for one in {*names, "migrate"}}
     assert made["migrating"] == [f"family:{stage}-orders-migrate"]

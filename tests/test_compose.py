@@ -23,7 +23,7 @@ VARIANTS: dict[str, Answers] = {
     "standard": {},
     "sqlite": {"database": "sqlite"},
     "everything": EVERYTHING | {"use_kubernetes": True, "cloud": "render"},
-    "everything-sqlite": EVERYTHING | {"database": "sqlite"},
+    "everything-sqlite": EVERYTHING | {"database": "sqlite", "use_worker": False},
     "everything-gitlab": EVERYTHING | {"use_kubernetes": True, "ci": "gitlab"},
 }
 # Processes that write configuration into their own root when they start.
@@ -31,7 +31,6 @@ WRITABLE = {"alertmanager", "elasticsearch", "kibana"}
 COMMANDS = {
     "web": ["orders", "run"],
     "worker": ["orders", "worker"],
-    "scheduler": ["orders", "scheduler"],
     "migrate": ["alembic", "upgrade", "head"],
 }
 

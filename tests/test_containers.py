@@ -284,10 +284,10 @@ def shell(it: Stack, commands: str) -> str:
 
 def check_stop(it: Stack) -> None:
     """Check that every process exits with 0 on SIGTERM and logged only JSON lines."""
-    services = set(it.compose("config", "--services").split()) & {"web", "worker", "scheduler"}
+    services = set(it.compose("config", "--services").split()) & {"web", "worker"}
     containers = it.ids(*sorted(services))
     assert len(containers) == len(services)
-    # The release has made worker and scheduler anew; a signal during their imports ends with 143.
+    # The release has replaced the worker; a signal during their imports ends with 143.
     wait_for(lambda: all("started" in it.docker("logs", one).lower() for one in containers))
     it.compose("stop")
     for container in containers:

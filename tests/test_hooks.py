@@ -26,7 +26,7 @@ from rendering import command_line, git, hook_messages, render_privately, withou
 WORD = "is empty: write at least one word."
 SLUG = ": use lowercase letters and digits, with single hyphens between."
 PACKAGE = ": use lowercase letters, digits and _, a letter first."
-WORKER = "on without use_redis: jobs wait in Redis, so answer yes to both, or no here."
+WORKER = "on with database=sqlite, but jobs are queued in PostgreSQL: take postgresql, or no here."
 EMAIL = ": write an address such as 'team@example.com'."
 NO = "is 'no': leave it out, since only cookiecutter 2.7.1 and later read that word."
 REJECTED = [
@@ -110,7 +110,7 @@ def test_invalid_answer_is_rejected_in_one_sentence(
     question: str, answer: object, end: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     names = {"project_slug": "orders", "package_name": "orders"}
-    database = "sqlite" if question in {"use_kubernetes", "cloud"} else "postgresql"
+    database = "sqlite" if question in {"use_worker", "use_kubernetes", "cloud"} else "postgresql"
     answers = {**names, "database": database, question: answer}
     (tmp_path / "out").mkdir()
     with pytest.raises(FailedHookException):

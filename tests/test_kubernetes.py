@@ -55,7 +55,7 @@ base/kustomization.yaml: name: settings > name: setting
 base/kustomization.yaml: includeSelectors > includeSelector
 base/service-account.yaml: name: app > name: apps
 base/network.yaml: component: web > component: wep
-base/network.yaml: web, worker, scheduler, migrate > web, worker, scheduler
+base/network.yaml: web, worker, migrate > web, worker
 base/network.yaml: port: http > port: https
 base/network.yaml: port: 5432 > port: 5433
 base/network.yaml: port: 25\\n > port: 26\\n
@@ -82,8 +82,8 @@ base/ingress.yaml: path: /api > path: /
 base/ingress.yaml: name: http > name: https
 base/worker.yaml: worker] > works]
 base/worker.yaml: terminationGracePeriodSeconds: 40 > terminationGracePeriodSeconds: 30
-base/scheduler.yaml: DATABASE_POOL_SIZE > DATABASE_POOLSIZE
-base/scheduler.yaml: serviceAccountName: app > serviceAccountName: apps
+base/worker.yaml: serviceAccountName: app > serviceAccountName: apps
+base/worker.yaml: /tmp/worker-alive > /tmp/worker-dead
 components/redis/redis.yaml: key: REDIS_URL > key: REDISURL
 components/redis/redis.yaml: name: redis\\n  labels > name: reddis\\n  labels
 components/redis/redis.yaml: image: redis:8 > image: redis:7
@@ -104,7 +104,7 @@ overlays/staging/kustomization.yaml: minReplicas > minReplica
 overlays/staging/namespace.yaml: enforce > enforced
 deploy.sh: ../overlays > ../overlay
 deploy.sh: job/migrate --for=condition > job/migrated --for=condition
-deploy.sh: web, worker, scheduler > web, worker
+deploy.sh: web, worker > web
 deploy.sh: set -eu > set -u
 README.md: SMTP_URL= > SMTPURL=
 """
@@ -222,7 +222,7 @@ def test_every_check_that_checkov_skips_is_needed(
     assert report["summary"]["parsing_errors"] == 0
     assert {check for check, _ in found("failed_checks")} == {*config["skip-check"]}
     probes = {"CKV_K8S_8", "CKV_K8S_9"}
-    processes = {"worker", "scheduler"}
+    processes = {"worker"}
     assert found("skipped_checks") == {(check, one) for check in probes for one in processes}
 
 

@@ -96,7 +96,7 @@ def test_every_query_finds_data_and_a_stopped_service_alerts(
     settings = app.settings(LOG_FORMAT="json", BCRYPT_ROUNDS="6", LOGIN_ATTEMPTS="100000")
     settings |= {"LOGIN_ATTEMPTS_PER_ADDRESS": "100000"}
     migrate(app.folder, settings)
-    processes = ["worker", "scheduler"] if answers["use_worker"] else []
+    processes = ["worker"] if answers["use_worker"] else []
     with watch(app.folder, settings, processes, tmp_path) as watched:
         panels = [
             target["expr"]

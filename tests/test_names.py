@@ -112,7 +112,7 @@ from orders.settings import Settings
 def accepts(address):
     try:
         TypeAdapter(Email).validate_python(address)
-        Settings(redis_url="redis://x", mail_from=address)
+        Settings(database_url="postgresql://x/x", mail_from=address)
     except ValidationError:
         return False
     return True
@@ -129,7 +129,7 @@ def test_address_is_accepted_if_settings_and_commands_accept_it(
     domains = [*DOMAINS.split(), *(f"{label}.com" for label in long), ""]
     addresses = ["@".join(parts) for parts in itertools.product(local_parts, domains)]
     addresses += ["ada", "ada@example.com\n", " ada@example.com", "Ada <ada@example.com>"]
-    project = render(database="sqlite", use_redis=True, use_worker=True)
+    project = render(use_worker=True)
     python = str(environment / "bin" / "python")
 
     said = run(
@@ -169,7 +169,8 @@ print(app.openapi()["info"]["title"])
 def test_service_with_unusual_names_starts_and_builds(
     render: Render, environment: Path, tmp_path: Path
 ) -> None:
-    project = render(**ODD_NAMES, **{**LARGEST, "database": "sqlite", "use_kubernetes": False})
+    sqlite = {"database": "sqlite", "use_worker": False, "use_kubernetes": False}
+    project = render(**ODD_NAMES, **{**LARGEST, **sqlite})
     python = str(environment / "bin" / "python")
     env = environ(project, environment, ENVIRONMENT="local", REDIS_URL="redis://127.0.0.1:1/0")
 

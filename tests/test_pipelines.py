@@ -330,7 +330,7 @@ NAMES = {
     "railway": {"RAILWAY_TOKEN"},
     "render": {"RENDER_DEPLOY_HOOK_URL"},
 }
-WORKER_NAMES = {"RENDER_DEPLOY_HOOK_URL_WORKER", "RENDER_DEPLOY_HOOK_URL_SCHEDULER"}
+WORKER_NAMES = {"RENDER_DEPLOY_HOOK_URL_WORKER"}
 
 
 @pytest.mark.parametrize("answers", DEPLOYING, ids=label)
@@ -370,7 +370,6 @@ GITLAB = {
     "HEROKU_API_KEY": "HEROKU_API_KEY",
     "HEROKU_APP": "HEROKU_APP",
     "RENDER_DEPLOY_HOOK_URL": "RENDER_DEPLOY_HOOK_URL",
-    "RENDER_DEPLOY_HOOK_URL_SCHEDULER": "RENDER_DEPLOY_HOOK_URL_SCHEDULER",
     "RENDER_DEPLOY_HOOK_URL_WORKER": "RENDER_DEPLOY_HOOK_URL_WORKER",
 }
 
@@ -384,8 +383,8 @@ def test_deploy_runs_the_commands_of_the_platform(
     image = f"registry.gitlab.com/team/orders:{SHA}"
     if answers["ci"] == "github":
         registry, image = "registry", "image"
-    services = ["web", "worker", "scheduler"] if answers["use_worker"] else ["web"]
-    hooks = ["", "_WORKER", "_SCHEDULER"] if answers["use_worker"] else [""]
+    services = ["web", "worker"] if answers["use_worker"] else ["web"]
+    hooks = ["", "_WORKER"] if answers["use_worker"] else [""]
     expected = {
         "heroku": ["bin/git push https://git.heroku.com/HEROKU_APP.git HEAD:refs/heads/main"],
         "railway": [f"bin/npx --yes @railway/cli@5 up --ci --service {one}" for one in services],

@@ -87,7 +87,7 @@ TYPOS = {
     "heroku": [
         ("Procfile", "orders run", "orders rum"),
         ("Procfile", "orders worker", "orders work"),
-        ("Procfile", "scheduler: ", "schedule: "),
+        ("Procfile", "worker: ", "works: "),
         ("Procfile", "upgrade head", "upgrade heads"),
         ("app.json", "SECRET_KEY", "SECRET_KEYS"),
         ("app.json", "ALLOWED_HOSTS", "ALLOWED_HOST"),
@@ -114,7 +114,7 @@ TYPOS = {
         ("railway.json", "DOCKERFILE", "DOCKER"),
         ("railway.json", "ALWAYS", "always"),
         ("deploy/railway/worker.json", "orders worker", "order worker"),
-        ("deploy/railway/scheduler.json", "startCommand", "startComand"),
+        ("deploy/railway/worker.json", "startCommand", "startComand"),
         ("deploy/railway/variables.env", "Redis.REDIS_URL", "Redis.URL"),
         ("deploy/railway/variables.env", "MAIL_FROM", "MAILFROM"),
         ("deploy/railway/variables.env", "ALLOWED_HOSTS", "ALLOWED_HOST"),

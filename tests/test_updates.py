@@ -1,14 +1,17 @@
 """cruft brings later versions of the template, and later answers, into a project."""
 
 import json
+import re
 import shutil
+import subprocess
 from pathlib import Path, PurePosixPath
+from textwrap import dedent, indent
 from typing import Any
 
 import pytest
 
 from conftest import Render
-from harness import Application, environ
+from harness import Application, Server, environ, run
 from questions import PROJECT, QUESTIONS, TEMPLATE, Answers, choices, label
 from rendering import Files, command_line, git, hook_messages, without_secrets
 
@@ -192,12 +195,89 @@ def test_cruft_in_a_temporary_folder_names_skipped_steps(
 def test_impossible_later_answer_changes_nothing(repository: Path, tmp_path: Path) -> None:
     project = create(repository, tmp_path)
 
-    given = ("--variables-to-update", '{"use_worker": true}')
+    given = ("--variables-to-update", '{"database": "sqlite", "use_worker": true}')
     done = command_line(
         "update", "--project-dir", project, "--skip-apply-ask", *given, tool="cruft"
     )
 
     assert done.returncode == 1
     [sentence] = hook_messages(done.stderr)
-    assert sentence.startswith("use_worker is on without use_redis")
+    assert sentence.startswith("use_worker is on with database=sqlite")
     assert git(project, "status", "--porcelain") == ""
+
+
+# Jobs of projects that were rendered with taskiq
+
+TASKIQ_MIGRATION = """
+import sqlalchemy as sa
+from alembic import op
+
+revision = "a41f6b0c92d7"
+down_revision = "ce0a23dcbf68"
+
+
+def upgrade() -> None:
+    op.create_table(
+        "jobs",
+        sa.Column("id", sa.Uuid(), primary_key=True),
+        sa.Column("task", sa.String(100), nullable=False),
+        sa.Column("arguments", sa.JSON(), nullable=False),
+        sa.Column("state", sa.String(20), nullable=False),
+        sa.Column("request_id", sa.String(128)),
+        sa.Column("user_id", sa.Uuid()),
+        sa.Column("not_before", sa.DateTime(timezone=True)),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+    )
+"""
+TASKIQ_JOBS = """
+    INSERT INTO jobs (id, task, arguments, state, request_id, user_id, created_at)
+    SELECT gen_random_uuid(), 'send_welcome', json_build_object('user_id', gen_random_uuid()),
+        state, 'the-request', CASE state WHEN 'queued' THEN gen_random_uuid() END, now()
+    FROM unnest(ARRAY['queued', 'running', 'done', 'failed']) AS state
+"""
+RUN_SQL = """
+import asyncio, asyncpg, json, os, sys
+async def main():
+    connection = await asyncpg.connect(os.environ["DATABASE_URL"])
+    rows = await connection.fetch(sys.argv[1])
+    print(json.dumps([list(row.values()) for row in rows], default=str))
+asyncio.run(main())
+"""
+
+
+def test_documented_migration_moves_the_jobs_of_taskiq(
+    render: Render, environment: Path, postgres: Server
+) -> None:
+    project = render(use_worker=True)
+    versions = project / "migrations" / "versions"
+    (versions / "a41f6b0c92d7_jobs.py").write_text(TASKIQ_MIGRATION, "utf-8")
+    page = (TEMPLATE / "docs" / "worker.md").read_text("utf-8")
+    [move] = re.findall(r"^ {3}```python\n(.*?)^ {3}```$", page, re.DOTALL | re.MULTILINE)
+    [migration] = versions.glob("*_b7d20e5f4c18_jobs.py")
+    text = migration.read_text("utf-8").replace('"ce0a23dcbf68"', '"a41f6b0c92d7"')
+    statement = "        op.execute(statement)\n"
+    text = text.replace(statement, f"{statement}{indent(dedent(move), '    ')}", 1)
+    migration.write_text(text, "utf-8")
+    settings = environ(project, environment, DATABASE_URL=postgres.database(), SMTP_URL="")
+    settings["ENVIRONMENT"] = "local"
+
+    def python(*arguments: str) -> str:
+        return run([str(environment / "bin" / "python"), *arguments], cwd=project, env=settings)
+
+    python("-m", "alembic", "upgrade", "a41f6b0c92d7")
+    python("-c", RUN_SQL, TASKIQ_JOBS)
+    python("-m", "alembic", "upgrade", "head")
+    jobs = json.loads(
+        python("-c", RUN_SQL, "SELECT status, headers ->> 'request_id' FROM pgqueuer")
+    )
+    command = [str(environment / "bin" / "python"), "-m", "orders.cli", "worker"]
+    done = "SELECT count(*) FROM pgqueuer_log WHERE status = 'successful'"
+    with subprocess.Popen(command, cwd=project, env=settings) as worker:
+        try:
+            while json.loads(python("-c", RUN_SQL, done)) != [[2]]:
+                assert worker.poll() is None
+        finally:
+            worker.terminate()
+
+    assert jobs == [["queued", "the-request"]] * 2
+    assert json.loads(python("-c", RUN_SQL, "SELECT to_regclass('jobs')")) == [[None]]

@@ -3,7 +3,7 @@
     python dev.py [COMMAND ...]
 
 {% if cookiecutter.use_worker -%}
-Beside the server run a worker and the scheduler; they have to be started anew to know changed code.
+A worker runs beside the server; restart it to load changed code.
 {% endif -%}
 {% if cookiecutter.database == "postgresql" -%}
 Unless DATABASE_URL is set, in the environment or in `.env`, PostgreSQL starts from a Python
@@ -57,7 +57,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
 {%- if cookiecutter.use_worker %}
-PROCESSES = (["run", "--reload"], ["worker"], ["scheduler"])
+PROCESSES = (["run", "--reload"], ["worker"])
 {%- endif %}
 {%- if cookiecutter.database == "postgresql" or cookiecutter.use_redis %}
 

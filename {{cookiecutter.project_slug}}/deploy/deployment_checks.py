@@ -21,7 +21,7 @@ ROOT = Path(__file__).parent.parent
 PROGRAM = "{{ cookiecutter.project_slug }}"
 MIGRATE = ("alembic", "upgrade", "head")
 {%- if cookiecutter.use_worker %}
-COMMANDS = {"web": "run", "worker": "worker", "scheduler": "scheduler"}
+COMMANDS = {"web": "run", "worker": "worker"}
 {%- else %}
 COMMANDS = {"web": "run"}
 {%- endif %}

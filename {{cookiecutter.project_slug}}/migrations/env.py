@@ -16,17 +16,11 @@ from {{ cookiecutter.package_name }}.database import Base, {{ cookiecutter.datab
 from {{ cookiecutter.package_name }}.database.models import UtcDateTime
 from {{ cookiecutter.package_name }}.items import models as items_models
 from {{ cookiecutter.package_name }}.settings import Settings, load_settings
-{%- if cookiecutter.use_worker %}
-from {{ cookiecutter.package_name }}.worker import models as worker_models
-{%- endif %}
 
 # Importing models registers their tables. Add the models of a new domain here.
 MODELS = [
     auth_models,
     items_models,
-{%- if cookiecutter.use_worker %}
-    worker_models,
-{%- endif %}
 ]
 {%- if cookiecutter.database == "postgresql" %}
 LOCK = 7_305_871_003  # an arbitrary key; every process that migrates this database uses it
@@ -40,6 +34,13 @@ def render_item(kind: str, item: Any, _: AutogenContext) -> str | Literal[False]
     return False
 
 
+{% if cookiecutter.use_worker -%}
+def include_name(name: str | None, kind: str, _: object) -> bool:
+    """Leave out the tables of PgQueuer, which its own SQL creates."""
+    return kind != "table" or name is None or not name.startswith("pgqueuer")
+
+
+{% endif -%}
 def migrate(connection: Connection | None) -> None:
     """Run the migrations, or print their SQL if there is no connection."""
     context.configure(
@@ -52,6 +53,9 @@ def migrate(connection: Connection | None) -> None:
         transactional_ddl=True,
 {%- endif %}
         target_metadata=Base.metadata,
+{%- if cookiecutter.use_worker %}
+        include_name=include_name,
+{%- endif %}
         render_item=render_item,
         literal_binds=connection is None,
     )

@@ -1,4 +1,4 @@
-"""What the tests of jobs share."""
+"""Shared parts of the tests of jobs."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -7,31 +7,34 @@ from dataclasses import dataclass, field
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from typing import Any
-from uuid import UUID
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
 from fastapi import FastAPI
-from sqlalchemy import select, update
+from pgqueuer import JobId
+from sqlalchemy import Row, select, text
 
-from {{ cookiecutter.package_name }}.database import utcnow
-from {{ cookiecutter.package_name }}.worker.models import Job, State
-from {{ cookiecutter.package_name }}.worker.outbox import (
+from {{ cookiecutter.package_name }}.worker.models import (
+    Status,
+    jobs,
+    queue_log,
+)
+from {{ cookiecutter.package_name }}.worker.queue import (
     Arguments,
     Context,
     Task,
     enqueue,
 )
-from {{ cookiecutter.package_name }}.worker.runner import Worker
-from {{ cookiecutter.package_name }}.worker.scheduler import Scheduler
+from {{ cookiecutter.package_name }}.worker.runner import run_jobs
 
-# The types of what a task does, and of the fixtures that make something.
+# The types of a task's body, and of the fixtures that create something.
+Job = Row[*tuple[Any, ...]]
 Body = Callable[[Context], Awaitable[Any]]
 NewService = Callable[..., AbstractAsyncContextManager["Service"]]
 NewTask = Callable[..., Task[[]]]
 
 
 async def until(condition: Callable[[], Awaitable[object]]) -> None:
-    """Wait for something to become true."""
+    """Wait until the condition is true."""
     async with asyncio.timeout(120):
         while not await condition():  # noqa: ASYNC110 - that another process changes
             await asyncio.sleep(0.01)
@@ -39,7 +42,7 @@ async def until(condition: Callable[[], Awaitable[object]]) -> None:
 
 @dataclass
 class MailServer:
-    """Takes mail, once it is open."""
+    """A mail server that accepts messages once it is open."""
 
     port: int = 0
     opened: asyncio.Event = field(default_factory=asyncio.Event)
@@ -74,56 +77,72 @@ class MailServer:
 
 @dataclass
 class Service:
-    """The application on a database of its own, whose jobs are seen."""
+    """The application on a database of its own, and its jobs."""
 
     app: FastAPI
 
     async def add(
         self, task: Task[Arguments], *none: Arguments.args, **arguments: Arguments.kwargs
-    ) -> UUID:
+    ) -> JobId:
         """Enqueue a job."""
         async with self.app.state.services.database.write_session() as session:
-            job = enqueue(session, task, *none, **arguments)
-        return job.id
+            return await enqueue(session, task, *none, **arguments)
 
     async def jobs(self, **values: object) -> list[Job]:
-        """The jobs with these values, oldest first."""
+        """Return the unfinished jobs with these values, oldest first."""
         async with self.app.state.services.database.read_session() as session:
-            found = await session.scalars(select(Job).filter_by(**values).order_by(Job.id))
+            found = await session.execute(select(jobs).filter_by(**values).order_by(jobs.c.id))
             return list(found)
 
-    async def job(self, job_id: UUID) -> Job:
-        """One job as it is now."""
+    async def job(self, job_id: int) -> Job:
+        """Return an unfinished job."""
         [job] = await self.jobs(id=job_id)
         return job
 
-    async def becomes(self, job_id: UUID, state: State, attempts: int = 1) -> Job:
-        """Wait until a job has this state after so many attempts."""
+    async def outcomes(self, job_id: int) -> list[str]:
+        """Return the statuses that the log has of a job, oldest first."""
+        statement = select(queue_log.c.status).where(queue_log.c.job_id == job_id)
+        async with self.app.state.services.database.read_session() as session:
+            return list(await session.scalars(statement.order_by(queue_log.c.id)))
 
-        async def reached() -> bool:
-            job = await self.job(job_id)
-            return (job.state, job.attempts) == (state, attempts)
+    async def becomes(self, job_id: int, status: Status, attempts: int = 1) -> Job:
+        """Wait until a job has this status after this number of attempts."""
 
-        await until(reached)
+        async def is_reached() -> bool:
+            found = await self.jobs(id=job_id)
+            return [(job.status, job.attempts) for job in found] == [(status, attempts)]
+
+        await until(is_reached)
         return await self.job(job_id)
 
-    async def pass_time(self) -> None:
-        """Make the time come at which the scheduler sees to each job that has not ended."""
-        async with self.app.state.services.database.write_session() as session:
-            await session.execute(update(Job).values(due_at=utcnow(), not_before=None))
+    async def is_done(self, job_id: int) -> bool:
+        """Return whether a job has succeeded."""
+        return "successful" in await self.outcomes(job_id)
 
-    async def send_again(self) -> None:
-        """Let that time come, and the scheduler do so."""
-        await self.pass_time()
-        await Scheduler(self.app)._send(utcnow())
+    async def finish(self, job_id: int) -> None:
+        """Wait until a job has succeeded."""
+        await until(lambda: self.is_done(job_id))
+
+    async def execute(self, statement: str, **values: object) -> None:
+        """Execute SQL in a transaction."""
+        async with self.app.state.services.database.write_session() as session:
+            await session.execute(text(statement), values)
+
+    async def make_due(self) -> None:
+        """Let the next attempt of each job start now."""
+        await self.execute("UPDATE pgqueuer SET execute_after = now()")
+
+    async def lose_heartbeats(self) -> None:
+        """Make running jobs look like those of a worker that has died."""
+        await self.execute("UPDATE pgqueuer SET heartbeat = now() - interval '1 minute'")
 
     @asynccontextmanager
-    async def working(self) -> AsyncIterator[Worker]:
+    async def working(self) -> AsyncIterator[None]:
         """Run a worker until the block ends."""
-        worker, stop = Worker(self.app), asyncio.Event()
-        running = asyncio.create_task(worker.run(stop))
+        shutdown = asyncio.Event()
+        worker = asyncio.create_task(run_jobs(self.app, shutdown))
         try:
-            yield worker
+            yield
         finally:
-            stop.set()
-            await running
+            shutdown.set()
+            await worker

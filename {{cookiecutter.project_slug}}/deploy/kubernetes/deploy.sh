@@ -16,7 +16,7 @@ END
 kubectl kustomize "$release" >"$release/all.yaml"
 
 kubectl -n "$namespace" delete job migrate --ignore-not-found # a Job cannot be changed
-kubectl apply -f "$release/all.yaml" -l "app.kubernetes.io/component notin ({% if cookiecutter.use_worker %}web, worker, scheduler{% else %}web{% endif %})"
+kubectl apply -f "$release/all.yaml" -l "app.kubernetes.io/component notin ({% if cookiecutter.use_worker %}web, worker{% else %}web{% endif %})"
 # The Job has conditions when it is complete or has failed.
 kubectl -n "$namespace" wait job/migrate --for=jsonpath='{.status.conditions}' --timeout=30m
 kubectl -n "$namespace" logs job/migrate

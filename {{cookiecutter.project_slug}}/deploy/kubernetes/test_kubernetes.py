@@ -14,6 +14,9 @@ import yaml
 
 from {{ cookiecutter.package_name }}.main import create_app
 from {{ cookiecutter.package_name }}.settings import Settings
+{%- if cookiecutter.use_worker %}
+from {{ cookiecutter.package_name }}.worker.runner import LIVENESS_FILE
+{%- endif %}
 
 from deployment_checks import COMMANDS, PROGRAM, SAMPLE_VALUES, Process, problems, read_image
 
@@ -206,6 +209,12 @@ def test_probes_use_the_right_paths(documents: list[Document]) -> None:
         "livenessProbe": ("/health/live", "http"),
         "readinessProbe": ("/health/ready", "http"),
     }
+{%- if cookiecutter.use_worker %}
+    _, worker = containers(documents)["worker"]
+    [program, option, code] = worker["livenessProbe"]["exec"]["command"]
+    assert (program, option) == ("python", "-c")
+    assert f'"{LIVENESS_FILE.name}"' in code.replace("/tmp/", "")  # noqa: S108
+{%- endif %}
     assert web["lifecycle"]["preStop"]["sleep"]["seconds"] > 0
     # /health/ready itself times out after 2 seconds.
     assert web["readinessProbe"]["timeoutSeconds"] > 2
@@ -317,7 +326,7 @@ def test_rollout_stays_within_the_connections_of_postgresql(
     overlay: str, documents: list[Document]
 ) -> None:
     config = find(documents, "ConfigMap", "settings")["data"]
-    default = Settings.model_fields["database_pool_size"].default
+    defaults = {name.upper(): field.default for name, field in Settings.model_fields.items()}
     scaler = find(documents, "HorizontalPodAutoscaler", "web")["spec"]
     total = 1  # the migration
     for name in COMMANDS:
@@ -325,8 +334,13 @@ def test_rollout_stays_within_the_connections_of_postgresql(
         own = {one["name"]: one["value"] for one in container.get("env", ())}
         deployment = find(documents, "Deployment", name)["spec"]
         pods = scaler["maxReplicas"] if name == "web" else deployment["replicas"]
-        # Old and new pods run at the same time, and each process has two pools.
-        total += 2 * pods * 2 * int({**config, **own}.get("DATABASE_POOL_SIZE", default))
+        values = {**defaults, **config, **own}
+        connections = 2 * int(values["DATABASE_POOL_SIZE"])  # to read and to write
+{%- if cookiecutter.use_worker %}
+        if name == "worker":
+            connections = int(values["WORKER_CONCURRENCY"]) + 2  # as cli.py sizes its pool
+{%- endif %}
+        total += 2 * pods * connections  # new pods do not wait for old ones to end
 
     assert total <= 100 - 3
     if overlay == "production":

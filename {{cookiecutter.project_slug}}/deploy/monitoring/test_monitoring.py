@@ -7,10 +7,6 @@ from pathlib import Path
 
 import yaml
 from prometheus_client import REGISTRY
-{%- if cookiecutter.use_worker %}
-
-from {{ cookiecutter.package_name }}.metrics.jobs import QUEUE
-{%- endif %}
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -37,12 +33,11 @@ def names_in(query: str) -> set[str]:
 def exported() -> set[str]:
     """Return the metrics that the service exports."""
     import_module("{{ cookiecutter.package_name }}.metrics")
-    suffixes = {"counter": ["_total"], "histogram": ["_bucket", "_count", "_sum"]}
 {%- if cookiecutter.use_worker %}
-    return QUEUE | {
-{%- else %}
-    return {
+    import_module("{{ cookiecutter.package_name }}.metrics.jobs")
 {%- endif %}
+    suffixes = {"counter": ["_total"], "histogram": ["_bucket", "_count", "_sum"]}
+    return {
         f"{metric.name}{suffix}"
         for metric in REGISTRY.collect()
         for suffix in suffixes.get(metric.type, [""])

@@ -15,7 +15,6 @@ CONFIGURATIONS = {
     "web": ROOT / "railway.json",
 {%- if cookiecutter.use_worker %}
     "worker": FOLDER / "worker.json",
-    "scheduler": FOLDER / "scheduler.json",
 {%- endif %}
 }
 PORT = "8080"  # Railway chooses one

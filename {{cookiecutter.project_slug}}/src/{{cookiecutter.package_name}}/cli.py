@@ -117,19 +117,13 @@ def openapi() -> None:
 @main.command()
 def worker() -> None:
     """Run background jobs, WORKER_CONCURRENCY at a time."""
-    from .worker.processes import run_until_stopped
-    from .worker.runner import Worker
+    from .worker.runner import run_worker
 
-    asyncio.run(run_until_stopped(create_app(), Worker))
-
-
-@main.command()
-def scheduler() -> None:
-    """Make the jobs that are due by the clock, and send those that were not sent."""
-    from .worker.processes import run_until_stopped
-    from .worker.scheduler import Scheduler
-
-    asyncio.run(run_until_stopped(create_app(), Scheduler))
+    settings = load_settings()
+    # One for each job, one to listen for jobs, and one to measure the queue.
+    size = settings.worker_concurrency + 2
+    pool = {"database_pool_size": size, "database_max_overflow": 0}
+    asyncio.run(run_worker(create_app(settings.model_copy(update=pool))))
 
 
 {% endif -%}

@@ -1,4 +1,4 @@
-"""Email: a message in plain text and HTML, handed to the mail server of SMTP_URL."""
+"""Send email as plain text and HTML through the mail server of SMTP_URL."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,6 @@ from email.policy import SMTP
 from html import escape
 from typing import Final
 from urllib.parse import unquote, urlsplit
-from uuid import UUID
 
 import aiosmtplib
 import structlog
@@ -18,12 +17,12 @@ from .settings import Settings
 
 log = structlog.stdlib.get_logger(__name__)
 
-TIMEOUT_SECONDS: Final = 20  # for each answer of the mail server
+TIMEOUT_SECONDS: Final = 20  # for each reply of the mail server
 
 
 @dataclass(frozen=True)
 class Mail:
-    """What is written to whom; paragraphs are plain text."""
+    """A message to one recipient; paragraphs are plain text."""
 
     to: str
     subject: str
@@ -31,21 +30,22 @@ class Mail:
 
 
 class Mailer:
-    """Sends email, or logs it where SMTP_URL is not set."""
+    """Send email, or log it when SMTP_URL is not set."""
 
     def __init__(self, settings: Settings) -> None:
         self._sender = _address(settings.mail_from)
         self._url = settings.smtp_url and urlsplit(settings.smtp_url.get_secret_value())
 
-    async def send(self, mail: Mail, *, key: UUID) -> None:
-        """Hand a message to the mail server, which takes it from there.
+    async def send(self, mail: Mail, *, key: str) -> None:
+        """Send a message.
 
         Args:
-            key: becomes the Message-ID, so that a message sent again is recognised.
+            key: becomes the Message-ID. Use the same one when sending a message again, so that
+                mail servers recognize the duplicate.
 
         Raises:
-            ValueError: an address or the subject cannot be a header, such as one with a line break.
-            aiosmtplib.SMTPException: the server refuses it, or does not answer.
+            ValueError: an address or the subject is no valid header, such as one with a line break.
+            aiosmtplib.SMTPException: the mail server rejects the message, or does not reply.
         """
         message = self.compose(mail, key)
         if not self._url:
@@ -63,15 +63,15 @@ class Mailer:
             timeout=TIMEOUT_SECONDS,
         )
 
-    def compose(self, mail: Mail, key: UUID) -> EmailMessage:
-        """The message as it is sent (RFC 5322); headers with line breaks are refused."""
+    def compose(self, mail: Mail, key: str) -> EmailMessage:
+        """Return the message in the format of RFC 5322; headers with line breaks are rejected."""
         message = EmailMessage(policy=SMTP)
         message["From"] = self._sender
         message["To"] = _address(mail.to)
         message["Subject"] = mail.subject
         message["Date"] = utcnow()
         message["Message-ID"] = f"<{key}@{self._sender.domain}>"
-        message["Auto-Submitted"] = "auto-generated"  # no replies of machines (RFC 3834)
+        message["Auto-Submitted"] = "auto-generated"  # prevents automatic replies (RFC 3834)
         message.set_content("\n\n".join(mail.paragraphs) + "\n")
         html = "".join(f"<p>{escape(paragraph)}</p>\n" for paragraph in mail.paragraphs)
         message.add_alternative(html, subtype="html")
@@ -79,6 +79,6 @@ class Mailer:
 
 
 def _address(email: str) -> Address:
-    # Its own parser refuses letters beyond ASCII before the @.
+    # Address's own parser rejects non-ASCII letters before the @.
     username, _, domain = email.rpartition("@")
     return Address(username=username, domain=domain)

@@ -82,7 +82,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     sentry.setup(app, settings)
 {%- endif %}
 {%- if cookiecutter.use_worker %}
-    worker.setup(app, settings)
+    worker.setup(app)
 {%- endif %}
 {%- if cookiecutter.use_admin %}
     admin.setup(app, settings)

@@ -20,7 +20,8 @@ from .schemas import RequestModel, ResponseModel, Text, check_storable
 Read = TypeVar("Read", bound=ResponseModel)
 
 # The sort order of the page, the sorted value and the key of its last row.
-CURSOR: Final = TypeAdapter(tuple[str, Any, UUID])
+BigInt = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+CURSOR: Final = TypeAdapter(tuple[str, Any, Any])
 
 
 class PageQuery(RequestModel):
@@ -70,8 +71,8 @@ async def paginate(
     values: dict[str, object] = {**(parameters or {}), "page_limit": query.limit + 1}
     column = query.sort.removeprefix("-")
     if query.cursor is not None:
-        python_type = statement.selected_columns[column].type.python_type
-        last_value, last_id = _decode_cursor(query.cursor, query.sort, python_type)
+        types = (statement.selected_columns[name].type.python_type for name in (column, "id"))
+        last_value, last_id = _decode_cursor(query.cursor, query.sort, *types)
         values |= {"last_value": last_value, "last_id": last_id}
     page = _page_statement(statement, query.sort, has_cursor=query.cursor is not None)
     rows = (await session.execute(page, values)).all()
@@ -97,14 +98,15 @@ def _page_statement(
     return statement.order_by(*order).limit(bindparam("page_limit", type_=Integer))
 
 
-def _encode_cursor(sort: str, value: Any, key: UUID) -> str:
+def _encode_cursor(sort: str, value: Any, key: UUID | int) -> str:
     return urlsafe_b64encode(CURSOR.dump_json((sort, value, key))).decode()
 
 
-def _decode_cursor(cursor: str, sort: str, python_type: Any) -> tuple[Any, UUID]:
+def _decode_cursor(cursor: str, sort: str, value_type: Any, key_type: Any) -> tuple[Any, Any]:
     try:
         sorted_by, value, key = CURSOR.validate_json(urlsafe_b64decode(cursor))
-        value = _value_adapter(python_type).validate_python(value)
+        value = _value_adapter(value_type).validate_python(value)
+        key = _value_adapter(key_type).validate_python(key)
         if sorted_by != sort:
             raise InvalidCursorError
         value = check_storable(value)
@@ -115,4 +117,4 @@ def _decode_cursor(cursor: str, sort: str, python_type: Any) -> tuple[Any, UUID]
 
 @cache
 def _value_adapter(python_type: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(AwareDatetime if python_type is datetime else python_type)
+    return TypeAdapter({datetime: AwareDatetime, int: BigInt}.get(python_type, python_type))

@@ -191,10 +191,10 @@ class Settings(BaseSettings):
 {%- if cookiecutter.use_worker %}
 
     worker_concurrency: int = Field(
-        10, ge=1, description="Jobs that a worker process runs at a time."
+        10, ge=2, description="Jobs that a worker process runs at a time."
     )
     job_retention: int = Field(
-        604_800, ge=86_400, description="Seconds that a job can be looked up when it has ended."
+        604_800, ge=86_400, description="Seconds that failed jobs and the log of jobs are kept."
     )
     smtp_url: SecretStr | None = Field(
         None,

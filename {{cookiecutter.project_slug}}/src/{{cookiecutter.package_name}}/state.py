@@ -12,6 +12,9 @@ from .cache.limits import SharedThrottle
 from .cache.store import Cache
 {%- endif %}
 from .database import Database
+{%- if cookiecutter.use_worker %}
+from .mail import Mailer
+{%- endif %}
 from .settings import Settings
 from .throttle import MemoryThrottle
 
@@ -28,6 +31,9 @@ class AppState:
     cache: Cache
     denylist: Denylist
     throttle: SharedThrottle
+{%- endif %}
+{%- if cookiecutter.use_worker %}
+    mailer: Mailer
 {%- endif %}
 
 
@@ -52,6 +58,9 @@ def create_state(settings: Settings) -> AppState:
         throttle=throttle,
 {%- else %}
         auth=create_auth_services(settings, MemoryThrottle()),
+{%- endif %}
+{%- if cookiecutter.use_worker %}
+        mailer=Mailer(settings),
 {%- endif %}
     )
 

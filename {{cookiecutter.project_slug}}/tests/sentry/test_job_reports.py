@@ -1,9 +1,9 @@
-"""A job that has failed for good is reported, its single attempts are not."""
+"""A job is reported when it has failed for good, not at each attempt."""
 
 import pytest
 
-from {{ cookiecutter.package_name }}.worker.models import State
-from {{ cookiecutter.package_name }}.worker.outbox import (
+from {{ cookiecutter.package_name }}.worker.models import Status
+from {{ cookiecutter.package_name }}.worker.queue import (
     TASKS,
     Context,
     task,
@@ -19,14 +19,14 @@ async def test_job_is_reported_when_it_has_failed_for_good(
     async def chore(_: Context) -> None:
         raise LookupError
 
-    monkeypatch.setitem(TASKS, "chore", task(attempts=2)(chore))
+    monkeypatch.setitem(TASKS, "chore", task(max_attempts=2)(chore))
     async with new_reporting_app() as reporting:
         service = Service(reporting.app)
         async with service.working():
             job_id = await service.add(TASKS["chore"])
-            await service.becomes(job_id, State.QUEUED, attempts=1)
-            await service.send_again()
-            await service.becomes(job_id, State.FAILED, attempts=2)
+            await service.becomes(job_id, Status.QUEUED)
+            await service.make_due()
+            await service.becomes(job_id, Status.FAILED, attempts=2)
 
     report = reports.one()
     assert (report["transaction"], report["tags"]["job_id"]) == ("job chore", str(job_id))

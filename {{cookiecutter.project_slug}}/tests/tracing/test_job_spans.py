@@ -1,29 +1,25 @@
-"""A job goes on with the trace of the request that asked for it."""
+"""A job continues the trace of the request that enqueued it."""
 
 import json
 
 import pytest
 from fastapi import FastAPI
 
-from {{ cookiecutter.package_name }}.worker.models import State
+from {{ cookiecutter.package_name }}.worker.models import Status
 from {{ cookiecutter.package_name }}.worker.tasks import purge
 
 from support import new_client, registration
 from tracing_support import TRACE, Collector, NewTracedApp, sent_by_caller
-from worker_support import Service, until
+from worker_support import Service
 
 
 async def register_in_vain(app: FastAPI, **headers: str) -> None:
-    """Register an account, and wait until the e-mail to it has failed for the first time."""
+    """Register an account, and wait until the first attempt to send an email has failed."""
     service = Service(app)
+    await new_client(app).post("/api/v1/users", json=registration(), headers=headers)
+    [job] = await service.jobs()
     async with service.working():
-        await new_client(app).post("/api/v1/users", json=registration(), headers=headers)
-
-        async def has_failed() -> bool:
-            [job] = await service.jobs()
-            return job.state is State.QUEUED and job.error_type is not None
-
-        await until(has_failed)
+        await service.becomes(job.id, Status.QUEUED)
 
 
 async def test_job_continues_the_trace_of_its_request(
@@ -41,7 +37,7 @@ async def test_job_continues_the_trace_of_its_request(
     )
     assert (job.failed, job.attributes["job.attempt"]) == (True, 1)
     assert "SELECT" in [span.name.split()[0] for span in collector.children(job)]
-    # What the worker asks between jobs belongs to no trace.
+    # The worker's own statements belong to no trace.
     assert {span.trace_id for span in collector.spans} == {request.trace_id}
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     [ended] = [line for line in lines if line["message"] == "job"]
@@ -60,13 +56,13 @@ async def test_job_of_a_request_that_is_not_traced_is_not_either(
     assert collector.spans == []
 
 
-async def test_job_that_nobody_asked_for_has_a_trace_of_its_own(
+async def test_job_without_a_request_has_a_trace_of_its_own(
     new_traced_app: NewTracedApp, collector: Collector
 ) -> None:
     async with new_traced_app() as app:
         service = Service(app)
         async with service.working():
-            await service.becomes(await service.add(purge), State.DONE)
+            await service.finish(await service.add(purge))
 
     job = collector.named("job purge")
     assert (job.parent_id, job.failed) == ("", False)

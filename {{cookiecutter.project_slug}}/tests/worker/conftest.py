@@ -1,15 +1,17 @@
-"""A mail server, and applications whose jobs are seen."""
+"""A mail server, and applications whose jobs tests inspect."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from aiosmtpd.smtp import SMTP
 
 from {{ cookiecutter.package_name }}.main import create_app
-from {{ cookiecutter.package_name }}.worker.outbox import (
+from {{ cookiecutter.package_name }}.worker import runner
+from {{ cookiecutter.package_name }}.worker.queue import (
     TASKS,
     Context,
     Task,
@@ -18,6 +20,12 @@ from {{ cookiecutter.package_name }}.worker.outbox import (
 
 from support import NewDatabase, settings_for
 from worker_support import Body, MailServer, NewService, NewTask, Service
+
+
+@pytest.fixture(autouse=True)
+def _frequent_polls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shorten the waits of workers for a job that a test makes due."""
+    monkeypatch.setattr(runner, "POLL_INTERVAL", timedelta(seconds=0.1))
 
 
 @pytest.fixture
@@ -37,7 +45,7 @@ async def mail_server() -> AsyncIterator[MailServer]:
 
 @pytest.fixture
 def new_service(new_database: NewDatabase) -> NewService:
-    """Makes applications with settings and a database of their own."""
+    """Create applications with settings and a database of their own."""
 
     @asynccontextmanager
     async def new(**changes: object) -> AsyncIterator[Service]:
@@ -58,7 +66,7 @@ async def service(new_service: NewService, mail_server: MailServer) -> AsyncIter
 
 @pytest.fixture
 def new_task(monkeypatch: pytest.MonkeyPatch) -> NewTask:
-    """Makes tasks of functions, which are forgotten after the test."""
+    """Register functions as a task until the test ends."""
 
     def new(body: Body, **options: Any) -> Task[[]]:
         async def chore(context: Context) -> None:

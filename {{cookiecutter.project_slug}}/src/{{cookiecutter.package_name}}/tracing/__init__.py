@@ -1,4 +1,4 @@
-"""OpenTelemetry spans of requests, statements{% if cookiecutter.use_worker %}, Redis commands and jobs{% elif cookiecutter.use_redis %} and Redis commands{% endif %}, sent to a collector.
+"""OpenTelemetry spans of requests, statements{% if cookiecutter.use_worker and cookiecutter.use_redis %}, Redis commands and jobs{% elif cookiecutter.use_redis %} and Redis commands{% elif cookiecutter.use_worker %} and jobs{% endif %}, sent to a collector.
 
 FastAPI creates the spans of requests, and OpenTelemetry's instrumentation the spans below them.
 Nothing is imported and no thread runs unless OTEL_EXPORTER_OTLP_ENDPOINT is set. The SDK reads the

@@ -3,6 +3,9 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
+{% elif cookiecutter.use_worker %}
+from collections.abc import Iterator
+from contextlib import contextmanager
 {% endif %}
 import structlog
 from opentelemetry import {% if cookiecutter.use_worker %}propagate, {% endif %}trace

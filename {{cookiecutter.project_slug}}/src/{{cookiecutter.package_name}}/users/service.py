@@ -19,7 +19,7 @@ from ..database import Database, explain_conflict
 from ..exceptions import ConflictError, NotFoundError, PermissionDeniedError
 from ..pagination import RowPage, paginate
 {%- if cookiecutter.use_worker %}
-from ..worker.outbox import enqueue
+from ..worker.queue import enqueue
 from ..worker.tasks import send_welcome
 {%- endif %}
 from .schemas import ProfileUpdate, UserCreate, UserQuery, UserUpdate
@@ -59,7 +59,7 @@ async def create_user(
     with explain_conflict(CONFLICTS):
         await session.flush()
 {%- if cookiecutter.use_worker %}
-    enqueue(session, send_welcome, user_id=user.id)
+    await enqueue(session, send_welcome, user_id=user.id)
 {%- endif %}
     log.info("user registered", user_id=str(user.id))
     return user

@@ -1,64 +1,79 @@
-"""The table of jobs: the outbox, and what became of each job."""
+"""The tables of PgQueuer, as queries need them. Migrations create them with PgQueuer's own SQL."""
 
-from datetime import datetime
 from enum import StrEnum
-from typing import Any
-from uuid import UUID
 
-from sqlalchemy import JSON, Index, String, text
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    case,
+    select,
+)
+from sqlalchemy.dialects.postgresql import ENUM, JSONB
 
-from ..database import Base, TimestampMixin, UuidKeyMixin, enum_column
 
-
-class State(StrEnum):
-    """Where a job is: `failed` has used up its attempts and waits for an administrator."""
+class Status(StrEnum):
+    """The status of an unfinished job. Failed jobs wait for an administrator."""
 
     QUEUED = "queued"
-    RUNNING = "running"
-    DONE = "done"
+    PICKED = "picked"
     FAILED = "failed"
 
 
-class Job(UuidKeyMixin, TimestampMixin, Base):
-    """A task to be run with some arguments, which are forgotten when it is done.
+_metadata = MetaData()
+_status = ENUM(*Status, "successful", "exception", "canceled", "deleted", name="pgqueuer_status")
 
-    Attributes:
-        key: what there may be only one job for, such as a task and the minute it is due.
-        due_at: when the scheduler sends a queued job, or takes a running one back from a worker
-            that must be dead.
-        not_before: when the next attempt may begin, after one that failed.
-        request_id: of the request that asked for the job.
-        user_id: who made that request.
-{%- if cookiecutter.use_opentelemetry %}
-        traceparent: of that request (W3C Trace Context).
-{%- endif %}
-    """
+queue = Table(
+    "pgqueuer",
+    _metadata,
+    Column("id", BigInteger, primary_key=True),
+    Column("entrypoint", Text),
+    Column("status", _status),
+    Column("attempts", Integer),
+    Column("headers", JSONB),
+    Column("created", DateTime(timezone=True)),
+    Column("updated", DateTime(timezone=True)),
+    Column("execute_after", DateTime(timezone=True)),
+)
+queue_log = Table(
+    "pgqueuer_log",
+    _metadata,
+    Column("id", BigInteger, primary_key=True),
+    Column("job_id", BigInteger),
+    Column("status", _status),
+    Column("created", DateTime(timezone=True)),
+    Column("traceback", JSONB),
+    Column("aggregated", Boolean),
+)
+queue_statistics = Table(
+    "pgqueuer_statistics",
+    _metadata,
+    Column("id", BigInteger, primary_key=True),
+    Column("created", DateTime(timezone=True)),
+)
 
-    __tablename__ = "jobs"
-
-    task: Mapped[str] = mapped_column(String(100))
-    key: Mapped[str | None] = mapped_column(String(150), unique=True)
-    arguments: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
-    state: Mapped[State] = mapped_column(enum_column(State), default=State.QUEUED)
-    attempts: Mapped[int] = mapped_column(default=0)
-    error_type: Mapped[str | None] = mapped_column(String(100))
-    request_id: Mapped[str | None] = mapped_column(String(128))
-    user_id: Mapped[UUID | None]
-{%- if cookiecutter.use_opentelemetry %}
-    traceparent: Mapped[str | None] = mapped_column(String(55))
-{%- endif %}
-    due_at: Mapped[datetime]
-    not_before: Mapped[datetime | None]
-    started_at: Mapped[datetime | None]
-    finished_at: Mapped[datetime | None]
-
-    __table_args__ = (
-        Index("ix_jobs_created_at_id", "created_at", "id"),
-        Index("ix_jobs_finished_at", "finished_at"),
-        Index(
-            "ix_jobs_due_at",
-            "due_at",
-            {{ cookiecutter.database }}_where=text("state IN ('queued', 'running')"),
-        ),
-    )
+# What administrators see of unfinished jobs: not their arguments, which may be confidential.
+jobs = select(
+    queue.c.id,
+    queue.c.entrypoint.label("task"),
+    queue.c.status,
+    case((queue.c.status == Status.QUEUED, queue.c.attempts), else_=queue.c.attempts + 1).label(
+        "attempts"
+    ),
+    select(queue_log.c.traceback["exception_message"].astext)
+    .where(queue_log.c.job_id == queue.c.id, queue_log.c.traceback.is_not(None))
+    .order_by(queue_log.c.id.desc())
+    .limit(1)
+    .scalar_subquery()
+    .label("error_type"),
+    queue.c.headers["request_id"].astext.label("request_id"),
+    queue.c.headers["user_id"].astext.label("user_id"),
+    queue.c.created.label("created_at"),
+    queue.c.updated.label("updated_at"),
+    queue.c.execute_after.label("run_after"),
+).subquery("jobs")

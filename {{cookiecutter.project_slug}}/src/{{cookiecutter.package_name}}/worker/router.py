@@ -1,32 +1,35 @@
 """Routes under /jobs; administrators only."""
 
 from typing import Annotated
-from uuid import UUID
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Path, Query
+from sqlalchemy import Row
 
 from ..auth.dependencies import CurrentAdmin
 from ..dependencies import DbSession, ReadSession
 from ..errors import problem_responses
 from ..pagination import Page, RowPage
 from . import service
-from .models import Job
 from .schemas import JobQuery, JobRead
 
 router = APIRouter(prefix="/api/v1/jobs", tags=["jobs"])
+
+JobKey = Annotated[int, Path(ge=1, lt=2**63)]
 
 
 @router.get("", response_model=Page[JobRead], responses=problem_responses(401, 403))
 async def list_jobs(
     query: Annotated[JobQuery, Query()], _: CurrentAdmin, session: ReadSession
 ) -> RowPage:
-    """List all jobs."""
+    """List unfinished jobs of all users."""
     return await service.list_jobs(session, query)
 
 
 @router.get("/{job_id}", response_model=JobRead, responses=problem_responses(401, 403, 404))
-async def read_job(job_id: UUID, _: CurrentAdmin, session: ReadSession) -> Job:
-    """Return a job."""
+async def read_job(
+    job_id: JobKey, _: CurrentAdmin, session: ReadSession
+) -> Row[*tuple[object, ...]]:
+    """Return an unfinished job."""
     return await service.get_job(session, job_id)
 
 
@@ -36,6 +39,9 @@ async def read_job(job_id: UUID, _: CurrentAdmin, session: ReadSession) -> Job:
     response_model=JobRead,
     responses=problem_responses(401, 403, 404, 409),
 )
-async def retry_job(job_id: UUID, _: CurrentAdmin, session: DbSession) -> Job:
+async def retry_job(
+    job_id: JobKey, _: CurrentAdmin, session: DbSession
+) -> Row[*tuple[object, ...]]:
     """Enqueue a failed job again."""
-    return await service.retry_job(session, job_id)
+    await service.retry_job(session, job_id)
+    return await service.get_job(session, job_id)

@@ -1,207 +1,274 @@
-"""The worker: runs jobs, each in a unit of work of its own."""
+"""The worker process."""
 
 import asyncio
+import logging
 import random
+import signal
+import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final
-from uuid import UUID
+from pathlib import Path
+from typing import Final
 
+import pgqueuer
 import structlog
 from asgi_correlation_id import correlation_id
+from asyncpg import InterfaceError, PostgresError
 from fastapi import FastAPI
-from sqlalchemy import and_, or_, update
+from pgqueuer import AsyncpgDriver, Job, PgQueuer, RetryRequested
+from pgqueuer.errors import FailingListenerError
+from pgqueuer.executors import AbstractEntrypointExecutor
+from pgqueuer.models import Context as JobContext
+from pgqueuer.models import Schedule
+from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
-from taskiq.receiver import Receiver
 
-from ..database import Database, utcnow
-{%- if cookiecutter.use_prometheus %}
+{% if cookiecutter.use_prometheus -%}
+from ..database import Database
 from ..instruments import JOB_DURATION, JOBS
-{%- endif %}
-from ..settings import Settings
-{%- if cookiecutter.use_opentelemetry %}
+from ..metrics.jobs import measure_queue, serve_jobs
+{% endif -%}
+from ..state import get_state
+{% if cookiecutter.use_opentelemetry -%}
 from ..tracing.context import job_span
-{%- endif %}
-from .models import Job, State
-from .outbox import TASKS, Context, Task
-from .stream import Stream
+{% endif -%}
+from .queue import JSON_OBJECT, TASKS, Context, Task, job_queries
 
 log = structlog.stdlib.get_logger("job")
 
-# Seconds beyond its time limit after which a running job is given up: more than a worker may wait
-# for a connection and for a statement.
-LEASE_MARGIN: Final = 30
+# A worker takes over the jobs of a killed one after both intervals, 15 seconds.
+HEARTBEAT_TIMEOUT: Final = timedelta(seconds=10)
+POLL_INTERVAL: Final = timedelta(seconds=5)
+REPORT_INTERVAL: Final = 15.0
+RECONNECT_INTERVAL: Final = 1.0
 FIRST_DELAY: Final = 10  # seconds until the second attempt; each further one waits 4 times longer
 MAX_DELAY: Final = 3600
+# Its modification time tells a liveness probe that the event loop runs.
+LIVENESS_FILE: Final = Path(tempfile.gettempdir()) / "worker-alive"
+DATABASE_ERRORS: Final = (
+    OSError,
+    SQLAlchemyError,
+    PostgresError,
+    InterfaceError,
+    FailingListenerError,
+)
+# Locks the job, as long as it belongs to this run of it, until the transaction ends.
+LEASE: Final = text(
+    "SELECT id FROM pgqueuer WHERE id = :id AND status = 'picked' AND updated = :updated FOR UPDATE"
+)
+# Counts how often workers have begun the job since it was queued: all but the last one died.
+STARTS: Final = text(
+    "SELECT count(*) FILTER (WHERE status = 'picked') FROM pgqueuer_log WHERE job_id = :id AND id >"
+    " (SELECT max(id) FROM pgqueuer_log WHERE job_id = :id AND status = 'queued')"
+)
 
 
-class SupersededError(Exception):
-    """The job has been taken away from this worker, which must not store anything of it."""
+class JobFailedError(Exception):
+    """The job has used up its attempts. The text is the type of the last error."""
 
 
 class WorkerLostError(Exception):
-    """No worker has survived the job."""
+    """The worker died at every attempt."""
 
 
-class Worker:
-    """Runs the jobs that the stream tells of, WORKER_CONCURRENCY at a time."""
+class LeaseLostError(Exception):
+    """Another worker has taken the job over, because this one sent no heartbeats."""
 
-    def __init__(self, app: FastAPI) -> None:
-        self._title = app.title
-        self._settings: Settings = app.state.services.settings
-        self._database: Database = app.state.services.database
-        self._mailer = app.state.mailer
-        self._running: set[asyncio.Task[Any]] = set()
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Work until told to stop; then finish what runs, or give it back when it takes longer."""
-        stream = Stream(self._settings)
-        for task in TASKS.values():
-            stream.register_task(self._handler(task), task_name=task.name)
-        receiver = Receiver(
-            stream,
-            run_startup=False,
-            max_async_tasks=self._settings.worker_concurrency,
-            wait_tasks_timeout=self._settings.graceful_timeout,
-        )
-        log.info("worker started", concurrency=self._settings.worker_concurrency)
-        try:
-            await receiver.listen(stop)
-        finally:
-            for running in self._running:
-                running.cancel()
-            await asyncio.gather(*self._running, return_exceptions=True)
-            await stream.shutdown()
-            log.info("worker stopped")
+@dataclass
+class TaskExecutor(AbstractEntrypointExecutor):
+    """Run a task in a transaction that also completes its job.
 
-    def _handler(self, task: Task[...]) -> Callable[[str], Awaitable[None]]:
-        async def handle(job_id: str) -> None:
-            job = asyncio.create_task(self._handle(task, UUID(job_id)))
-            self._running.add(job)
-            job.add_done_callback(self._running.discard)
-            await asyncio.wait([job])
-            if not job.cancelled():
-                job.result()
+    PgQueuer stores the text of exceptions, which may quote personal data, so it only gets types.
+    """
 
-        return handle
+    task: Task[...]
+    app: FastAPI
 
-    async def _handle(self, task: Task[...], job_id: UUID) -> None:
-        try:
-            job = await self._claim(task, job_id)
-            if job is not None:
-                await self._run(task, job)
-        except (SQLAlchemyError, OSError) as error:
-            # Nothing of it is stored; the scheduler sends the job again.
-            log.warning("job put off", task=task.name, job_id=str(job_id), error=error)
+    async def execute(self, job: Job, _: JobContext) -> None:
+        """Run one attempt.
 
-    async def _claim(self, task: Task[...], job_id: UUID) -> Job | None:
-        """The job, if it is still to be done, and now, and nobody else is about it."""
-        now = utcnow()
-        # A message may come twice, and before its job's time, which must not cost an attempt.
-        waits = and_(
-            Job.state == State.QUEUED, or_(Job.not_before.is_(None), Job.not_before <= now)
-        )
-        abandoned = and_(Job.state == State.RUNNING, Job.due_at <= now)
-        claim = (
-            update(Job)
-            .where(Job.id == job_id, or_(waits, abandoned))
-            .values(
-                state=State.RUNNING,
-                attempts=Job.attempts + 1,
-                started_at=now,
-                due_at=now + timedelta(seconds=task.timeout + LEASE_MARGIN),
-            )
-            .returning(Job)
-            .execution_options(synchronize_session=False)
-        )
-        async with self._database.write_session() as session:
-            job: Job | None = await session.scalar(claim)
-        return job
-
-    async def _run(self, task: Task[...], job: Job) -> None:
-        """One attempt, and one line about it; what the job is about may be secret."""
+        Raises:
+            RetryRequested: the job is to be tried again.
+            JobFailedError: the job has used up its attempts.
+        """
+        headers = {name: str(value) for name, value in (job.headers or {}).items()}
         structlog.contextvars.clear_contextvars()
-        structlog.contextvars.bind_contextvars(task=task.name, job_id=str(job.id))
-        if job.user_id is not None:
-            structlog.contextvars.bind_contextvars(user_id=str(job.user_id))
-        correlation_id.set(job.request_id)
-        started = time.perf_counter_ns()
-        failure: Exception | None = None
+        structlog.contextvars.bind_contextvars(task=self.task.name, job_id=str(job.id))
+        if "user_id" in headers:
+            structlog.contextvars.bind_contextvars(user_id=headers["user_id"])
+        correlation_id.set(headers.get("request_id"))
         try:
 {%- if cookiecutter.use_opentelemetry %}
-            with job_span(task.name, job.attempts, job.traceparent):
-                await self._attempt(task, job)
+            with job_span(self.task.name, job.attempts + 1, headers.get("traceparent")):
+                await self._attempt(job)
 {%- else %}
-            await self._attempt(task, job)
+            await self._attempt(job)
 {%- endif %}
-            outcome = "done"
-        except SupersededError:
-            outcome = "superseded"
-        except asyncio.CancelledError:
-            given_back = job.attempts - 1
-            outcome = await self._settle(
-                job, "given back", state=State.QUEUED, due_at=utcnow(), attempts=given_back
-            )
-        except Exception as error:  # noqa: BLE001 - whatever a task raises is its failure
-            failure = error
-            outcome = await self._fail(task, job, error)
-        say = log.error if outcome == "failed" else log.warning if failure else log.info
-        duration = time.perf_counter_ns() - started
-        say("job", outcome=outcome, attempt=job.attempts, duration=duration, exc_info=failure)
-{%- if cookiecutter.use_prometheus %}
-        JOBS.labels(task.name, outcome).inc()
-        JOB_DURATION.labels(task.name).observe(duration / 1e9)
-{%- endif %}
+        except BaseException as error:  # noqa: BLE001 - PgQueuer would delete a cancelled job
+            outcome, error_type = self._outcome(job, error), type(error).__name__
+            if outcome == "failed":
+                raise JobFailedError(error_type) from None
+            delay = min(FIRST_DELAY * 4**job.attempts, MAX_DELAY) * random.uniform(0.5, 1.5)  # noqa: S311
+            seconds = delay if outcome == "retry" else 0
+            raise RetryRequested(timedelta(seconds=seconds), reason=error_type) from None
 
-    async def _attempt(self, task: Task[...], job: Job) -> None:
-        if job.attempts > task.attempts:
-            raise WorkerLostError
-        async with asyncio.timeout(task.timeout), self._database.write_session() as session:
-            context = Context(session, self._mailer, self._settings, self._title, job.id)
-            await task.run(context, **job.arguments)
-            # Together with what the job has stored: it is done once, or not at all.
-            await _mark(session, job, state=State.DONE, finished_at=utcnow(), arguments={})
-
-    async def _fail(self, task: Task[...], job: Job, error: Exception) -> str:
-        error_type = type(error).__name__[:100]
-        if job.attempts >= task.attempts:
-            return await self._settle(
-                job, "failed", state=State.FAILED, finished_at=utcnow(), error_type=error_type
-            )
-        delay = min(FIRST_DELAY * 4 ** (job.attempts - 1), MAX_DELAY)
-        due_at = utcnow() + timedelta(seconds=delay * random.uniform(0.5, 1.5))  # noqa: S311
-        return await self._settle(
-            job,
-            "retry",
-            state=State.QUEUED,
-            due_at=due_at,
-            not_before=due_at,
-            error_type=error_type,
-        )
-
-    async def _settle(self, job: Job, outcome: str, **values: object) -> str:
+    async def _attempt(self, job: Job) -> None:
+        started = time.perf_counter_ns()
+        database = get_state(self.app).database
         try:
-            async with self._database.write_session() as session:
-                await _mark(session, job, **values)
-        except SupersededError:
-            return "superseded"
-        return outcome
+            async with asyncio.timeout(self.task.timeout), database.write_session() as session:
+                await self._run(job, session)
+        except BaseException as error:
+            self._log(job, self._outcome(job, error), started, error)
+            raise
+        self._log(job, "done", started)
+
+    async def _run(self, job: Job, session: AsyncSession) -> None:
+        if await session.scalar(STARTS, {"id": job.id}) > self.task.max_attempts:
+            raise WorkerLostError
+        state = get_state(self.app)
+        context = Context(session, state.mailer, state.settings, self.app.title, job.id)
+        await self.task.run(context, **JSON_OBJECT.validate_json(job.payload or b"{}"))
+        if await session.scalar(LEASE, {"id": job.id, "updated": job.updated}) is None:
+            raise LeaseLostError
+        queries = await job_queries(session)
+        await queries.log_jobs([(job, "successful", None)])
+
+    def _outcome(self, job: Job, error: BaseException) -> str:
+        if isinstance(error, LeaseLostError):
+            return "lease lost"
+        if not isinstance(error, Exception):
+            return "released"
+        is_last = isinstance(error, WorkerLostError) or job.attempts + 1 >= self.task.max_attempts
+        return "failed" if is_last else "retry"
+
+    def _log(
+        self, job: Job, outcome: str, started: int, error: BaseException | None = None
+    ) -> None:
+        write = {"failed": log.error, "retry": log.warning}.get(outcome, log.info)
+        cause = error if outcome in {"failed", "retry"} else None
+        duration = time.perf_counter_ns() - started
+        write("job", outcome=outcome, attempt=job.attempts + 1, duration=duration, exc_info=cause)
+{%- if cookiecutter.use_prometheus %}
+        JOBS.labels(self.task.name, outcome).inc()
+        JOB_DURATION.labels(self.task.name).observe(duration / 1e9)
+{%- endif %}
 
 
-async def _mark(session: AsyncSession, job: Job, **values: object) -> None:
-    """Change the job as long as it is this worker's, by this attempt.
+async def run_worker(app: FastAPI) -> None:
+    """Run jobs and schedules until SIGTERM or SIGINT."""
+{%- if cookiecutter.use_prometheus %}
+    state = get_state(app)
+{%- endif %}
+    shutdown = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, shutdown.set)
+{%- if cookiecutter.use_prometheus %}
+    serve_jobs(state.settings)
+{%- endif %}
+    async with app.router.lifespan_context(app):
+        reports = asyncio.create_task(_report({% if cookiecutter.use_prometheus %}state.database{% endif %}))
+        await run_jobs(app, shutdown)
+        reports.cancel()
 
-    Raises:
-        SupersededError: it is not any more.
-    """
-    marked = await session.scalar(
-        update(Job)
-        .where(Job.id == job.id, Job.state == State.RUNNING, Job.started_at == job.started_at)
-        .values(**values)
-        .returning(Job.id)
-        .execution_options(synchronize_session=False)
+
+async def run_jobs(app: FastAPI, shutdown: asyncio.Event) -> None:
+    """Run jobs until the event is set; release those that take longer than GRACEFUL_TIMEOUT."""
+    # They are logged by the executor.
+    logging.getLogger("pgqueuer").addFilter(_is_not_logged)
+    logging.getLogger("pgqueuer").setLevel("WARNING")
+    worker = asyncio.create_task(_run_until(app, shutdown))
+    stopping = asyncio.create_task(shutdown.wait())
+    await asyncio.wait([worker, stopping], return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    await asyncio.wait([worker], timeout=get_state(app).settings.graceful_timeout)
+    worker.cancel()
+    with suppress(asyncio.CancelledError):
+        await worker
+    log.info("worker stopped")
+
+
+async def _run_until(app: FastAPI, shutdown: asyncio.Event) -> None:
+    state = get_state(app)
+    concurrency = state.settings.worker_concurrency
+    is_waiting = False
+
+    @asynccontextmanager
+    async def manager() -> AsyncIterator[PgQueuer]:
+        nonlocal is_waiting
+        async with state.database.write_engine.connect() as connection:
+            raw_connection = await connection.get_raw_connection()
+            pgq = PgQueuer(AsyncpgDriver(raw_connection.driver_connection))
+            for task in TASKS.values():
+                _register(pgq, task, app)
+            log.info("worker started", concurrency=concurrency)
+            is_waiting = False
+            try:
+                yield pgq
+            finally:
+                # SQLAlchemy has not seen errors of this connection: do not return it to the pool.
+                await connection.invalidate()
+
+    while not shutdown.is_set():
+        try:
+            await pgqueuer.run(
+                manager,
+                batch_size=concurrency // 2,
+                max_concurrent_tasks=concurrency,
+                dequeue_timeout=POLL_INTERVAL,
+                heartbeat_timeout=HEARTBEAT_TIMEOUT,
+                shutdown_on_listener_failure=True,
+                shutdown=shutdown,
+            )
+        except DATABASE_ERRORS as error:
+            if not is_waiting:
+                log.warning("worker waits for the database", error=error)
+            is_waiting = True
+            with suppress(TimeoutError):
+                await asyncio.wait_for(shutdown.wait(), RECONNECT_INTERVAL)
+
+
+def _register(pgq: PgQueuer, task: Task[...], app: FastAPI) -> None:
+    """Have PgQueuer run a task, and enqueue it when it is due."""
+
+    @pgq.entrypoint(
+        task.name,
+        on_failure="hold",
+        executor_factory=lambda parameters: TaskExecutor(parameters, task, app),
     )
-    if marked is None:
-        raise SupersededError
+    async def run(_: Job) -> None:
+        """Do nothing: the executor runs the task."""
+
+    if task.cron is not None:
+
+        @pgq.schedule(task.name, task.cron)
+        async def enqueue_scheduled(_: Schedule) -> None:
+            # A job that is still unfinished when it is due again is not doubled.
+            await pgq.qm.queries.enqueue(
+                task.name, None, dedupe_key=f"cron:{task.name}", on_conflict="skip"
+            )
+
+
+{% if cookiecutter.use_prometheus -%}
+async def _report(database: Database) -> None:
+    while True:
+        with suppress(OSError):  # another user's file, on a machine that is shared
+            LIVENESS_FILE.touch()
+        await measure_queue(database)
+        await asyncio.sleep(REPORT_INTERVAL)
+{%- else -%}
+async def _report() -> None:
+    while True:
+        with suppress(OSError):  # another user's file, on a machine that is shared
+            LIVENESS_FILE.touch()
+        await asyncio.sleep(REPORT_INTERVAL)
+{%- endif %}
+
+
+def _is_not_logged(record: logging.LogRecord) -> bool:
+    return not (record.exc_info and isinstance(record.exc_info[1], JobFailedError))

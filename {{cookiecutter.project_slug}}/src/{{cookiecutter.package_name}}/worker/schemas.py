@@ -8,28 +8,27 @@ from pydantic import Field
 
 from ..pagination import PageQuery
 from ..schemas import ResponseModel, Text
-from .models import State
+from .models import Status
 
 
 class JobQuery(PageQuery):
     """Filters and order of the list of jobs."""
 
-    state: State | None = None
+    status: Status | None = None
     task: Annotated[Text | None, Field(max_length=100, description="Name of the task.")] = None
     sort: Literal["created_at", "-created_at"] = "-created_at"
 
 
 class JobRead(ResponseModel):
-    """A job, as administrators see it; not its arguments, which are nobody else's business."""
+    """An unfinished job, without its arguments, which may be confidential."""
 
-    id: UUID
+    id: int
     task: str
-    state: State
-    attempts: int
-    error_type: str | None = Field(description="Of the last attempt that went wrong.")
+    status: Status
+    attempts: int = Field(description="Number of attempts that have begun.")
+    error_type: str | None = Field(description="Type of the last attempt's error.")
     request_id: str | None
     user_id: UUID | None
     created_at: datetime
-    due_at: datetime = Field(description="When it is tried (again) unless it has begun.")
-    started_at: datetime | None
-    finished_at: datetime | None
+    updated_at: datetime
+    run_after: datetime = Field(description="Earliest time of the next attempt.")

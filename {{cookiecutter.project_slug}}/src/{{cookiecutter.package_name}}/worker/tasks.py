@@ -1,60 +1,76 @@
-"""The tasks of this service. The name of a task is stored: renaming one strands its jobs."""
+"""The tasks of this service. Jobs are stored with the task's name: do not rename a task."""
 
-from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, delete, or_, select, update
+from pgqueuer.models import TracebackRecord
+from sqlalchemy import ColumnElement, Table, and_, delete, or_, select
 
 from ..auth.models import LoginSession, User
 from ..database import utcnow
 from ..mail import Mail
-from .models import Job, State
-from .outbox import Context, task
+from .models import Status, queue, queue_log, queue_statistics
+from .queue import TASKS, Context, job_queries, task
 
-PART: Final = 5_000  # rows deleted at a time
+BATCH: Final = 5_000  # rows deleted by one statement, which must stay below the statement timeout
 
 
-@task(attempts=8)
+class UnknownTaskError(Exception):
+    """No worker has the task of the job."""
+
+
+@task(max_attempts=8)
 async def send_welcome(context: Context, *, user_id: UUID) -> None:
-    """Welcome somebody who has registered."""
+    """Welcome a new user by email."""
     user = await context.session.get(User, user_id)
     if user is None:
-        return  # has left already
-    await context.session.commit()  # nothing is held while the mail server takes its time
+        return  # the account has been deleted
+    await context.session.commit()  # releases the connection while the mail server is slow
     mail = Mail(
         to=user.email,
         subject=f"Welcome to {context.title}",
         paragraphs=(
-            # Nothing that was typed by whoever registered: the address may be another's.
-            "Your account is ready. If it was not you who registered, please tell us.",
+            # Nothing that the user typed: the address may belong to another person.
+            "Your account is ready. If you did not register, please tell us.",
         ),
     )
-    await context.mailer.send(mail, key=context.job_id)
+    await context.mailer.send(mail, key=f"welcome-{user.id}")
 
 
 @task(cron="17 3 * * *", timeout=600)
 async def purge(context: Context) -> None:
-    """Delete logins that have ended, with their refresh tokens, and jobs of long ago."""
+    """Delete ended logins with their refresh tokens, and old jobs with their log."""
     now = utcnow()
     ended = or_(LoginSession.expires_at < now, LoginSession.revoked_at.is_not(None))
-    await _delete(context, LoginSession, ended)
-    long_ago = now - timedelta(seconds=context.settings.job_retention)
-    await _delete(context, Job, Job.finished_at < long_ago)
-    # No worker knows what to do with these.
-    values = {"state": State.FAILED, "finished_at": now, "error_type": "UnknownTask"}
-    strange = Job.state == State.QUEUED, Job.created_at < long_ago, Job.attempts == 0
-    await context.session.execute(update(Job).where(*strange).values(values))
+    await _delete(context, LoginSession.metadata.tables[LoginSession.__tablename__], ended)
+    before = now - timedelta(seconds=context.settings.job_retention)
+    failed = and_(queue.c.status == Status.FAILED, queue.c.updated < before)
+    await _delete(context, queue, failed)
+    await _delete(context, queue_log, and_(queue_log.c.created < before, queue_log.c.aggregated))
+    await _delete(context, queue_statistics, queue_statistics.c.created < before)
+    await _fail_unknown(context, queue.c.created < before)
 
 
-async def _delete(
-    context: Context, model: type[LoginSession | Job], condition: ColumnElement[bool]
-) -> None:
-    # In parts, as no statement may take longer than the limit of all of them.
-    part = select(model.id).where(condition).limit(PART)
-    deleted: Sequence[UUID] = (UUID(int=0),)
+async def _delete(context: Context, table: Table, condition: ColumnElement[bool]) -> None:
+    batch = select(table.c.id).where(condition).limit(BATCH)
+    deleted = True
     while deleted:
-        statement = delete(model).where(model.id.in_(part)).returning(model.id)
-        deleted = (await context.session.scalars(statement)).all()
+        rows = await context.session.execute(
+            delete(table).where(table.c.id.in_(batch)).returning(table.c.id)
+        )
+        deleted = bool(rows.all())
         await context.session.commit()
+
+
+async def _fail_unknown(context: Context, condition: ColumnElement[bool]) -> None:
+    statement = select(queue.c.id).where(
+        condition, queue.c.status == Status.QUEUED, queue.c.entrypoint.not_in(TASKS)
+    )
+    queries = await job_queries(context.session)
+    for job_id in await context.session.scalars(statement.limit(BATCH)):
+        job = await queries.queue_job_by_id(job_id)
+        if job is not None:
+            error = UnknownTaskError(UnknownTaskError.__name__)
+            record = TracebackRecord.from_exception(error, job_id)
+            await queries.log_jobs([(job, "failed", record)])
