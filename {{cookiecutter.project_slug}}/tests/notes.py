@@ -17,7 +17,9 @@ from {{ cookiecutter.package_name }}.auth.dependencies import (
     CurrentUserId,
 )
 {%- else %}
-from {{ cookiecutter.package_name }}.auth.dependencies import CurrentPrincipal
+from {{ cookiecutter.package_name }}.auth.dependencies import (
+    CurrentPrincipal,
+)
 {%- endif %}
 from {{ cookiecutter.package_name }}.auth.models import User
 {%- if cookiecutter.use_redis %}
@@ -28,7 +30,10 @@ from {{ cookiecutter.package_name }}.dependencies import (
     ReadSession,
 )
 {%- else %}
-from {{ cookiecutter.package_name }}.dependencies import DbSession, ReadSession
+from {{ cookiecutter.package_name }}.dependencies import (
+    DbSession,
+    ReadSession,
+)
 {%- endif %}
 from {{ cookiecutter.package_name }}.errors import problem_responses
 from {{ cookiecutter.package_name }}.exceptions import NotFoundError

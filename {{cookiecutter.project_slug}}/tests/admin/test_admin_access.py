@@ -10,7 +10,11 @@ from sqlalchemy import select
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from {{ cookiecutter.package_name }}.auth.models import LoginSession, Role, User
+from {{ cookiecutter.package_name }}.auth.models import (
+    LoginSession,
+    Role,
+    User,
+)
 from {{ cookiecutter.package_name }}.auth.sessions import revoke_all_sessions
 from {{ cookiecutter.package_name }}.state import get_state
 from {{ cookiecutter.package_name }}.users import service

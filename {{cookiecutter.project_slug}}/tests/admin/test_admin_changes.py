@@ -14,7 +14,11 @@ from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from {{ cookiecutter.package_name }}.admin import users, views
-from {{ cookiecutter.package_name }}.auth.models import LoginSession, Role, User
+from {{ cookiecutter.package_name }}.auth.models import (
+    LoginSession,
+    Role,
+    User,
+)
 
 from admin_support import alert, is_saved, save
 from support import (
