@@ -40,11 +40,7 @@ SESSION_INFO = (
     "src/*/metrics/database.py",
 )
 # Not yet rewritten.
-EXCEPTIONS = (
-    "src/*/worker/*",
-    "tests/cache/*",
-    "tests/worker*",
-)
+EXCEPTIONS = ("tests/cache/*",)
 # Prints what the project's classes define that overrides a private name of a dependency.
 OVERRIDES = """
 import ast, importlib, inspect, json, pathlib, sys
