@@ -22,7 +22,8 @@ from worker_support import MailServer, Service, until
 @contextmanager
 def worker(settings: Settings, log: Path, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
     """Run a worker until the block ends."""
-    command = [sys.executable, "-m", "{{ cookiecutter.package_name }}.cli", "worker"]
+    module = "{{ cookiecutter.package_name }}.cli"
+    command = [sys.executable, "-m", module, "worker"]
     with (
         log.open("ab") as output,
         subprocess.Popen(  # noqa: S603
