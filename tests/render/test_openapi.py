@@ -9,6 +9,7 @@ from urllib.parse import urljoin
 import pytest
 from fastapi import FastAPI
 from httpx2 import AsyncClient
+from orders import api
 from support import NewApp, new_client
 
 # No schema can say which passwords are common and which e-mail domains special, what is a cursor,
@@ -49,6 +50,15 @@ async def test_documentation_is_served_by_setting(
 
     for path in ("/docs", "/redoc", "/openapi.json", "/docs/assets/favicon.png"):
         assert (await client.get(path)).status_code == status
+
+
+def test_operation_ids_are_the_names_of_the_functions(app: FastAPI) -> None:
+    operations = [o for path in app.openapi()["paths"].values() for o in path.values()]
+    ids = [operation["operationId"] for operation in operations]
+
+    names = [route.name for router in api.ROUTERS for route in router.routes]
+    assert len(set(ids)) == len(ids)
+    assert set(names) <= set(ids)
 
 
 def test_document_conforms_to_the_openapi_schema(app: FastAPI) -> None:

@@ -16,6 +16,7 @@ import asyncpg
 import pytest
 from orders import health
 from orders.database import Database
+from orders.main import create_app
 from sqlalchemy import Connection, Executable, Integer, cast, delete, event, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -28,6 +29,7 @@ from support import (
     NewDatabase,
     environment_of,
     migrate,
+    new_account,
     new_client,
     new_user,
     settings_for,
@@ -286,3 +288,17 @@ async def test_page_of_many_items_is_read_in_the_order_of_an_index(
             assert SORTED not in plan
         plans.clear()
     event.remove(database.read_engine.sync_engine, "before_cursor_execute", explain)
+
+
+async def test_read_only_routes_use_the_replica(new_database: NewDatabase) -> None:
+    # The replica is a second database, which the primary's changes never reach.
+    async with new_database() as primary, new_database() as replica:
+        app = create_app(settings_for(primary, database_read_url=replica))
+        async with app.router.lifespan_context(app):
+            account = await new_account(app)
+
+            own = await account.client.get("/api/v1/users/me")
+            sessions = await account.client.get("/api/v1/auth/sessions")
+
+    assert own.json()["id"] == str(account.id)
+    assert sessions.json() == []

@@ -16,7 +16,7 @@ from typing import Final
 import pgqueuer
 import structlog
 from asgi_correlation_id import correlation_id
-from asyncpg import InterfaceError, PostgresError
+from asyncpg import InterfaceError, InternalClientError, PostgresError
 from fastapi import FastAPI
 from pgqueuer import AsyncpgDriver, Job, PgQueuer, RetryRequested
 from pgqueuer.errors import FailingListenerError
@@ -54,6 +54,7 @@ DATABASE_ERRORS: Final = (
     SQLAlchemyError,
     PostgresError,
     InterfaceError,
+    InternalClientError,  # a query on a connection that was broken during another one
     FailingListenerError,
 )
 # Locks the job, as long as it belongs to this run of it, until the transaction ends.
