@@ -50,8 +50,6 @@ def main() -> None:
         stack.callback(postgres.close)
         stack.callback(redis.close)
         redis_url = redis.database()
-        # The denylist has been complete for long.
-        tell(redis_url, "ZADD orders:denied -1 complete-since")
         targets = {}
         for name, project in renders.items():
             settings = {"DATABASE_URL": postgres.database(), "REDIS_URL": redis_url}

@@ -35,7 +35,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx2
-from cache import render, tell
+from cache import render
 from observability import cpu_seconds, sink
 
 from harness import (
@@ -212,8 +212,6 @@ def started(stack: ExitStack, peers: Iterable[str], python: str) -> tuple[Path, 
     stack.callback(redis.close)
     collector = stack.enter_context(sink())
     redis_url = redis.database()
-    # The denylist has been complete for long.
-    tell(redis_url, "ZADD orders:denied -1 complete-since")
     settings = {
         "REDIS_URL": redis_url,
         "SMTP_URL": "smtp://127.0.0.1:25",

@@ -179,9 +179,6 @@ class RollbackDatabase(Database):
         self.read_sessions = self.write_sessions = async_sessionmaker(
             connection,
             expire_on_commit=False,
-{%- if cookiecutter.use_redis %}
-            info=self.info,
-{%- endif %}
             join_transaction_mode="create_savepoint",
         )
 {%- if cookiecutter.database == "postgresql" %}
@@ -233,6 +230,7 @@ async def new_app(database: Database, database_url: str) -> AsyncIterator[NewApp
 
     yield new
     for app in apps:
+        await app.state.services.cache.__aexit__()
         await app.state.services.redis.__aexit__()
 {%- else -%}
 @pytest.fixture
@@ -259,7 +257,7 @@ def use_database(app: FastAPI, database: Database) -> FastAPI:
     """Use this database in the application, without counted login attempts."""
     state = get_state(app)
 {%- if cookiecutter.use_redis %}
-    database.info.update(cache=state.cache, denylist=state.denylist)
+    database.commit_callbacks = [state.cache.invalidate_changes]
     app.state.services = replace(state, database=database)
 {%- else %}
     auth = replace(state.auth, throttle=MemoryThrottle())

@@ -3,9 +3,6 @@
 from uuid import UUID
 
 from fastapi import APIRouter, FastAPI, Response
-{%- if cookiecutter.use_redis %}
-from pydantic import TypeAdapter
-{%- endif %}
 from sqlalchemy import ForeignKey, MetaData, String, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
@@ -23,8 +20,9 @@ from {{ cookiecutter.package_name }}.auth.dependencies import (
 {%- endif %}
 from {{ cookiecutter.package_name }}.auth.models import User
 {%- if cookiecutter.use_redis %}
-from {{ cookiecutter.package_name }}.cache.store import RequestCache, forget
+from {{ cookiecutter.package_name }}.cache.store import invalidate
 from {{ cookiecutter.package_name }}.dependencies import (
+    CacheDep,
     DatabaseDep,
     DbSession,
     ReadSession,
@@ -82,9 +80,6 @@ class NoteList(ResponseModel):
 {%- if cookiecutter.use_redis %}
 
 
-NOTE_LIST = TypeAdapter(NoteList)
-
-
 def cache_namespace(owner_id: UUID) -> str:
     """Return the cache namespace of an owner's notes."""
     return f"notes:{owner_id}"
@@ -114,25 +109,25 @@ async def create_note(
     session.add(note)
     await session.flush()
 {%- if cookiecutter.use_redis %}
-    forget(session, cache_namespace(principal.id))
+    invalidate(session, cache_namespace(principal.id))
 {%- endif %}
     response.headers["Location"] = f"/api/v1/notes/{note.id}"
     return note
 
 
-@router.get("")
-{%- if cookiecutter.use_redis %}
-async def list_notes(
-    user_id: CurrentUserId, database: DatabaseDep, cache: RequestCache
-) -> NoteList:
+{% if cookiecutter.use_redis -%}
+@router.get("", response_model=NoteList)
+async def list_notes(user_id: CurrentUserId, database: DatabaseDep, cache: CacheDep) -> Response:
     """List the caller's notes."""
 
-    async def load() -> NoteList:
+    async def load() -> str:
         async with database.read_session() as session:
-            return await get_notes(session, user_id)
+            return (await get_notes(session, user_id)).model_dump_json()
 
-    return (await cache.get(cache_namespace(user_id), "all", load, NOTE_LIST)).value
-{%- else %}
+    body = await cache.get_or_load(cache_namespace(user_id), "all", load)
+    return Response(body, media_type="application/json")
+{%- else -%}
+@router.get("")
 async def list_notes(principal: CurrentPrincipal, session: ReadSession) -> NoteList:
     """List the caller's notes."""
     return await get_notes(session, principal.id)
@@ -154,7 +149,7 @@ async def update_note(
     note.title = data.title
     await session.flush()
 {%- if cookiecutter.use_redis %}
-    forget(session, cache_namespace(principal.id))
+    invalidate(session, cache_namespace(principal.id))
 {%- endif %}
     return note
 

@@ -125,6 +125,7 @@ def settings_for(database_url: str, **changes: object) -> Settings:
 {%- endif %}
 {%- if cookiecutter.use_redis %}
         "redis_url": redis_url(),
+        "redis_connect_timeout": 60,
         "redis_timeout": 60,
         "rate_limit": 1_000_000,
 {%- endif %}

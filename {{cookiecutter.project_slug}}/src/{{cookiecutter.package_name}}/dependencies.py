@@ -14,6 +14,9 @@ from typing import Annotated
 from fastapi import Depends, Request
 from sqlalchemy.ext.asyncio import AsyncSession
 
+{% if cookiecutter.use_redis -%}
+from .cache.store import Cache
+{% endif -%}
 from .database import Database
 from .state import get_state
 
@@ -24,6 +27,16 @@ async def get_database(request: Request) -> Database:
 
 
 DatabaseDep = Annotated[Database, Depends(get_database)]
+{%- if cookiecutter.use_redis %}
+
+
+async def get_cache(request: Request) -> Cache:
+    """Return the cache of the application."""
+    return get_state(request.app).cache
+
+
+CacheDep = Annotated[Cache, Depends(get_cache)]
+{%- endif %}
 
 
 async def get_read_session(database: DatabaseDep) -> AsyncIterator[AsyncSession]:

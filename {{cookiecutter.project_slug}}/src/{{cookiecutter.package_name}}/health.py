@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse
 from sqlalchemy.exc import SQLAlchemyError
 
 {% if cookiecutter.use_redis -%}
-from .cache.client import Redis, UnavailableError
+from .cache.client import RedisClient, RedisUnavailableError
 {% endif -%}
 from .database import Database
 from .database.migrations import is_migrated
@@ -32,10 +32,11 @@ async def _check_database(database: Database) -> Literal["ok", "unavailable", "n
 {%- if cookiecutter.use_redis %}
 
 
-async def _check_redis(redis: Redis) -> Literal["ok", "unavailable"]:
+async def _check_redis(redis: RedisClient) -> Literal["ok", "unavailable"]:
     try:
-        await redis.call(lambda pipeline: pipeline.ping())
-    except UnavailableError:
+        async with redis.available() as client:
+            await client.ping()
+    except RedisUnavailableError:
         return "unavailable"
     return "ok"
 {%- endif %}

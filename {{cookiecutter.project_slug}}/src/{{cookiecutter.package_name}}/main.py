@@ -14,9 +14,6 @@ from . import (
     admin,
 {%- endif %}
     api,
-{%- if cookiecutter.use_redis %}
-    cache,
-{%- endif %}
     docs,
     errors,
     health,
@@ -35,13 +32,16 @@ from . import (
 {%- endif %}
 )
 from .auth import oauth
-{%- if cookiecutter.use_redis %}
-from .auth.dependencies import proven_caller
-{%- endif %}
 from .logging import configure_logging
 from .preconditions import ConditionalGetMiddleware
+{%- if cookiecutter.use_redis %}
+from .rate_limits import RateLimitMiddleware
+{%- endif %}
 from .settings import Settings, load_settings
 from .state import create_state, get_state
+{%- if cookiecutter.use_redis %}
+from .throttle import Limit
+{%- endif %}
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -75,9 +75,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(health.router)
     api.setup(app)
     docs.setup(app, settings)
-{%- if cookiecutter.use_redis %}
-    cache.setup(app, settings, caller=proven_caller)
-{%- endif %}
 {%- if cookiecutter.use_sentry %}
     sentry.setup(app, settings)
 {%- endif %}
@@ -113,6 +110,11 @@ def middleware(settings: Settings) -> list[Middleware]:
         Middleware(http.TextMiddleware),
         Middleware(RequestBodyLimitMiddleware, max_body_size=settings.max_body_size),
         Middleware(ConditionalGetMiddleware),
+{%- if cookiecutter.use_redis %}
+        Middleware(
+            RateLimitMiddleware, limit=Limit(settings.rate_limit, settings.rate_limit_window)
+        ),
+{%- endif %}
     ]
 
 
@@ -130,5 +132,6 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await stack.enter_async_context(state.database)
 {%- if cookiecutter.use_redis %}
         await stack.enter_async_context(state.redis)
+        await stack.enter_async_context(state.cache)
 {%- endif %}
         yield

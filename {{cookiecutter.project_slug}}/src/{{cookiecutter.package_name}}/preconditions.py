@@ -1,5 +1,8 @@
 """Conditional requests: ETag, If-Match and If-None-Match (RFC 9110 sections 8.8.3 and 13.1)."""
 
+{% if cookiecutter.use_redis -%}
+import hashlib
+{% endif -%}
 import re
 from collections.abc import Sequence
 from typing import Annotated, Any, Final
@@ -47,6 +50,15 @@ def set_etag(response: Response, etag: str) -> None:
     response.headers["Cache-Control"] = "private, no-cache"
 
 
+{% if cookiecutter.use_redis -%}
+def json_response(body: str) -> Response:
+    """Return a response with a JSON body, such as one from the cache, and its ETag."""
+    response = Response(body, media_type="application/json")
+    set_etag(response, f'"{hashlib.sha256(body.encode()).hexdigest()[:32]}"')
+    return response
+
+
+{% endif -%}
 def check_if_match(if_match: Sequence[str] | None, etag: str) -> None:
     """Reject the request if If-Match does not list the current ETag.
 

@@ -179,8 +179,11 @@ class Settings(BaseSettings):
     redis_url: str = Field(
         repr=False, description="redis://user:password@host:6379/0, or rediss:// with TLS."
     )
+    redis_connect_timeout: float = Field(
+        2, gt=0, description="Seconds that connecting to Redis may take."
+    )
     redis_timeout: float = Field(
-        0.05, gt=0, description="Seconds that Redis may take before the service goes on without it."
+        0.5, gt=0, description="Seconds that a command may take before Redis counts as unavailable."
     )
     cache_ttl: int = Field(60, ge=1, description="Seconds that the cache keeps what was read.")
     rate_limit: int = Field(

@@ -6,9 +6,8 @@ from fastapi import FastAPI
 
 from .auth.service import AuthServices, create_auth_services
 {%- if cookiecutter.use_redis %}
-from .cache.client import Redis
-from .cache.denylist import Denylist
-from .cache.limits import SharedThrottle
+from .cache.client import RedisClient
+from .cache.limits import RedisThrottle
 from .cache.store import Cache
 {%- endif %}
 from .database import Database
@@ -27,10 +26,9 @@ class AppState:
     database: Database
     auth: AuthServices
 {%- if cookiecutter.use_redis %}
-    redis: Redis
+    redis: RedisClient
     cache: Cache
-    denylist: Denylist
-    throttle: SharedThrottle
+    throttle: RedisThrottle
 {%- endif %}
 {%- if cookiecutter.use_worker %}
     mailer: Mailer
@@ -43,18 +41,20 @@ def create_state(settings: Settings) -> AppState:
     Raises:
         SystemExit: JWT_KEYS is not a usable JSON Web Key Set.
     """
+    database = Database(settings)
 {%- if cookiecutter.use_redis %}
-    redis = Redis(settings)
-    throttle = SharedThrottle(redis, fallback=MemoryThrottle())
+    redis = RedisClient(settings)
+    cache = Cache(redis, ttl=settings.cache_ttl)
+    database.commit_callbacks.append(cache.invalidate_changes)
+    throttle = RedisThrottle(redis, fallback=MemoryThrottle())
 {%- endif %}
     return AppState(
         settings=settings,
-        database=Database(settings),
+        database=database,
 {%- if cookiecutter.use_redis %}
         auth=create_auth_services(settings, throttle),
         redis=redis,
-        cache=Cache(redis, ttl=settings.cache_ttl),
-        denylist=Denylist(redis, token_ttl=settings.access_token_ttl),
+        cache=cache,
         throttle=throttle,
 {%- else %}
         auth=create_auth_services(settings, MemoryThrottle()),

@@ -1,6 +1,7 @@
-"""Rate limits: who is counted together, and what clients are told."""
+"""Rate limits: which requests count together, and what clients receive."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from uuid import uuid4
 
 import pytest
@@ -8,9 +9,7 @@ from fastapi import Depends, FastAPI
 from httpx2 import ASGITransport, AsyncClient, Response
 from starlette.requests import HTTPConnection
 
-from {{ cookiecutter.package_name }}.auth.dependencies import CALLERS
-from {{ cookiecutter.package_name }}.cache.client import PREFIX
-from {{ cookiecutter.package_name }}.cache.limits import RateLimit
+from {{ cookiecutter.package_name }}.rate_limits import CALLERS, RateLimit
 from {{ cookiecutter.package_name }}.throttle import Limit
 
 from support import PASSWORD, Account, NewApp, Register, log_in, new_client
@@ -19,7 +18,7 @@ ME = "/api/v1/users/me"
 
 
 def assert_limited(response: Response, policy: str = "default") -> None:
-    """The client is told that it is too fast, and when to come back."""
+    """Assert that the request was rejected, with the time to wait."""
     assert response.status_code == 429
     assert response.headers["content-type"] == "application/problem+json"
     assert response.json()["detail"] == "Too many requests; try again later."
@@ -57,7 +56,7 @@ async def test_user_is_limited_on_all_replicas_together(
     assert (await on(app, await register()).get(ME)).status_code == 200
 
 
-async def test_who_proves_nothing_is_limited_by_address(replicas: Iterator[FastAPI]) -> None:
+async def test_unauthenticated_clients_are_limited_by_address(replicas: Iterator[FastAPI]) -> None:
     app = next(replicas)
 
     def client(address: str, **headers: str) -> AsyncClient:
@@ -73,7 +72,7 @@ async def test_who_proves_nothing_is_limited_by_address(replicas: Iterator[FastA
 def test_callers_of_every_security_scheme_have_limits_of_their_own(app: FastAPI) -> None:
     schemes = app.openapi()["components"]["securitySchemes"]
 
-    assert schemes.keys() == CALLERS.keys(), "see CALLERS in auth/dependencies.py"
+    assert schemes.keys() == CALLERS.keys(), "see CALLERS in rate_limits.py"
 
 
 async def test_callers_of_another_scheme_are_limited_apart(
@@ -111,7 +110,7 @@ async def test_all_logins_of_a_user_count_together(
     assert statuses == [200, 200, 200, 429]
 
 
-async def test_route_may_have_a_limit_besides(new_app: NewApp, member: Account) -> None:
+async def test_route_may_have_a_further_limit(new_app: NewApp, member: Account) -> None:
     app = new_app(rate_limit=100)
     exports = Depends(RateLimit("exports", Limit(1, 3600)))
     app.add_api_route("/api/v1/export", lambda: "all", dependencies=[exports])
@@ -128,38 +127,58 @@ async def test_route_may_have_a_limit_besides(new_app: NewApp, member: Account) 
     assert (await client.get(ME)).status_code == 200
 
 
-@pytest.mark.parametrize(
-    ("minutes", "allowed", "wait"),
-    [
-        (0, 0, 60),  # all of the window is still to come
-        (58, 0, 2),
-        (70, 1, 10),  # 5/6 of the hour before count: 2 of 3; after 20 minutes of this one, 1
-        (110, 3, 10),
-        (130, 3, 60),  # nothing of what was before
-    ],
-)
-async def test_window_slides(app: FastAPI, minutes: int, allowed: int, wait: int) -> None:
+@pytest.fixture
+def advance(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Advances the clock by so many seconds."""
+    start, passed = time.time, 0.0
+
+    def advance(seconds: float) -> None:
+        nonlocal passed
+        passed += seconds
+        monkeypatch.setattr(time, "time", lambda: start() + passed)
+
+    return advance
+
+
+async def test_window_moves(app: FastAPI, advance: Callable[[float], None]) -> None:
     throttle, key, limit = app.state.services.throttle, f"rate:test:{uuid4()}", Limit(3, 3600)
-    for _ in range(3):
-        await throttle.hit(key, limit)
-    await app.state.services.redis.client.hincrbyfloat(f"{PREFIX}:{key}", "since", -60 * minutes)
+    remaining = []
+    for seconds in (0, 600, 600):
+        advance(seconds)
+        remaining.append((await throttle.hit(key, limit)).remaining)
 
-    answers = [await throttle.hit(key, limit) for _ in range(allowed + 1)]
+    refused = await throttle.hit(key, limit)
+    advance(2401)
+    allowed = await throttle.hit(key, limit)
 
-    assert [answer.wait > 0 for answer in answers] == [False] * allowed + [True]
-    assert [answer.remaining for answer in answers[:-1]] == list(range(allowed))[::-1]
-    assert wait - 2 < answers[-1].wait / 60 <= wait
+    assert remaining == [2, 1, 0]
+    assert (refused.remaining, 2340 < refused.wait <= 2400) == (0, True)
+    assert (allowed.remaining, allowed.wait) == (0, 0)
+    assert 0 < (await throttle.hit(key, limit)).wait <= 600
 
 
-async def test_attempt_is_allowed_when_the_oldest_is_a_window_ago(app: FastAPI) -> None:
+async def test_attempt_is_allowed_when_the_oldest_is_a_window_ago(
+    app: FastAPI, advance: Callable[[float], None]
+) -> None:
     throttle, key, limit = app.state.services.throttle, f"login:{uuid4()}", Limit(2, 60)
-    assert [await throttle.attempt(key, limit) for _ in range(2)] == [0, 0]
-    assert 30 < await throttle.attempt(key, limit) <= 60
+    assert await throttle.attempt(key, limit) == 0
+    advance(40)
+    assert await throttle.attempt(key, limit) == 0
+    assert 0 < await throttle.attempt(key, limit) <= 20
 
-    await app.state.services.redis.client.lset(f"{PREFIX}:{key}", 1, 0)
+    advance(21)
 
     assert await throttle.attempt(key, limit) == 0
-    assert await throttle.attempt(key, limit) > 30
+    assert 20 < await throttle.attempt(key, limit) <= 39
+
+
+async def test_reset_forgets_the_attempts(app: FastAPI) -> None:
+    throttle, key, limit = app.state.services.throttle, f"login:{uuid4()}", Limit(1, 60)
+    await throttle.attempt(key, limit)
+
+    await throttle.reset(key, limit)
+
+    assert await throttle.attempt(key, limit) == 0
 
 
 async def test_guesses_on_all_replicas_count_together(new_app: NewApp, member: Account) -> None:

@@ -1,74 +1,95 @@
-"""The cache by itself: what is kept, for how long, and who loads."""
+"""The cache by itself: what is cached, for how long, and which caller loads."""
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from pydantic import TypeAdapter
 
-from {{ cookiecutter.package_name }}.cache import client, store
-from {{ cookiecutter.package_name }}.cache.client import Client, Redis
+from {{ cookiecutter.package_name }}.cache import store
+from {{ cookiecutter.package_name }}.cache.client import Client, RedisClient, RedisUnavailableError
 from {{ cookiecutter.package_name }}.cache.store import Cache
 
 from support import NOWHERE, settings_for
 
-KIND: TypeAdapter[str | None] = TypeAdapter(str | None)
-TTL = 60
-
-Replica = Callable[[], Cache]
+Replica = Callable[[], "ObservedCache"]
 
 
 class Source:
-    """Where values are loaded from; closed, it keeps those who load waiting."""
+    """Where values are loaded from; a closed source blocks."""
 
-    def __init__(self, *values: str | None) -> None:
+    def __init__(self, *values: str) -> None:
         self.values = list(values)
         self.loads = 0
         self.begun = asyncio.Event()
         self.open = asyncio.Event()
         self.open.set()
 
-    async def load(self) -> str | None:
-        """The next value, and in the end the last one again and again."""
+    async def load(self) -> str:
+        """Return the next value; the last one again and again."""
         self.loads += 1
         value = self.values.pop(0) if len(self.values) > 1 else self.values[0]
         self.begun.set()
         await self.open.wait()
         return value
 
-    def get(self, cache: Cache, key: str = "key") -> Awaitable[str | None]:
+    async def get(self, cache: Cache, key: str = "key") -> str:
         """Read through a cache."""
+        return await cache.get_or_load("things", key, self.load)
 
-        async def get() -> str | None:
-            return (await cache.get("things", key, self.load, KIND)).value
 
-        return get()
+class ObservedRedis(RedisClient):
+    """A client that records which task has used it, and can confirm late or fail."""
+
+    def __init__(self) -> None:
+        super().__init__(settings_for(NOWHERE))
+        self.users: list[asyncio.Task[Any] | None] = []
+        self.is_down = False
+        self.confirmed = asyncio.Event()
+        self.confirmed.set()
+
+    @asynccontextmanager
+    async def available(self) -> AsyncIterator[Client]:
+        """Yield the client."""
+        if self.is_down:
+            raise RedisUnavailableError
+        async with super().available() as redis:
+            yield redis
+        self.users.append(asyncio.current_task())
+        await self.confirmed.wait()
+
+
+class ObservedCache(Cache):
+    """A cache on such a client."""
+
+    def __init__(self, redis: ObservedRedis) -> None:
+        super().__init__(redis, ttl=60)
+        self.redis = redis
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for something that other tasks do."""
+    async with asyncio.timeout(60):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
 
 
 @pytest.fixture
 async def replica(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Replica]:
     """Makes the caches of several processes."""
-    monkeypatch.setattr(store, "LOAD_SECONDS", 60)
-    made = [Redis(settings_for(NOWHERE)) for _ in range(3)]
-    unused = iter(made)
-    yield lambda: Cache(next(unused), ttl=TTL)
-    for redis in made:
+    monkeypatch.setattr(store, "LOAD_TIMEOUT", 60)
+    clients = [ObservedRedis() for _ in range(3)]
+    unused = iter(clients)
+    yield lambda: ObservedCache(next(unused))
+    for redis in clients:
         await redis.__aexit__()
 
 
 @pytest.fixture
-def cache(replica: Replica) -> Cache:
+def cache(replica: Replica) -> ObservedCache:
     """The cache of a process."""
     return replica()
-
-
-@pytest.fixture
-def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """Lets so many seconds pass."""
-    present = time.time
-    return lambda seconds: monkeypatch.setattr(time, "time", lambda: present() + seconds)
 
 
 async def test_value_is_loaded_once_for_all_replicas(replica: Replica) -> None:
@@ -78,106 +99,107 @@ async def test_value_is_loaded_once_for_all_replicas(replica: Replica) -> None:
     assert await source.get(replica(), key="other") == "two"
 
 
-async def test_forgotten_value_is_loaded_anew(replica: Replica) -> None:
+async def test_empty_value_is_cached(cache: Cache) -> None:
+    source = Source("", "one")
+
+    assert [await source.get(cache), await source.get(cache)] == ["", ""]
+
+
+async def test_values_expire_at_different_times(cache: Cache, redis: Client) -> None:
+    source = Source("one")
+    for number in range(50):
+        await source.get(cache, key=str(number))
+
+    expiries = [await redis.pttl(key) for key in await redis.keys("*:things:*")]
+
+    assert len(expiries) == 50
+    assert max(expiries) <= 66_000
+    assert max(expiries) - min(expiries) > 3_000
+
+
+async def test_invalidated_value_is_loaded_again(replica: Replica) -> None:
     source, here, there = Source("old", "new"), replica(), replica()
     await source.get(here)
 
-    await there.forget("things", "others")
+    await there.invalidate(["things", "others"])
 
     assert await source.get(here) == "new"
 
 
-async def test_change_that_redis_missed_is_not_taken_for_told(
-    replica: Replica, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_failed_invalidation_is_not_confirmed_by_an_earlier_one(replica: Replica) -> None:
     cache, source = replica(), Source("one", "two")
-    call, told, answered = cache._redis.call, asyncio.Event(), asyncio.Event()
-
-    async def slowly(command: Callable[[client.Pipeline], object]) -> None:
-        await call(command)
-        told.set()
-        await answered.wait()
-
-    async def in_vain(_: object) -> None:
-        raise client.UnavailableError
-
-    monkeypatch.setattr(cache._redis, "call", slowly)
-    first = asyncio.create_task(cache.forget("things"))
-    await told.wait()
+    cache.redis.confirmed.clear()
+    first = asyncio.create_task(cache.invalidate(["things"]))
+    await until(lambda: cache.redis.users == [first])
     assert await source.get(replica()) == "one"
-    monkeypatch.setattr(cache._redis, "call", in_vain)
-    await cache.forget("things")
-    monkeypatch.setattr(cache._redis, "call", call)
-    answered.set()
+
+    cache.redis.is_down = True
+    await cache.invalidate(["things"])
+    cache.redis.is_down = False
+    cache.redis.confirmed.set()
     await first
 
     assert await source.get(cache) == "two"
 
 
-async def test_value_loaded_before_a_change_is_not_taken_for_fresh(cache: Cache) -> None:
+async def test_value_loaded_before_an_invalidation_is_not_read_after_it(cache: Cache) -> None:
     source = Source("old", "new")
     source.open.clear()
-    reader = asyncio.ensure_future(source.get(cache))
+    reader = asyncio.create_task(source.get(cache))
     await source.begun.wait()
 
-    await cache.forget("things")
+    await cache.invalidate(["things"])
     source.open.set()
 
     assert await reader == "old"  # it had begun before the change
     assert await source.get(cache) == "new"
 
 
-async def test_one_loads_while_the_others_wait(
-    replica: Replica, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_one_caller_loads_while_the_others_wait(replica: Replica) -> None:
     source, here, there = Source("one", "two"), replica(), replica()
-    read, asked = Cache._read, []
-
-    async def note(*arguments: Any) -> Any:
-        kept = await read(*arguments)
-        asked.append(asyncio.current_task())
-        return kept
-
-    monkeypatch.setattr(Cache, "_read", note)
     source.open.clear()
-    readers = [asyncio.ensure_future(source.get(here))]
+    readers = [asyncio.create_task(source.get(here))]
     await source.begun.wait()
-    readers += [asyncio.ensure_future(source.get(cache)) for cache in (here, there, here, there)]
-    # Until all have seen that there is none, and one that waits for the other process looks again.
-    while set(asked) != set(readers) or len(asked) == len(readers):  # noqa: ASYNC110
-        await asyncio.sleep(0.01)
+    readers += [asyncio.create_task(source.get(cache)) for cache in (here, there, here, there)]
+    # All have missed, and one has tried to lock the value and has polled.
+    await until(lambda: {*readers} <= {*here.redis.users, *there.redis.users})
+    await until(lambda: any(there.redis.users.count(reader) > 2 for reader in readers))
     source.open.set()
 
     assert set(await asyncio.gather(*readers)) == {"one"}
     assert source.loads == 1
 
 
-async def test_error_is_for_the_one_who_loads(cache: Cache) -> None:
+async def test_error_is_raised_for_the_caller_that_loads(cache: ObservedCache) -> None:
     source = Source("one")
     failing = asyncio.Event()
 
-    async def fail() -> str | None:
+    async def fail() -> str:
         failing.set()
-        await source.begun.wait()
+        await source.open.wait()
         raise LookupError
 
-    first = asyncio.ensure_future(cache.get("things", "key", fail, KIND))
+    source.open.clear()
+    first = asyncio.create_task(cache.get_or_load("things", "key", fail))
     await failing.wait()
-    second = asyncio.ensure_future(source.get(cache))
-    source.begun.set()
+    second = asyncio.create_task(source.get(cache))
+    await until(lambda: second in cache.redis.users)
+    source.open.set()
 
     with pytest.raises(LookupError):
         await first
     assert await second == "one"
 
 
-async def test_next_one_loads_when_the_one_who_loads_gives_up(cache: Cache) -> None:
+async def test_another_caller_loads_when_the_one_that_loads_is_cancelled(
+    cache: ObservedCache,
+) -> None:
     source = Source("one", "two")
     source.open.clear()
-    leader = asyncio.ensure_future(source.get(cache))
+    leader = asyncio.create_task(source.get(cache))
     await source.begun.wait()
-    readers = [asyncio.ensure_future(source.get(cache)) for _ in range(5)]
-    await asyncio.sleep(0.01)  # they have asked Redis, or else the first of them is the next
+    readers = [asyncio.create_task(source.get(cache)) for _ in range(5)]
+    await until(lambda: {*readers} <= {*cache.redis.users})
 
     leader.cancel()
     source.open.set()
@@ -186,13 +208,11 @@ async def test_next_one_loads_when_the_one_who_loads_gives_up(cache: Cache) -> N
     assert source.loads == 2
 
 
-async def test_one_who_loads_for_long_is_not_waited_for(
-    cache: Cache, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(store, "LOAD_SECONDS", 0.02)
+async def test_slow_load_is_not_waited_for(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "LOAD_TIMEOUT", 0.02)
     source, other = Source("slow"), Source("own")
     source.open.clear()
-    reader = asyncio.ensure_future(source.get(cache))
+    reader = asyncio.create_task(source.get(cache))
     await source.begun.wait()
 
     assert await other.get(cache) == "own"
@@ -201,51 +221,24 @@ async def test_one_who_loads_for_long_is_not_waited_for(
     assert await reader == "slow"
 
 
-@pytest.mark.parametrize("kept", ["{version} too few", "{version} a b c\n1", "{version} a x\n1"])
-async def test_entry_that_cannot_be_read_is_loaded_anew(
-    cache: Cache, redis: Client, kept: str
+async def test_replica_that_died_while_loading_is_not_waited_for(
+    replica: Replica, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = Source("one", "two")
-    await source.get(cache)
-    name, version_name = sorted(map(str, await redis.keys("*:things*")), key=len, reverse=True)
-    version = await redis.get(version_name)
-
-    await redis.set(name, kept.format(version=version))
-
-    assert await source.get(cache) == "two"
-
-
-async def test_old_value_serves_while_a_new_one_is_loaded(
-    replica: Replica, later: Callable[[float], None]
-) -> None:
-    source, here, there = Source("old", "new"), replica(), replica()
-    await source.get(here)
-    later(TTL * 1.2)
-    source.begun.clear()
+    source = Source("one")
     source.open.clear()
-    reader = asyncio.ensure_future(source.get(here))
+    reader = asyncio.create_task(source.get(replica()))
     await source.begun.wait()
-
-    assert [await source.get(here), await source.get(there)] == ["old", "old"]
+    monkeypatch.setattr(store, "LOAD_TIMEOUT", 0.05)
+    waiting = asyncio.create_task(source.get(replica()))
+    await until(lambda: source.loads == 2)
 
     source.open.set()
-    assert [await reader, await source.get(there)] == ["new", "new"]
+
+    assert [await reader, await waiting] == ["one", "one"]
 
 
-async def test_that_there_is_none_is_kept_for_a_shorter_time(
-    cache: Cache, later: Callable[[float], None]
-) -> None:
-    source = Source(None, "one", "two")
-
-    assert [await source.get(cache), await source.get(cache)] == [None, None]
-    later(store.NEGATIVE_TTL * 1.2)
-    assert await source.get(cache) == "one"
-    later(store.NEGATIVE_TTL * 2.4)
-    assert await source.get(cache) == "one"
-
-
-async def test_what_is_too_long_is_not_kept(cache: Cache) -> None:
-    source = Source("x" * store.MAX_LENGTH, "short")
+async def test_long_value_is_not_cached(cache: Cache) -> None:
+    source = Source("x" * (store.MAX_LENGTH + 1), "short")
 
     await source.get(cache)
 
@@ -253,7 +246,7 @@ async def test_what_is_too_long_is_not_kept(cache: Cache) -> None:
 
 
 @pytest.mark.parametrize("lost", ["*:things", "*:things:*"])
-async def test_lost_keys_are_loaded_anew(cache: Cache, redis: Client, lost: str) -> None:
+async def test_lost_keys_are_loaded_again(cache: Cache, redis: Client, lost: str) -> None:
     source = Source("one", "two")
     await source.get(cache)
 
@@ -262,31 +255,11 @@ async def test_lost_keys_are_loaded_anew(cache: Cache, redis: Client, lost: str)
     assert await source.get(cache) == "two"
 
 
-async def test_value_of_another_release_is_loaded_anew(cache: Cache) -> None:
-    source = Source("one")
-    numbers: TypeAdapter[int] = TypeAdapter(int)
-
-    async def load() -> int:
-        return 1
-
+async def test_entry_in_another_format_is_loaded_again(cache: Cache, redis: Client) -> None:
+    source = Source("one", "two")
     await source.get(cache)
+    [name] = await redis.keys("*:things:*")
 
-    assert (await cache.get("things", "key", load, numbers)).value == 1
+    await redis.set(name, "unexpected")
 
-
-async def test_replica_that_died_while_loading_is_not_waited_for_long(
-    replica: Replica, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    source, dying = Source("one"), replica()
-    source.open.clear()
-    reader = asyncio.ensure_future(source.get(dying))
-    await source.begun.wait()
-    monkeypatch.setattr(store, "LOAD_SECONDS", 0.05)
-    waiting = asyncio.ensure_future(source.get(replica()))
-    source.begun.clear()
-    await source.begun.wait()
-
-    source.open.set()
-
-    assert [await reader, await waiting] == ["one", "one"]
-    assert source.loads == 2
+    assert await source.get(cache) == "two"

@@ -1,11 +1,7 @@
 """Dependencies of authenticated routes: the caller, an administrator, the client."""
 
-{% if cookiecutter.use_redis -%}
-import hmac
-from collections.abc import Callable
-{% endif -%}
 from contextlib import suppress
-from typing import Annotated{% if cookiecutter.use_redis %}, Final{% endif %}
+from typing import Annotated
 {%- if cookiecutter.use_redis %}
 from uuid import UUID
 {%- endif %}
@@ -13,19 +9,16 @@ from uuid import UUID
 import structlog
 from fastapi import Depends, Request, Security
 from fastapi.security import APIKeyCookie, OAuth2PasswordBearer
-{%- if cookiecutter.use_redis %}
-from starlette.requests import HTTPConnection
-{%- endif %}
 
 from ..database import Database
-from ..dependencies import DatabaseDep
+from ..dependencies import {% if cookiecutter.use_redis %}CacheDep, {% endif %}DatabaseDep
 from ..errors import Problem
 from ..exceptions import InvalidTokenError
 from ..state import get_state
-from .cookies import check_csrf{% if cookiecutter.use_redis %}, csrf_cookie, csrf_token{% endif %}, read_cookie, session_cookie
+from .cookies import check_csrf, read_cookie, session_cookie
 from .models import Role
 from .service import AuthServices, Principal, get_principal_by_cookie, get_principal_by_token
-from .sessions import ClientInfo
+from .sessions import ClientInfo{% if cookiecutter.use_redis %}, cache_namespace{% endif %}
 
 # RFC 9110 section 9.2.1
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -131,61 +124,30 @@ async def get_current_user_id(
     request: Request,
     database: DatabaseDep,
     auth: AuthDep,
+    cache: CacheDep,
     token: Annotated[str | None, Security(bearer)],
     cookie_token: Annotated[str | None, Security(cookie)],
 ) -> UUID:
     """Return the caller's id, for reads that the cache may answer without the database.
 
-    An access token suffices if the denylist shows that its session is not revoked.
+    The cache keeps the session of an access token until it is revoked.
 
     Raises:
         Problem: as `get_current_principal`.
     """
-    if token is not None:
-        with suppress(InvalidTokenError):
-            claims = auth.tokens.verify(token)
-            if await get_state(request.app).denylist.allows(claims.session_id):
-                structlog.contextvars.bind_contextvars(user_id=str(claims.user_id))
-                return claims.user_id
-    return (await get_current_principal(request, database, auth, token, cookie_token)).id
+
+    async def load() -> str:
+        principal = await get_current_principal(request, database, auth, token, cookie_token)
+        return str(principal.id)
+
+    try:
+        session_id = auth.tokens.verify(token or "").session_id
+    except InvalidTokenError:
+        return UUID(await load())
+    user_id = await cache.get_or_load(cache_namespace(session_id), "user_id", load)
+    structlog.contextvars.bind_contextvars(user_id=user_id)
+    return UUID(user_id)
 
 
 CurrentUserId = Annotated[UUID, Depends(get_current_user_id)]
-
-
-def _caller_of_token(connection: HTTPConnection) -> str | None:
-    auth = get_state(connection.app).auth
-    scheme, _, token = connection.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() == "bearer":
-        with suppress(InvalidTokenError):
-            return f"user:{auth.tokens.verify(token).user_id}"
-    return None
-
-
-def _caller_of_cookie(connection: HTTPConnection) -> str | None:
-    auth = get_state(connection.app).auth
-    # The CSRF token is signed, and names the user of the session.
-    token = read_cookie(connection, csrf_cookie(auth.settings)) or ""
-    with suppress(ValueError):
-        user_id = UUID(token.partition(".")[0])
-        session_token = read_cookie(connection, session_cookie(auth.settings)) or ""
-        expected = csrf_token(auth.settings, session_token, user_id)
-        if hmac.compare_digest(token.encode(), expected.encode()):
-            return f"user:{user_id}"
-    return None
-
-
-# How rate limits recognize the caller of each security scheme, without the database: a key that
-# only this caller can have, or None. Add an entry with each new scheme. Without one, its callers
-# would share the limit of their address; a test compares the entries with the OpenAPI description.
-CALLERS: Final[dict[str, Callable[[HTTPConnection], str | None]]] = {
-    bearer.scheme_name: _caller_of_token,
-    cookie.scheme_name: _caller_of_cookie,
-}
-
-
-def proven_caller(connection: HTTPConnection) -> str | None:
-    """Return the rate limit key of the caller, or None to limit by client address."""
-    callers = (caller_of(connection) for caller_of in CALLERS.values())
-    return next(filter(None, callers), None)
 {%- endif %}

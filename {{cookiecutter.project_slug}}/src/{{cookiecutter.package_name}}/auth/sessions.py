@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, delete, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 {% if cookiecutter.use_redis -%}
-from ..cache.denylist import deny
+from ..cache.store import invalidate
 {% endif -%}
 from ..database import utcnow
 from ..exceptions import InvalidTokenError, NotFoundError
@@ -169,6 +169,13 @@ async def revoke_all_sessions(session: AsyncSession, user_id: UUID) -> None:
     await _revoke(session, LoginSession.user_id == user_id)
 
 
+{% if cookiecutter.use_redis -%}
+def cache_namespace(session_id: UUID) -> str:
+    """Return the cache namespace of a session, invalidated when it is revoked."""
+    return f"session:{session_id}"
+
+
+{% endif -%}
 def is_valid() -> tuple[ColumnElement[bool], ...]:
     """Return the conditions under which a session is neither revoked nor expired."""
     return LoginSession.revoked_at.is_(None), LoginSession.expires_at > utcnow()
@@ -232,7 +239,7 @@ async def _revoke(session: AsyncSession, *conditions: ColumnElement[bool]) -> bo
     )
 {%- if cookiecutter.use_redis %}
     session_ids = revoked.all()
-    await deny(session, session_ids)
+    invalidate(session, *map(cache_namespace, session_ids))
     return bool(session_ids)
 {%- else %}
     return revoked.first() is not None

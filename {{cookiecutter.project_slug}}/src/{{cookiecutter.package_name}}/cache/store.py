@@ -1,252 +1,202 @@
-"""A cache-aside cache: what was read is kept for a while, and forgotten when it changes.
-
-Each value belongs to a namespace, such as what one user owns, and carries the version of that
-namespace. To forget a namespace is to give it another version: a value that was loaded before a
-change never counts as fresh, however late it arrives.
-"""
+"""Cache-aside reads, invalidated by namespace."""
 
 import asyncio
 import hashlib
 import random
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
-from functools import partial
-from typing import Annotated, Any, Final, Generic, TypeVar
+from contextvars import Context
+from typing import Final, Self
 
 import structlog
-from fastapi import Depends, Request
-from pydantic import TypeAdapter
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from ..database import after_commit
-from .client import PREFIX, Pipeline, Redis, UnavailableError
+{% if cookiecutter.use_prometheus -%}
+from ..instruments import CACHE_READS
+{% endif -%}
+from .client import KEY_PREFIX, RETRY_INTERVAL, RedisClient, RedisUnavailableError
 
 log = structlog.stdlib.get_logger(__name__)
 
-Value = TypeVar("Value")
+MAX_LENGTH: Final = 262_144  # characters; longer values are not cached
+VERSION_TTL: Final = 86_400  # seconds
+LOAD_TIMEOUT: Final = 2.0  # seconds to wait for the load of another caller
+POLL_INTERVAL: Final = 0.02  # seconds between looks at what another process loads
+INVALIDATED: Final = "invalidated_namespaces"  # in the info of a session
 
-MAX_LENGTH: Final = 262_144  # characters; longer values are not kept
-NEGATIVE_TTL: Final = 5.0  # seconds that "there is none" is kept, at most
-VERSION_TTL: Final = 86_400  # seconds; what is kept under a lost version is not used
-LOAD_SECONDS: Final = 2.0  # that others wait for the one who loads
-POLL_SECONDS: Final = 0.02
-
-
-@dataclass(frozen=True)
-class Cached(Generic[Value]):
-    """A value, its strong validator (RFC 9110 section 8.8.3), and the time until it is fresh."""
-
-    value: Value
-    etag: str
-    fresh_until: float = 0
-
-    @property
-    def is_fresh(self) -> bool:
-        """Whether the value may be used without a second thought."""
-        return time.time() < self.fresh_until
+Load = Callable[[], Awaitable[str]]
 
 
 class Cache:
-    """Keeps values as long as their namespace is not forgotten.
+    """Text in Redis, such as JSON bodies, by namespace and key; an async context manager.
+
+    Each entry carries the version of its namespace. Invalidating a namespace gives it another
+    version, so that a value loaded before is never read again, even if it is stored afterwards.
 
     Args:
-        ttl: seconds that a value is fresh, give or take a tenth. For as long again it serves those
-            who would otherwise wait for somebody who loads it anew.
+        ttl: seconds until a value expires; it varies by a tenth, so that values that were loaded
+            together do not expire together.
     """
 
-    def __init__(self, redis: Redis, *, ttl: int) -> None:
+    def __init__(self, redis: RedisClient, *, ttl: int) -> None:
         self._redis = redis
         self._ttl = ttl
-        self._loading: dict[tuple[str, str], asyncio.Future[Cached[Any] | None]] = {}
-        self._untold: dict[str, float] = {}
+        self._loading: dict[tuple[str, str], asyncio.Future[str | None]] = {}
+        # Namespaces whose invalidation Redis has not confirmed, with the time when all values
+        # loaded before it have expired.
+        self._pending: dict[str, float] = {}
+        self._retry: asyncio.Task[None] | None = None
 
-    async def get(
-        self,
-        namespace: str,
-        key: str,
-        load: Callable[[], Awaitable[Value]],
-        kind: TypeAdapter[Value],
-    ) -> Cached[Value]:
-        """The value that is kept, or else what `load` returns: one loads while the others wait.
+    async def __aenter__(self) -> Self:
+        return self
 
-        Without Redis everybody loads.
+    async def __aexit__(self, *_: object) -> None:
+        if self._retry is not None:
+            self._retry.cancel()
+            await asyncio.wait([self._retry])
+        with suppress(RedisUnavailableError):
+            await self._send_invalidations(self._pending.copy())
+
+    async def get_or_load(self, namespace: str, key: str, load: Load) -> str:
+        """Return the cached value, or load and cache it. Concurrent callers share one load.
+
+        Without Redis, every caller loads.
 
         Args:
-            key: names the value in its namespace.
-            load: may return None for "there is none", which is kept, too, but not for long.
-            kind: writes and reads the value.
+            namespace: names what is invalidated together, such as `items:{user_id}`, or `news`
+                for values that are the same for everyone.
+            key: identifies the value in its namespace, such as the query.
+            load: returns the value, such as a JSON body.
         """
         name = f"{_version_key(namespace)}:{hashlib.sha256(key.encode()).hexdigest()[:32]}"
-        try:
-            if namespace in self._untold:
-                raise UnavailableError
-            version, found = await self._read(namespace, name, kind)
-        except UnavailableError:
-            return _pack(await load(), kind)[0]
-        if found is not None and found.is_fresh:
-            return found
-        loading = self._loading.get((name, version))
-        if loading is not None:
-            if found is not None:
-                return found
-            await asyncio.wait([loading], timeout=LOAD_SECONDS)
+        version: str | None = None
+        value: str | None = None
+        with suppress(RedisUnavailableError):
+            version, value = await self._read(namespace, name)
+{%- if cookiecutter.use_prometheus %}
+        CACHE_READS.labels("miss" if value is None else "hit").inc()
+{%- endif %}
+        if value is not None:
+            return value
+        if version is None:
+            return await load()
+        if (loading := self._loading.get((name, version))) is not None:
+            await asyncio.wait([loading], timeout=LOAD_TIMEOUT)
             if not loading.done():
-                return _pack(await load(), kind)[0]
-            return loading.result() or await self.get(namespace, key, load, kind)
+                return await load()
+            value = loading.result()
+            return await self.get_or_load(namespace, key, load) if value is None else value
         loading = self._loading[name, version] = asyncio.get_running_loop().create_future()
         try:
-            found = await self._refresh(namespace, name, version, found, load, kind)
-            loading.set_result(found)
+            value = await self._load_and_store(namespace, name, version, load)
         finally:
             del self._loading[name, version]
-            if not loading.done():
-                loading.set_result(None)  # one of those who wait is next
-        return found
+            loading.set_result(value)  # None after an error: one of the waiting callers loads next
+        return value
 
-    async def forget(self, *namespaces: str) -> None:
-        """Use nothing of these namespaces any more that was loaded until now.
+    async def invalidate(self, namespaces: Iterable[str]) -> None:
+        """Make every later `get_or_load` ignore what was loaded until now.
 
-        While Redis is away, this process uses nothing of them and goes on trying to tell it. Other
-        processes may use what is kept until it is too old.
+        During an outage, this process does not read the namespaces from the cache, and invalidates
+        them when Redis is available again. Until then, other processes may read old values.
         """
-        # What was kept before a change is too old by the end of this time.
-        self._untold |= dict.fromkeys(namespaces, time.monotonic() + 3 * self._ttl)
+        changes = dict.fromkeys(namespaces, time.monotonic() + 2 * self._ttl)
+        self._pending |= changes
         try:
-            await self._tell(namespaces)
-        except BaseException as error:
-            log.warning("cache not told of a change", namespaces=namespaces)
-            self._redis.repeat(partial(self._tell, namespaces))
-            if not isinstance(error, UnavailableError):
-                raise
+            with suppress(RedisUnavailableError):
+                await self._send_invalidations(changes)
+        finally:
+            if self._retry is None and changes.items() & self._pending.items():
+                log.warning("cache invalidation postponed", namespaces=list(changes))
+                self._retry = asyncio.create_task(self._retry_invalidations(), context=Context())
 
-    async def _tell(self, namespaces: Sequence[str]) -> None:
-        now = time.monotonic()
-        known = {namespace: self._untold.get(namespace, 0) for namespace in namespaces}
-        late = [namespace for namespace, end in known.items() if end > now]
+    async def invalidate_changes(self, session: AsyncSession) -> None:
+        """Invalidate the namespaces that `invalidate` has noted for the session."""
+        if namespaces := session.info.pop(INVALIDATED, None):
+            await self.invalidate(namespaces)
 
-        def tell(pipeline: Pipeline) -> None:
-            for namespace in late:
-                pipeline.set(_version_key(namespace), _new_version(), ex=VERSION_TTL)
-
-        if late:
-            await self._redis.call(tell)
-        for namespace, end in known.items():
-            if self._untold.get(namespace) == end:  # or else it has changed once more meanwhile
-                del self._untold[namespace]
-
-    async def _read(
-        self, namespace: str, name: str, kind: TypeAdapter[Value]
-    ) -> tuple[str, Cached[Value] | None]:
-        """The version of the namespace, and what is kept under it."""
+    async def _read(self, namespace: str, name: str) -> tuple[str, str | None]:
+        """Return the version of the namespace, and the value if it has this version."""
+        if namespace in self._pending:
+            raise RedisUnavailableError
         key = _version_key(namespace)
-        version: str | None
-        [(version, kept)] = await self._redis.call(lambda pipeline: pipeline.mget(key, name))
-        if version is None:
-            new = _new_version()
-            [version] = await self._redis.call(
-                lambda pipeline: pipeline.set(key, new, nx=True, get=True, ex=VERSION_TTL)
-            )
-            return version or new, None
-        return version, _unpack(kept, version, kind)
+        async with self._redis.available() as redis:
+            version, entry = await redis.mget(key, name)
+            if version is None:
+                new = _new_version()
+                await redis.set(key, new, nx=True, ex=VERSION_TTL)
+                version = await redis.get(key) or new
+        entry_version, _, value = str(entry).partition("\n")
+        return str(version), value if entry_version == version else None
 
-    async def _refresh(
-        self,
-        namespace: str,
-        name: str,
-        version: str,
-        stale: Cached[Value] | None,
-        load: Callable[[], Awaitable[Value]],
-        kind: TypeAdapter[Value],
-    ) -> Cached[Value]:
-        """Load and keep the value, unless another process is doing so."""
+    async def _load_and_store(self, namespace: str, name: str, version: str, load: Load) -> str:
+        """Load and cache the value, unless another process is loading it."""
         lock = f"{name}:{version}"
         try:
-            [is_ours] = await self._redis.call(
-                lambda pipeline: pipeline.set(lock, "", nx=True, px=int(LOAD_SECONDS * 1000))
-            )
-            if not is_ours:
-                found = stale or await self._wait(namespace, name, kind)
-                if found is not None:
-                    return found
-        except UnavailableError:
-            return _pack(await load(), kind)[0]
+            async with self._redis.available() as redis:
+                is_first = await redis.set(lock, "", nx=True, px=int(LOAD_TIMEOUT * 1000))
+            if not is_first and (value := await self._wait_for(namespace, name)) is not None:
+                return value
+        except RedisUnavailableError:
+            return await load()
+        value = None
         try:
             value = await load()
-        except BaseException:
-            with suppress(UnavailableError):
-                await self._redis.call(lambda pipeline: pipeline.delete(lock))
-            raise
-        ttl = self._ttl if value is not None else min(self._ttl, NEGATIVE_TTL)
-        found, text = _pack(value, kind, version, ttl * random.uniform(0.9, 1.1))  # noqa: S311
+        finally:
+            with suppress(RedisUnavailableError):
+                async with self._redis.available() as redis:
+                    pipeline = redis.pipeline()
+                    if value is not None and len(value) <= MAX_LENGTH:
+                        ttl = self._ttl * random.uniform(0.9, 1.1)  # noqa: S311
+                        pipeline.set(name, f"{version}\n{value}", px=int(ttl * 1000))
+                    pipeline.delete(lock)
+                    await pipeline.execute()
+        return value
 
-        def keep(pipeline: Pipeline) -> None:
-            if len(text) <= MAX_LENGTH:
-                pipeline.set(name, text, px=int(ttl * 2000))
-            pipeline.delete(lock)
-
-        with suppress(UnavailableError):
-            await self._redis.call(keep)
-        return found
-
-    async def _wait(
-        self, namespace: str, name: str, kind: TypeAdapter[Value]
-    ) -> Cached[Value] | None:
-        """What another process loads, unless it takes too long."""
-        end = time.monotonic() + LOAD_SECONDS
-        while time.monotonic() < end:
-            await asyncio.sleep(POLL_SECONDS)
-            _, found = await self._read(namespace, name, kind)
-            if found is not None:
-                return found
+    async def _wait_for(self, namespace: str, name: str) -> str | None:
+        """Return what another process loads, or None after LOAD_TIMEOUT."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LOAD_TIMEOUT):
+                while True:
+                    await asyncio.sleep(POLL_INTERVAL)
+                    _, value = await self._read(namespace, name)
+                    if value is not None:
+                        return value
         return None
 
+    async def _send_invalidations(self, changes: dict[str, float]) -> None:
+        now = time.monotonic()
+        current = [namespace for namespace, expiry in changes.items() if expiry > now]
+        if current:
+            async with self._redis.available() as redis:
+                pipeline = redis.pipeline()
+                for namespace in current:
+                    pipeline.set(_version_key(namespace), _new_version(), ex=VERSION_TTL)
+                await pipeline.execute()
+        for namespace, _ in changes.items() & self._pending.items():
+            del self._pending[namespace]  # unless it has changed again meanwhile
 
-def forget(session: AsyncSession, *namespaces: str) -> None:
-    """Have the namespaces forgotten when the session's transaction is committed.
+    async def _retry_invalidations(self) -> None:
+        while self._pending:
+            await asyncio.sleep(RETRY_INTERVAL)
+            with suppress(RedisUnavailableError):
+                await self._send_invalidations(self._pending.copy())
+        self._retry = None
 
-    A process without a cache, such as a command, tells nobody: what it changes may be read from the
-    cache until it is too old.
+
+def invalidate(session: AsyncSession, *namespaces: str) -> None:
+    """Invalidate namespaces after the session's transaction.
+
+    A process without a cache, such as a command, does not: values may be stale until they expire.
     """
-    cache: Cache | None = session.info.get("cache")
-    if cache is not None:
-        after_commit(session, partial(cache.forget, *namespaces))
-
-
-async def _request_cache(request: Request) -> Cache:
-    cache: Cache = request.app.state.services.cache
-    return cache
-
-
-RequestCache = Annotated[Cache, Depends(_request_cache)]
+    session.info.setdefault(INVALIDATED, set()).update(namespaces)
 
 
 def _version_key(namespace: str) -> str:
-    return f"{PREFIX}:cache:{namespace}"
+    return f"{KEY_PREFIX}:cache:{namespace}"
 
 
 def _new_version() -> str:
     return secrets.token_hex(8)
-
-
-def _pack(
-    value: Value, kind: TypeAdapter[Value], version: str = "", ttl: float = 0
-) -> tuple[Cached[Value], str]:
-    """The value, and the text that is kept: a line about it, and its JSON."""
-    text = kind.dump_json(value).decode()
-    etag = f'"{hashlib.sha256(text.encode()).hexdigest()[:32]}"'
-    found = Cached(value, etag, time.time() + ttl)
-    return found, f"{version} {etag} {found.fresh_until}\n{text}"
-
-
-def _unpack(text: str | None, version: str, kind: TypeAdapter[Value]) -> Cached[Value] | None:
-    if text is None or not text.startswith(f"{version} "):
-        return None
-    line, _, value = text.partition("\n")
-    try:
-        _, etag, fresh_until = line.split(" ")
-        return Cached(kind.validate_json(value), etag, float(fresh_until))
-    except ValueError:  # kept by another release
-        return None

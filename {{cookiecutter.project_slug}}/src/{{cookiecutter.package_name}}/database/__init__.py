@@ -2,16 +2,13 @@
 
 from .constraints import explain_conflict
 from .models import Base, TimestampMixin, UuidKeyMixin, enum_column, utcnow
-from .session import Database{% if cookiecutter.use_redis %}, after_commit{% endif %}
+from .session import Database
 
 __all__ = [
     "Base",
     "Database",
     "TimestampMixin",
     "UuidKeyMixin",
-{%- if cookiecutter.use_redis %}
-    "after_commit",
-{%- endif %}
     "enum_column",
     "explain_conflict",
     "utcnow",

@@ -3,11 +3,8 @@
 import asyncio
 from collections.abc import AsyncIterator{% if cookiecutter.use_redis %}, Awaitable, Callable{% endif %}
 from contextlib import asynccontextmanager
-from typing import {% if cookiecutter.use_redis %}Any, {% endif %}Self
+from typing import Self
 
-{% if cookiecutter.use_redis -%}
-import structlog
-{% endif -%}
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 {%- if cookiecutter.use_prometheus or cookiecutter.use_opentelemetry %}
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker
@@ -20,10 +17,6 @@ from ..instruments import POOL_WAIT
 {% endif -%}
 from ..settings import Settings
 from .{{ cookiecutter.database }} import create_read_engine, create_write_engine
-{%- if cookiecutter.use_redis %}
-
-log = structlog.stdlib.get_logger(__name__)
-{%- endif %}
 
 
 class PoolQueue:
@@ -73,19 +66,19 @@ class Database:
 {%- if cookiecutter.database == "postgresql" %}
         replica_engine: the read engine of DATABASE_READ_URL, by default `read_engine`.
 {%- endif %}
+{%- if cookiecutter.use_redis %}
+        commit_callbacks: run after each transaction of `write_session`, also after one that failed,
+            because a commit whose connection broke may have succeeded.
+{%- endif %}
     """
 
     def __init__(self, settings: Settings) -> None:
         self.read_engine = create_read_engine(settings)
         self.write_engine = create_write_engine(settings)
         self.read_sessions = async_sessionmaker(self.read_engine, expire_on_commit=False)
-{%- if cookiecutter.use_redis %}
-        self.info: dict[str, Any] = {}  # what sessions carry along
-        self.write_sessions = async_sessionmaker(
-            self.write_engine, expire_on_commit=False, info=self.info
-        )
-{%- else %}
         self.write_sessions = async_sessionmaker(self.write_engine, expire_on_commit=False)
+{%- if cookiecutter.use_redis %}
+        self.commit_callbacks: list[Callable[[AsyncSession], Awaitable[None]]] = []
 {%- endif %}
         self.read_queue = PoolQueue(settings)
         self.write_queue = PoolQueue(settings)
@@ -148,18 +141,17 @@ class Database:
     @asynccontextmanager
     async def write_session(self) -> AsyncIterator[AsyncSession]:
         """Open a transaction: commit it when the block ends, roll it back when the block raises."""
+{%- if cookiecutter.use_redis %}
+        session = self.write_sessions()
+        try:
+            async with self.write_queue, session:
+                yield session
+                await session.commit()
+        finally:
+            for callback in self.commit_callbacks:
+                await callback(session)
+{%- else %}
         async with self.write_queue, self.write_sessions() as session:
             yield session
             await session.commit()
-{%- if cookiecutter.use_redis %}
-            for action in session.info.pop("after_commit", ()):
-                try:
-                    await action()
-                except Exception:
-                    log.exception("action after a commit failed")
-
-
-def after_commit(session: AsyncSession, action: Callable[[], Awaitable[None]]) -> None:
-    """Run an action after `Database.write_session` has committed; an exception is only logged."""
-    session.info.setdefault("after_commit", []).append(action)
 {%- endif %}

@@ -4,28 +4,20 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Response
-{%- if cookiecutter.use_redis %}
-from pydantic import TypeAdapter
-{%- endif %}
 
 from ..auth.dependencies import CurrentPrincipal{% if cookiecutter.use_redis %}, CurrentUserId{% endif %}
 {%- if cookiecutter.use_redis %}
-from ..cache.store import RequestCache
-from ..dependencies import DatabaseDep, DbSession, ReadSession
+from ..dependencies import CacheDep, DatabaseDep, DbSession, ReadSession
 {%- else %}
 from ..dependencies import DbSession, ReadSession
 {%- endif %}
 from ..errors import problem_responses
 from ..pagination import Page{% if not cookiecutter.use_redis %}, RowPage{% endif %}
-from ..preconditions import NOT_MODIFIED, IfMatch, check_if_match, etag_of, set_etag
+from ..preconditions import NOT_MODIFIED, IfMatch, check_if_match, etag_of{% if cookiecutter.use_redis %}, json_response{% endif %}, set_etag
 from . import service
 from .models import Item
 from .schemas import ItemCreate, ItemQuery, ItemRead, ItemUpdate
 
-{% if cookiecutter.use_redis -%}
-ITEM_PAGE = TypeAdapter(Page[ItemRead])
-
-{% endif -%}
 router = APIRouter(prefix="/api/v1/items", tags=["items"], responses=problem_responses(401))
 
 
@@ -41,25 +33,23 @@ async def create_item(
 
 
 {% if cookiecutter.use_redis -%}
-@router.get("", responses=NOT_MODIFIED)
+@router.get("", response_model=Page[ItemRead], responses=NOT_MODIFIED)
 async def list_items(
     query: Annotated[ItemQuery, Query()],
     user_id: CurrentUserId,
     database: DatabaseDep,
-    cache: RequestCache,
-    response: Response,
-) -> Page[ItemRead]:
+    cache: CacheDep,
+) -> Response:
     """List the caller's items."""
 
-    async def load() -> Page[ItemRead]:
+    async def load() -> str:
         async with database.read_session() as session:
             page = await service.list_items(session, user_id, query)
-            return ITEM_PAGE.validate_python(page)
+        return Page[ItemRead].model_validate(page).model_dump_json()
 
-    key = query.model_dump_json()
-    cached = await cache.get(service.cache_namespace(user_id), key, load, ITEM_PAGE)
-    set_etag(response, cached.etag)
-    return cached.value
+    namespace = service.cache_namespace(user_id)
+    body = await cache.get_or_load(namespace, query.model_dump_json(), load)
+    return json_response(body)
 {%- else -%}
 @router.get("", response_model=Page[ItemRead])
 async def list_items(

@@ -50,10 +50,6 @@ class ItemQuery(PageQuery):
 
 class ItemRead(ResponseModel):
     """An item with its tags, in alphabetical order."""
-{%- if cookiecutter.use_redis %}
-
-    model_config = ConfigDict(validate_by_name=True)  # when it is read from the cache
-{%- endif %}
 
     id: UUID
     title: str

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import selectinload
 
 {% if cookiecutter.use_redis -%}
-from ..cache.store import forget
+from ..cache.store import invalidate
 {% endif -%}
 from ..database import utcnow
 from ..exceptions import NotFoundError
@@ -60,7 +60,7 @@ async def create_item(session: AsyncSession, owner_id: UUID, data: ItemCreate) -
     session.add(item)
     await session.flush()
 {%- if cookiecutter.use_redis %}
-    forget(session, cache_namespace(owner_id))
+    invalidate(session, cache_namespace(owner_id))
 {%- endif %}
     return item
 
@@ -109,7 +109,7 @@ async def update_item(session: AsyncSession, item: Item, data: ItemUpdate) -> It
     item.updated_at = utcnow()  # a change of the tags alone is a new version, too
     await session.flush()
 {%- if cookiecutter.use_redis %}
-    forget(session, cache_namespace(item.owner_id))
+    invalidate(session, cache_namespace(item.owner_id))
 {%- endif %}
     return item
 
@@ -119,7 +119,7 @@ async def delete_item(session: AsyncSession, item: Item) -> None:
     await session.delete(item)
     await session.flush()
 {%- if cookiecutter.use_redis %}
-    forget(session, cache_namespace(item.owner_id))
+    invalidate(session, cache_namespace(item.owner_id))
 {%- endif %}
 
 

@@ -6,7 +6,7 @@ from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 {% if cookiecutter.use_redis -%}
-from ..cache.store import forget
+from ..cache.store import invalidate
 {% endif -%}
 from ..database import explain_conflict, utcnow
 from ..exceptions import NotFoundError
@@ -73,7 +73,7 @@ async def _get_tag_for_update(session: AsyncSession, tag_id: UUID) -> Tag:
         .returning(Item.owner_id)
         .execution_options(synchronize_session=False)
     )
-    forget(session, *map(cache_namespace, owner_ids.unique()))
+    invalidate(session, *map(cache_namespace, owner_ids.unique()))
 {%- else %}
     await session.execute(
         update(Item)

@@ -12,7 +12,7 @@ from prometheus_client import Counter, Gauge
 
 from .. import __version__
 from ..settings import Settings
-from . import {% if cookiecutter.use_redis %}cache, {% endif %}database
+from . import database
 from .middleware import MetricsMiddleware
 from .server import serve as serve
 
@@ -36,9 +36,6 @@ def setup(app: FastAPI, settings: Settings) -> None:
     PASSWORD_LIMIT.set(app.state.services.auth.hasher.cores)
     app.add_middleware(MetricsMiddleware)
     database.setup(app.state.services.database, settings)
-{%- if cookiecutter.use_redis %}
-    cache.observe(app)
-{%- endif %}
     logging.getLogger().addHandler(LineCounter())
 
 

@@ -37,6 +37,9 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
         return
     from opentelemetry import trace
+{%- if cookiecutter.use_redis %}
+    from opentelemetry.instrumentation.redis import RedisInstrumentor
+{%- endif %}
     from opentelemetry.instrumentation.sqlalchemy import SQLAlchemyInstrumentor
     from opentelemetry.sdk.resources import OTELResourceDetector, Resource
     from opentelemetry.sdk.trace import TracerProvider
@@ -63,11 +66,17 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     engines = [engine.sync_engine for engine in database.engines.values()]
     # The instrumentation works with SQLAlchemy 2.1, but does not declare it yet.
     SQLAlchemyInstrumentor().instrument(engines=engines, skip_dep_check=True)
+{%- if cookiecutter.use_redis %}
+    RedisInstrumentor().instrument()
+{%- endif %}
     with log_outage_once(exporter):
         try:
             yield
         finally:
             SQLAlchemyInstrumentor().uninstrument()
+{%- if cookiecutter.use_redis %}
+            RedisInstrumentor().uninstrument()
+{%- endif %}
             give_up = asyncio.get_running_loop().call_later(FLUSH_SECONDS, exporter.shutdown)
             await asyncio.to_thread(provider.shutdown)
             give_up.cancel()

@@ -1,9 +1,5 @@
 """The trace of the current request{% if cookiecutter.use_worker %} or job{% endif %}: its ids in log lines{% if cookiecutter.use_worker %}, and its context in jobs{% endif %}."""
-{% if cookiecutter.use_redis %}
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
-{% elif cookiecutter.use_worker %}
+{% if cookiecutter.use_worker %}
 from collections.abc import Iterator
 from contextlib import contextmanager
 {% endif %}
@@ -11,8 +7,6 @@ import structlog
 from opentelemetry import {% if cookiecutter.use_worker %}propagate, {% endif %}trace
 {%- if cookiecutter.use_worker %}
 from opentelemetry.trace import SpanKind, StatusCode
-{%- elif cookiecutter.use_redis %}
-from opentelemetry.trace import SpanKind
 {%- endif %}
 from starlette.types import ASGIApp, Receive, Scope, Send
 from structlog.typing import EventDict, WrappedLogger
@@ -46,25 +40,6 @@ class TraceIdsMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         structlog.contextvars.bind_contextvars(**_ids())
         await self.app(scope, receive, send)
-{%- if cookiecutter.use_redis %}
-
-
-@contextmanager
-def commands_span(commands: Sequence[tuple[Sequence[Any], object]]) -> Iterator[None]:
-    if not trace.get_current_span().is_recording():
-        yield
-        return
-    operation = commands[0][0][0] if len(commands) == 1 else "PIPELINE"
-    attributes = {"db.system.name": "redis", "db.operation.name": operation}
-    with trace.get_tracer(__name__).start_as_current_span(
-        operation, kind=SpanKind.CLIENT, attributes=attributes
-    ) as span:
-        try:
-            yield
-        except Exception as error:
-            span.set_attribute("error.type", type(error).__qualname__)
-            raise
-{%- endif %}
 {%- if cookiecutter.use_worker %}
 
 
