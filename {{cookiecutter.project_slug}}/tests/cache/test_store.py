@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
@@ -79,11 +79,10 @@ async def until(condition: Callable[[], bool]) -> None:
 async def replica(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Replica]:
     """Makes the caches of several processes."""
     monkeypatch.setattr(store, "LOAD_TIMEOUT", 60)
-    clients = [ObservedRedis() for _ in range(3)]
-    unused = iter(clients)
-    yield lambda: ObservedCache(next(unused))
-    for redis in clients:
-        await redis.__aexit__()
+    async with AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(ObservedRedis()) for _ in range(3)]
+        caches = [await stack.enter_async_context(ObservedCache(redis)) for redis in clients]
+        yield iter(caches).__next__
 
 
 @pytest.fixture
