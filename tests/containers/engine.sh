@@ -100,7 +100,7 @@ running() {
 
 case ${1:-} in
     start)
-        if [ "$(id -u)" != 0 ] || ! command -v docker apt-get >/dev/null; then
+        if [ "$(id -u)" != 0 ] || ! command -v docker >/dev/null || ! command -v apt-get >/dev/null; then
             echo "engine.sh needs root, apt-get and the docker command." >&2
             exit 1
         fi

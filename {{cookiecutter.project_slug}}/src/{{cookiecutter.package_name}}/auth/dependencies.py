@@ -11,7 +11,6 @@ from fastapi import Depends, Request, Security
 from fastapi.security import APIKeyCookie, OAuth2PasswordBearer
 
 from ..database import Database
-from ..dependencies import {% if cookiecutter.use_redis %}CacheDep, {% endif %}DatabaseDep
 from ..errors import Problem
 from ..exceptions import InvalidTokenError
 from ..state import get_state
@@ -57,8 +56,6 @@ ClientDep = Annotated[ClientInfo, Depends(get_client)]
 
 async def get_current_principal(
     request: Request,
-    database: DatabaseDep,
-    auth: AuthDep,
     token: Annotated[str | None, Security(bearer)],
     _: Annotated[str | None, Security(cookie)],
 ) -> Principal:
@@ -68,10 +65,11 @@ async def get_current_principal(
         Problem: 401 with a challenge (RFC 6750 section 3), without valid credentials; 403, for an
             unsafe request with a cookie but without CSRF protection.
     """
+    state = get_state(request.app)
     if token is not None:
-        principal = await _authenticate_token(database, auth, token)
+        principal = await _authenticate_token(state.database, state.auth, token)
     else:
-        principal = await _authenticate_cookie(request, database, auth)
+        principal = await _authenticate_cookie(request, state.database, state.auth)
     structlog.contextvars.bind_contextvars(user_id=str(principal.id))
     return principal
 
@@ -122,9 +120,6 @@ CurrentAdmin = Annotated[Principal, Depends(get_current_admin)]
 
 async def get_current_user_id(
     request: Request,
-    database: DatabaseDep,
-    auth: AuthDep,
-    cache: CacheDep,
     token: Annotated[str | None, Security(bearer)],
     cookie_token: Annotated[str | None, Security(cookie)],
 ) -> UUID:
@@ -137,14 +132,15 @@ async def get_current_user_id(
     """
 
     async def load() -> str:
-        principal = await get_current_principal(request, database, auth, token, cookie_token)
+        principal = await get_current_principal(request, token, cookie_token)
         return str(principal.id)
 
+    state = get_state(request.app)
     try:
-        session_id = auth.tokens.verify(token or "").session_id
+        session_id = state.auth.tokens.verify(token or "").session_id
     except InvalidTokenError:
         return UUID(await load())
-    user_id = await cache.get_or_load(cache_namespace(session_id), "user_id", load)
+    user_id = await state.cache.get_or_load(cache_namespace(session_id), "user_id", load)
     structlog.contextvars.bind_contextvars(user_id=user_id)
     return UUID(user_id)
 
