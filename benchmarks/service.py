@@ -328,7 +328,7 @@ def limited(process: int) -> Iterator[None]:
 
 
 def on(processors: int, command: list[str]) -> list[str]:
-    """The command on so many processors."""
+    """The command on this number of processors."""
     return ["taskset", "--cpu-list", ",".join(map(str, CORES[:processors])), *command]
 
 
@@ -339,7 +339,7 @@ def execute(environment: Path, database: str, sql: str) -> None:
 
 
 def start(target: Target, processors: int = 1) -> tuple[subprocess.Popen[bytes], float]:
-    """A process of the service on so many processors, and the seconds until it answered."""
+    """A process of the service on this number of processors, and the seconds until it answered."""
     url = target.url + target.requests["health"].path
     began = time.perf_counter()
     with target.log.open("ab") as log:

@@ -93,9 +93,9 @@ def headings(document: bytes) -> list[str]:
 def find_forbidden_patterns(files: Files, feature: str) -> list[str]:
     """Return the files whose name or content matches a forbidden pattern of a feature."""
     return [
-        f"{path}: {mark}"
+        f"{path}: {pattern}"
         for path, data in files.items()
-        for mark in _forbidden_patterns(feature, path, data)
+        for pattern in _forbidden_patterns(feature, path, data)
     ]
 
 
@@ -103,16 +103,18 @@ def find_forbidden_patterns(files: Files, feature: str) -> list[str]:
 def _forbidden_patterns(feature: str, path: PurePosixPath, data: bytes) -> list[str]:
     text = f"{path}\n".encode() + SECRET.sub(b"", data)
     return [
-        mark
-        for mark in FEATURES[feature]["forbidden_patterns"]
-        if re.search(mark.encode(), text.lower())
+        pattern
+        for pattern in FEATURES[feature]["forbidden_patterns"]
+        if re.search(pattern.encode(), text.lower())
     ]
 
 
 def find_problems(files: Files) -> list[str]:
     """Return the problems of a render's files: format, links, lint and names of settings."""
     found = [
-        f"{path}: {flaw}" for path, data in files.items() for flaw in _problems_of_file(path, data)
+        f"{path}: {problem}"
+        for path, data in files.items()
+        for problem in _problems_of_file(path, data)
     ]
     found += [
         f"{path}: links to {target}, which is not there"

@@ -151,7 +151,7 @@ def test_stacks_are_created_in_a_simulated_account(
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("number", range(4))
-def test_a_typo_in_any_file_fails_the_contract(
+def test_typo_in_any_file_fails_the_tests_of_the_render(
     number: int,
     aws: Aws,
     environment: Path,

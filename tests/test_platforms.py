@@ -82,7 +82,7 @@ for file, old, new in json.loads(sys.argv[1]):
     path.write_text(text, "utf-8")
 print(json.dumps(missed), flush=True)
 """
-# What is changed in which file of a platform; the contract has to object.
+# A typo in each file of a platform; the tests in deploy must fail.
 TYPOS = {
     "heroku": [
         ("Procfile", "orders run", "orders rum"),
@@ -224,7 +224,7 @@ READERS: dict[str, Callable[[Path], Platform]] = {
 
 @contextlib.contextmanager
 def behind_tls(url: str) -> Iterator[str]:
-    """Serve a Redis server with a certificate that nobody knows, as Heroku does."""
+    """Serve a Redis server with a certificate of an unknown authority, as Heroku does."""
     upstream = httpx2.URL(url)
     certificate = trustme.CA().issue_cert("localhost")
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)

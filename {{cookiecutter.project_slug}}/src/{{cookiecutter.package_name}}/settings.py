@@ -87,7 +87,7 @@ class Settings(BaseSettings):
     )
 
     environment: Literal["local", "test", "production"] = Field(
-        "production", description="The safety checks that apply."
+        "production", description="local, test or production: which safety checks apply."
     )
     debug: bool = Field(
         False, description="Log SQL, and show the cause of unexpected errors; not in production."

@@ -129,7 +129,7 @@ async def test_route_may_have_a_further_limit(new_app: NewApp, member: Account) 
 
 @pytest.fixture
 def advance(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """Advances the clock by so many seconds."""
+    """Advances the clock by a number of seconds."""
     start, passed = time.time, 0.0
 
     def advance(seconds: float) -> None:

@@ -45,7 +45,7 @@ def reports(kent: Client) -> Reports:
 def new_reporting_app(
     new_database: NewDatabase, reports: Reports, monkeypatch: pytest.MonkeyPatch
 ) -> NewReportingApp:
-    """Serves applications, as the server logs what nobody has caught."""
+    """Serves applications, because the server logs uncaught exceptions."""
     monkeypatch.setattr(sentry, "FLUSH_SECONDS", 60)
 
     @asynccontextmanager
