@@ -59,7 +59,7 @@ REDIS = [
     ),
 ]
 WORKER = [
-    ("SMTP_URL", "", "is missing; production does not log what is written to people"),
+    ("SMTP_URL", "", "is missing; without it email is only logged"),
     ("SMTP_URL", "http://mail", "must look like smtp+starttls://user:password@host:587"),
     ("SMTP_URL", "smtp://mail:port", "must look like smtp+starttls://user:password@host:587"),
     ("SMTP_URL", "smtps://user:12#hunter2@mail", "must look like smtp+starttls://user:"),
@@ -68,7 +68,7 @@ WORKER = [
 OPENTELEMETRY = [
     ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317", "must look like http://collector:4318"),
     ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:port", "must look like http://collector"),
-    ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector?key=hunter2", "must end with the path"),
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector?key=hunter2", "must not have a query"),
     ("OTEL_TRACES_SAMPLER_ARG", "50", "must be less than or equal to 1 (it is '50')"),
 ]
 SENTRY = [

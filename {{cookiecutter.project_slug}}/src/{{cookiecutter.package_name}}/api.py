@@ -14,7 +14,7 @@ RESPONSES = problem_responses(400, 413, 422, 503)
 {%- endif %}
 
 
-# A request tries them in this order, so the busiest comes first.
+# Routes are matched in this order, so the most used router is first.
 ROUTERS = (items.router, users.router, auth.router, auth.oauth)
 
 

@@ -4,8 +4,8 @@ Read-only routes depend on `ReadSession`, which runs each query in autocommit an
 Routes that change data depend on `DbSession`, a transaction that commits before the response is
 sent, so that a failed commit is an error that the client sees.
 
-Declare `CurrentPrincipal` before them: a request that holds a connection while it waits for another
-one can block requests that do the same.
+Declare `CurrentPrincipal` before a session. Authentication needs a connection of its own, and
+requests that each hold one connection and wait for another can deadlock.
 """
 
 from collections.abc import AsyncIterator
@@ -55,6 +55,6 @@ async def get_db_session(database: DatabaseDep) -> AsyncIterator[AsyncSession]:
         yield session
 
 
-# The scope ends them before the response is sent.
+# `scope="function"` closes the session before the response is sent.
 ReadSession = Annotated[AsyncSession, Depends(get_read_session, scope="function")]
 DbSession = Annotated[AsyncSession, Depends(get_db_session, scope="function")]

@@ -58,6 +58,7 @@ def setup(app: FastAPI, settings: Settings) -> None:
             )
         )
 
+    # fastapi-offline is used only for the copies of Swagger UI and ReDoc in its package.
     assets = StaticFiles(directory=str(files("fastapi_offline") / "static"))
     app.mount(ASSETS, assets, name="docs-assets")
     app.add_route("/docs", swagger_ui, include_in_schema=False)

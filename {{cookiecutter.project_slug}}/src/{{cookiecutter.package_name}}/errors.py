@@ -182,7 +182,7 @@ async def _service_problem(_: Request, error: Exception) -> Response:
 
 async def _validation_problem(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    # What the caller sent is left out: it may be a password.
+    # Leave out the input, which may be a password.
     details = error.errors()
     errors = [
         FieldError(
@@ -198,7 +198,7 @@ async def _validation_problem(_: Request, error: Exception) -> Response:
 
 
 def _location(detail: dict[str, Any]) -> Sequence[object]:
-    # Of malformed JSON the place is an offset, which is no pointer.
+    # For malformed JSON, the location ends with an offset, which is not part of a JSON Pointer.
     location: Sequence[object] = detail["loc"]
     return location[:1] if detail["type"] == "json_invalid" else location
 

@@ -35,7 +35,7 @@ def is_request_id(value: str) -> bool:
 
 
 def cors(settings: Settings) -> list[Middleware]:
-    """Let the browser clients of CORS_ORIGINS call the API and read its response headers."""
+    """Return the CORS middleware for CORS_ORIGINS, or an empty list without origins."""
     if not settings.cors_origins:
         return []
     middleware = Middleware(
@@ -61,7 +61,10 @@ def cors(settings: Settings) -> list[Middleware]:
 
 
 class HostMiddleware(TrustedHostMiddleware):
-    """Answer only the hosts that are allowed; probes call a replica by its address."""
+    """Reject requests for hosts that are not in ALLOWED_HOSTS.
+
+    Probes are exempt, because they use a replica's IP address.
+    """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -178,12 +181,15 @@ class AccessLogMiddleware:
 
 
 def route_template(scope: Scope) -> str | None:
-    """The matched route with its prefixes, such as /api/v1/users/{user_id}; None when unknown."""
+    """Return the template of the matched route, or None without a match.
+
+    An example is /api/v1/users/{user_id}.
+    """
     path = getattr(scope.get("route"), "path", None)
 {%- if cookiecutter.use_admin %}
     if not isinstance(path, str):
         return None
-    # The pages are an application of their own, which knows its routes without the prefix.
+    # The admin pages are a mounted application, whose routes do not include the mount path.
     root: str = scope.get("root_path", "")
     return root.removeprefix(scope.get("app_root_path", root)) + path
 {%- else %}

@@ -1,10 +1,10 @@
-"""Prometheus metrics of what the service does; the code that does it updates them."""
+"""Prometheus metrics that the services update, such as logins{% if cookiecutter.use_redis %} and cache reads{% endif %}."""
 
 from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
 
-# They would double the number of series.
+# The `_created` series would double the number of series.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 LOGINS: Final = Counter("auth_logins", "Logins with a password, by outcome.", ["outcome"])

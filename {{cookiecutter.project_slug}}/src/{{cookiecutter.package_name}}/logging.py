@@ -111,7 +111,8 @@ def _prepare_stdout(settings: Settings) -> None:
     if sys.stdout is None:  # closed when the process started
         sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
     if isinstance(sys.stdout, TextIOWrapper):
-        encoding = None if _is_for_people(settings) else "utf-8"  # of JSON (RFC 8259 section 8.1)
+        # JSON must be UTF-8 (RFC 8259 section 8.1).
+        encoding = None if _is_for_people(settings) else "utf-8"
         sys.stdout.reconfigure(encoding=encoding, errors="backslashreplace")
 
 

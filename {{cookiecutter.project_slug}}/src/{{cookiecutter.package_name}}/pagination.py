@@ -19,8 +19,8 @@ from .schemas import RequestModel, ResponseModel, Text, check_storable
 
 Read = TypeVar("Read", bound=ResponseModel)
 
-# The sort order of the page, the sorted value and the key of its last row.
 BigInt = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+# The sort order of the page, the sorted value and the key of its last row.
 CURSOR: Final = TypeAdapter(tuple[str, Any, Any])
 
 

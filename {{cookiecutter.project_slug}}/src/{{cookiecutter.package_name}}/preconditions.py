@@ -32,11 +32,11 @@ def etag_of(version: int) -> str:
 
 
 def etag_matches(header: str, etag: str, *, weak: bool = False) -> bool:
-    """Whether the header names the entity tag, or any with `*`.
+    """Return whether the header lists the entity tag or is `*`.
 
     Args:
         weak: also accept the weak form, into which a compressing proxy turns a strong tag. Only
-            If-None-Match compares so (RFC 9110 section 13.1.2).
+            If-None-Match uses weak comparison (RFC 9110 section 13.1.2).
     """
     tags = re.findall(r'(?:W/)?"[^"]*"|\*', header)
     if weak:

@@ -1,4 +1,4 @@
-"""Rate limits of users, and of client addresses that are not logged in."""
+"""Rate limits per user, or per client address for unauthenticated requests."""
 
 import hmac
 from collections.abc import Callable
@@ -47,9 +47,10 @@ def _cookie_key(connection: HTTPConnection) -> str | None:
     return None
 
 
-# The key of the caller of each security scheme, which only this caller can have, or None; without
-# the database. Add an entry with each new scheme. Without one, its callers would share the limit of
-# their address; a test compares the entries with the OpenAPI description.
+# For each security scheme, a function that returns the rate limit key of the authenticated caller,
+# or None, without a query. No other caller can obtain this key. Add an entry for each new scheme,
+# or its callers share the limit of their address; a test compares the entries with the OpenAPI
+# description.
 CALLERS: Final[dict[str, Callable[[HTTPConnection], str | None]]] = {
     bearer.scheme_name: _token_key,
     cookie.scheme_name: _cookie_key,
@@ -57,7 +58,7 @@ CALLERS: Final[dict[str, Callable[[HTTPConnection], str | None]]] = {
 
 
 class RateLimitMiddleware:
-    """The limit of all requests below /api/: of a user, or else of a client address."""
+    """Limit requests to /api/ per user, or per client address without valid credentials."""
 
     def __init__(self, app: ASGIApp, limit: Limit) -> None:
         self.app = app
@@ -83,7 +84,7 @@ class RateLimitMiddleware:
 
 
 class RateLimit:
-    """A dependency: a limit of a route or router, besides the limit of all requests.
+    """A dependency that limits a route or router, in addition to the global limit.
 
     Args:
         policy: names the limit in its header fields; routes of the same policy count together.

@@ -163,8 +163,8 @@ class Settings(BaseSettings):
     database_statement_timeout: float = Field(
         10,
         gt=0,
-        description="Seconds that a statement may run. A server that is silent for one second more "
-        "counts as unavailable: 503.",
+        description="Seconds that a statement may run. If the server does not respond within one "
+        "more second, it counts as unavailable (503).",
     )
     database_prepared_statements: bool = Field(
         True, description="Prepare statements; must be false behind PgBouncer in transaction mode."
@@ -214,18 +214,20 @@ class Settings(BaseSettings):
     otel_exporter_otlp_endpoint: str | None = Field(
         None, repr=False, description="Base URL of an OTLP/HTTP collector. Unset: no traces."
     )
-    otel_sdk_disabled: bool = Field(False, description="No traces, whatever else is set.")
+    otel_sdk_disabled: bool = Field(
+        False, description="Disable tracing even if an endpoint is set."
+    )
 {%- endif %}
 {%- if cookiecutter.use_sentry %}
 
     sentry_dsn: SecretStr | None = Field(
-        None, description="Where errors are reported. Unset: nowhere."
+        None, description="DSN of the Sentry project. Unset: errors are not reported."
     )
     sentry_environment: str | None = Field(
         None, description="Name of the environment in reports. Unset: ENVIRONMENT."
     )
     sentry_release: str | None = Field(
-        None, description="What is running, such as the commit. Unset: the package's version."
+        None, description="Version in reports, such as the commit. Unset: the package's version."
     )
     sentry_sample_rate: float = Field(
         1, ge=0, le=1, description="Part of the errors that are reported, 0 to 1."
@@ -353,7 +355,10 @@ class Settings(BaseSettings):
     def _usable_mail_server(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
         if value is None:
             if info.data.get("environment") == "production":
-                raise ValueError("is missing; production does not log what is written to people")
+                raise ValueError(
+                    "is missing; without it email is only logged, which is not allowed in "
+                    "production"
+                )
             return None
         url = urlsplit(value.get_secret_value())
         try:
@@ -377,7 +382,9 @@ class Settings(BaseSettings):
             except ValidationError:
                 raise ValueError("must look like http://collector:4318") from None
             if url.query or url.fragment:
-                raise ValueError("must end with the path, as the path of the signal is added to it")
+                raise ValueError(
+                    "must not have a query or fragment, because /v1/traces is appended to it"
+                )
         return value
 {%- endif %}
 {%- if cookiecutter.use_sentry %}

@@ -20,7 +20,7 @@ from .throttle import MemoryThrottle
 
 @dataclass(frozen=True, kw_only=True)
 class AppState:
-    """The objects that all requests of a process share. Nothing is connected when it is created."""
+    """The shared objects. No connection is opened until startup."""
 
     settings: Settings
     database: Database

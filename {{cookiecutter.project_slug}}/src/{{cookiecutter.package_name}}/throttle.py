@@ -40,7 +40,7 @@ class MemoryThrottle:
 
     Args:
         max_keys: number of keys to keep, which bounds the memory.
-        clock: returns a time in seconds that never goes backwards.
+        clock: a monotonic clock, in seconds.
     """
 
     def __init__(self, max_keys: int = 50_000, clock: Callable[[], float] = time.monotonic) -> None:

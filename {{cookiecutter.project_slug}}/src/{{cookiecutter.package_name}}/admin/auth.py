@@ -34,8 +34,8 @@ PAGE_HEADERS: Final = {
     # With no-referrer, browsers send forms with `Origin: null`.
     "Referrer-Policy": "same-origin",
 }
-# A route of sqladmin that is not named here is not found: it serves files whose paths are in
-# columns, imports, and whatever a later version adds.
+# Other routes of sqladmin return 404: they serve files from paths stored in columns, import data,
+# or may be added by later versions.
 ROUTES: Final = {"index", "list", "details", "create", "edit", "delete", "export", "logout"}
 
 log = structlog.stdlib.get_logger(__name__)

@@ -35,7 +35,7 @@ LABELS: Final = {
 
 
 class ReadSessions(async_sessionmaker[AsyncSession]):
-    """Read-only sessions of the database that the application has at the time of the request."""
+    """Create read-only sessions from the application's current database, which tests replace."""
 
     def __init__(self, app: FastAPI) -> None:
         super().__init__()
@@ -53,7 +53,8 @@ class AdminSite(Admin):
             app,
             session_maker=ReadSessions(app),
             title=app.title,
-            favicon_url="data:,",  # none, which browsers would request
+            # An empty icon, so that browsers do not request /favicon.ico.
+            favicon_url="data:,",
             templates_dir=str(TEMPLATES),
             middlewares=[
                 Middleware(SecurityMiddleware, settings=settings),
@@ -63,6 +64,7 @@ class AdminSite(Admin):
             authentication_backend=AdminAuthentication(settings),
             authorization_backend=RouteAuthorization(),
         )
+        # The mounted application shares the state, which `get_state` reads.
         self.admin.state = app.state
         # HTTP errors are pages, and all other errors the same problems as in the API.
         self.admin.exception_handlers = {**app.exception_handlers, **self.admin.exception_handlers}

@@ -108,7 +108,8 @@ class UserView(AdminView, model=User):
             if not data["is_active"]:
                 update = UserUpdate(is_active=False)
                 await service.update_user(tx.session, tx.admin.id, user.id, update)
-            tx.record("create", self.identity, user.id, filter(data.get, data))
+            fields = [name for name, value in data.items() if value]
+            tx.record("create", self.identity, user.id, fields)
         return user
 
     @form_errors()

@@ -115,4 +115,4 @@ def check_origin(request: Request, settings: Settings) -> None:
         host = request.headers.get("Host")
         is_own = origin in (f"https://{host}", f"http://{host}")
     if not is_own:
-        raise Problem(403, "Requests with a session cookie must come from this site.")
+        raise Problem(403, "Requests from other sites are not allowed.")

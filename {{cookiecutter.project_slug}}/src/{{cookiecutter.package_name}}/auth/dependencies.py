@@ -38,7 +38,7 @@ cookie = APIKeyCookie(
 
 
 async def get_auth_services(request: Request) -> AuthServices:
-    """Return the parts of authentication that the application shares."""
+    """Return the shared authentication services."""
     return get_state(request.app).auth
 
 
@@ -107,7 +107,7 @@ async def get_current_admin(principal: CurrentPrincipal) -> Principal:
     """Return the caller, if an administrator.
 
     Raises:
-        Problem: 403, the caller is not.
+        Problem: 403, the caller is not an administrator.
     """
     if principal.role is not Role.ADMIN:
         raise Problem(403, "Only administrators may do this.")

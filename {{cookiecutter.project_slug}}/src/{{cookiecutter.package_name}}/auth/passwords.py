@@ -143,6 +143,7 @@ class PasswordHasher:
             async with self._turns.setdefault(caller, asyncio.Semaphore(self.cores)):
                 return await to_thread.run_sync(function, *arguments, limiter=self._limiter)
         finally:
+            # Subtracting also removes the key when the count reaches zero.
             self._pending -= Counter([caller])
 {%- if cookiecutter.use_prometheus %}
             PASSWORDS_IN_PROGRESS.dec()

@@ -29,7 +29,7 @@ ThrottleKey = tuple[str, Limit]
 
 @dataclass(frozen=True)
 class AuthServices:
-    """The parts of authentication that a process shares."""
+    """The authentication services of a process."""
 
     settings: Settings
     tokens: AccessTokens
@@ -261,6 +261,11 @@ def _login_counters(
     The first one is used first, so that an address beyond its limit adds nothing to the second and
     cannot lock the owner out. Addresses of the account's valid sessions skip the second one.
     """
+{%- if cookiecutter.use_redis %}
+    # Hashed, so that Redis keys contain no email addresses.
+{%- else %}
+    # Hashed, so that the counters contain no email addresses.
+{%- endif %}
     account, window = hash_token(email), settings.login_window
     address = address_key(client.address)
     return (

@@ -18,7 +18,7 @@ TYPE: Final = "at+jwt"
 LEEWAY: Final = 10  # seconds by which the clocks of replicas may differ
 PUBLIC_MEMBERS: Final = ("kty", "use", "alg", "kid", "n", "e", "crv", "x", "y")
 
-# What reading a malformed key set raises.
+# Exceptions that a malformed key set raises.
 MALFORMED: Final = (AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 
@@ -54,7 +54,7 @@ class AccessTokens:
                 _check_key_length(key, self._keys[key["kid"]].algorithm_name)
             self.verify(self.issue(uuid4(), uuid4()))
         except (InvalidTokenError, jwt.PyJWTError, *MALFORMED):
-            # What the libraries say may quote the key.
+            # The libraries' error messages may quote the key.
             raise SystemExit(
                 "JWT_KEYS must be a JSON Web Key Set (RFC 7517): the first key private or "
                 "symmetric, each with a kid of its own and as long as its algorithm demands"
@@ -80,7 +80,8 @@ class AccessTokens:
         """Check signature, type, issuer, audience and lifetime of a token, and return its claims.
 
         Raises:
-            InvalidTokenError: one of them is wrong.
+            InvalidTokenError: the token is malformed or expired, or a claim or the signature is
+                wrong.
         """
         try:
             header = _read_header(token)

@@ -1,4 +1,4 @@
-"""Redis: a cache, and limits that all replicas share.
+"""Redis: a cache, and rate limits shared by all replicas.
 
-The service works without it: Redis is not used during an outage.
+During a Redis outage the service works without the cache, and each process counts its own limits.
 """

@@ -22,7 +22,7 @@ from ..settings import Settings
 log = structlog.stdlib.get_logger(__name__)
 
 Client = driver.Redis
-# Of every key, because other services may use the same Redis.
+# Prefix of every key, because other services may use the same Redis.
 KEY_PREFIX: Final = "{{ cookiecutter.project_slug }}"
 RETRY_INTERVAL: Final = 1.0  # seconds between attempts to reach Redis during an outage
 
@@ -32,11 +32,11 @@ class RedisUnavailableError(Exception):
 
 
 class RedisClient:
-    """redis-py's client, which is not used during an outage; an async context manager.
+    """A Redis client with a circuit breaker; an async context manager.
 
-    A failed command begins an outage, and a successful ping in the background ends it. An outage
-    therefore costs the requests of its first moment one timeout each, and later requests nothing.
-    One line is logged at each end.
+    A connection error or timeout opens the circuit, and a successful ping in the background closes
+    it. While the circuit is open, commands fail at once. The start and the end of an outage are
+    logged.
     """
 
     def __init__(self, settings: Settings) -> None:

@@ -44,8 +44,8 @@ class RedisThrottle:
     """A throttle for all replicas; see `throttle.Throttle`.
 
     Args:
-        fallback: counts during an outage of Redis, and logins at all times, so that an outage does
-            not allow further guesses.
+        fallback: counts requests during an outage of Redis, and login attempts at all times, so
+            that an outage does not reset the login limits.
     """
 
     def __init__(self, redis: RedisClient, *, fallback: Throttle) -> None:

@@ -23,8 +23,8 @@ log = structlog.stdlib.get_logger(__name__)
 MAX_LENGTH: Final = 262_144  # characters; longer values are not cached
 VERSION_TTL: Final = 86_400  # seconds
 LOAD_TIMEOUT: Final = 2.0  # seconds to wait for the load of another caller
-POLL_INTERVAL: Final = 0.02  # seconds between looks at what another process loads
-INVALIDATED: Final = "invalidated_namespaces"  # in the info of a session
+POLL_INTERVAL: Final = 0.02  # seconds between checks for a value that another process loads
+INVALIDATED: Final = "invalidated_namespaces"  # key in `session.info`
 
 Load = Callable[[], Awaitable[str]]
 
@@ -189,7 +189,8 @@ class Cache:
 def invalidate(session: AsyncSession, *namespaces: str) -> None:
     """Invalidate namespaces after the session's transaction.
 
-    A process without a cache, such as a command, does not: values may be stale until they expire.
+    Processes without a cache, such as management commands, do not invalidate: cached values may be
+    stale until they expire.
     """
     session.info.setdefault(INVALIDATED, set()).update(namespaces)
 

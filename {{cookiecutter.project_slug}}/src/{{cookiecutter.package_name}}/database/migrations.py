@@ -1,4 +1,4 @@
-"""Whether the schema of the database is the one that this code was written for."""
+"""Check that the schema of the database matches the code."""
 
 from functools import cache
 from pathlib import Path
@@ -25,7 +25,7 @@ def older_revisions() -> frozenset[str]:
 
 
 async def is_migrated(database: Database) -> bool:
-    """Whether the schema is the one of this code, or a newer one.
+    """Return whether the schema is at least as new as this code.
 
     During a deployment the database is migrated while older code still runs, so a revision that
     this code does not know is newer.

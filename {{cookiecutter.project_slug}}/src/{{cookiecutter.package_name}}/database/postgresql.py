@@ -68,7 +68,7 @@ def _create_engine(
     }
     connect_args: dict[str, Any] = {
         "timeout": settings.database_pool_timeout,
-        # The server cancels slow statements; this bounds the wait for a server that is silent.
+        # The server cancels slow statements; this bounds the wait for an unresponsive server.
         "command_timeout": statement_timeout and statement_timeout + 1,
         "server_settings": server_settings,
     }
@@ -87,7 +87,7 @@ def _create_engine(
         **options,
     )
     event.listen(engine.sync_engine, "do_connect", _connect)
-    event.listen(engine.sync_engine, "handle_error", _terminate_silent_connection)
+    event.listen(engine.sync_engine, "handle_error", _terminate_unresponsive_connection)
     if not settings.database_prepared_statements:
 
         def set_timeout(connection: Connection) -> None:
@@ -107,7 +107,7 @@ def _connect(dialect: Dialect, _: object, arguments: list[Any], options: dict[st
         raise OperationalError(None, None, error) from error
 
 
-def _terminate_silent_connection(context: ExceptionContext) -> None:
+def _terminate_unresponsive_connection(context: ExceptionContext) -> None:
     # asyncpg raises a plain TimeoutError after command_timeout. A rollback or an orderly close
     # would wait for the same silent server.
     error, connection = context.original_exception, context.connection

@@ -22,8 +22,8 @@ from .{{ cookiecutter.database }} import create_read_engine, create_write_engine
 class PoolQueue:
     """Admit as many callers as a pool has connections, in the order in which they arrive.
 
-    SQLAlchemy's asyncio pool gives a free connection to whichever task asks next, so that under
-    load some tasks wait until they time out.
+    SQLAlchemy's asyncio pool is not first in, first out: under load, some tasks wait until they
+    time out.
     """
 
     def __init__(self, settings: Settings) -> None:

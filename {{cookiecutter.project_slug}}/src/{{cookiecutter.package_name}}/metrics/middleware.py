@@ -1,4 +1,4 @@
-"""Requests: how many, how long, how large, and how many at the same time."""
+"""Metrics of requests: number, duration, size and concurrency."""
 
 import time
 from typing import Final

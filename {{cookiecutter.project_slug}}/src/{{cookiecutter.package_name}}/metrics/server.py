@@ -57,9 +57,9 @@ def _create_shared_registry() -> CollectorRegistry:
 
 
 class ServerProcesses(Collector):
-    """The sum of what the server processes measure, and CPU and memory of each by its pid.
+    """Sum the metrics of the server processes, and add CPU and memory per pid.
 
-    Counters of processes that have died stay, their gauges go.
+    Counters of dead processes are kept, their gauges are removed.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -4,7 +4,7 @@ Expected errors (4xx, 503) are not logged as errors, so they are not reported.
 {%- if cookiecutter.use_worker %}
 A job is reported when it has failed for good, not at each attempt.
 {%- endif %}
-Nothing is imported unless SENTRY_DSN is set.
+The SDK is not initialized unless SENTRY_DSN is set.
 """
 
 import asyncio

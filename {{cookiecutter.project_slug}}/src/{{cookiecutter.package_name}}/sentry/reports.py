@@ -1,7 +1,7 @@
 """The content of a report: the error, its place in the code, and the request{% if cookiecutter.use_worker %} or job{% endif %} it belongs to.
 
 The SDK filters many secrets, but not those in messages of exceptions, query strings, paths and most
-headers. So a report keeps only fields that quote nothing; the log line with the same request id has
+headers. So a report keeps only fields without user input; the log line with the same request id has
 the code of the error.
 """
 
@@ -112,7 +112,7 @@ class RequestMiddleware:
 
 
 def _redact(event: Any, _: object) -> Any:
-    """Keep fields that quote nothing, and add what leads to the log."""
+    """Remove fields that may contain user input, and add the ids that locate the log lines."""
     request = _request.get()
 {%- if not cookiecutter.use_opentelemetry %}
     if "spans" in event and request is not None and request["path"].startswith("/health/"):

@@ -1,8 +1,8 @@
 """OpenTelemetry spans of requests, statements{% if cookiecutter.use_worker and cookiecutter.use_redis %}, Redis commands and jobs{% elif cookiecutter.use_redis %} and Redis commands{% elif cookiecutter.use_worker %} and jobs{% endif %}, sent to a collector.
 
 FastAPI creates the spans of requests, and OpenTelemetry's instrumentation the spans below them.
-Nothing is imported and no thread runs unless OTEL_EXPORTER_OTLP_ENDPOINT is set. The SDK reads the
-other OTEL_* variables, such as OTEL_TRACES_SAMPLER, from the environment.
+Without OTEL_EXPORTER_OTLP_ENDPOINT, no spans are recorded and no thread is started. The SDK reads
+the other OTEL_* variables, such as OTEL_TRACES_SAMPLER, from the environment.
 """
 
 import asyncio
@@ -57,6 +57,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         }
     )
     exporter = RedactingExporter(f"{settings.otel_exporter_otlp_endpoint.rstrip('/')}/v1/traces")
+    # OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES take precedence over the defaults.
     provider = TracerProvider(
         resource=defaults.merge(OTELResourceDetector().detect()), shutdown_on_exit=False
     )
@@ -77,6 +78,8 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 {%- if cookiecutter.use_redis %}
             RedisInstrumentor().uninstrument()
 {%- endif %}
+            # Shutting down the exporter cancels its retries, so that an unreachable collector does
+            # not delay the exit.
             give_up = asyncio.get_running_loop().call_later(FLUSH_SECONDS, exporter.shutdown)
             await asyncio.to_thread(provider.shutdown)
             give_up.cancel()

@@ -17,7 +17,7 @@ LIBRARY_LOG: Final = "opentelemetry.exporter.otlp.proto.http.trace_exporter"
 
 
 class RedactingExporter(OTLPSpanExporter):
-    """Export spans without what clients sent: query strings, and messages of errors that quote it.
+    """Export spans without user input: query strings, and error messages, which may quote it.
 
     Statements and commands outside of requests{% if cookiecutter.use_worker %} and jobs{% endif %}, such as those of probes, are not exported.
     """
@@ -25,7 +25,7 @@ class RedactingExporter(OTLPSpanExporter):
     is_failing = False
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Send spans to the collector, and log when it works again."""
+        """Export spans, and log when exports succeed again after a failure."""
         kept = [redact(span) for span in spans if span.parent or span.kind is not SpanKind.CLIENT]
         if not kept:
             return SpanExportResult.SUCCESS

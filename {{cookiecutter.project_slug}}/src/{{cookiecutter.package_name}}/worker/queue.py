@@ -70,7 +70,7 @@ def task(
     """Register a function as a task. Jobs are stored with its name.
 
     Args:
-        max_attempts: after which a job has failed.
+        max_attempts: number of attempts before the job fails.
         timeout: seconds that an attempt may take.
         cron: schedule in UTC: minute, hour, day, month, weekday.
 

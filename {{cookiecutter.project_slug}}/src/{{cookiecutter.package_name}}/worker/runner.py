@@ -40,14 +40,15 @@ from .queue import JSON_OBJECT, TASKS, Context, Task, job_queries
 
 log = structlog.stdlib.get_logger("job")
 
-# A worker takes over the jobs of a killed one after both intervals, 15 seconds.
+# Jobs of a killed worker are picked up by another one after at most
+# HEARTBEAT_TIMEOUT + POLL_INTERVAL, 15 seconds.
 HEARTBEAT_TIMEOUT: Final = timedelta(seconds=10)
 POLL_INTERVAL: Final = timedelta(seconds=5)
 REPORT_INTERVAL: Final = 15.0
 RECONNECT_INTERVAL: Final = 1.0
 FIRST_DELAY: Final = 10  # seconds until the second attempt; each further one waits 4 times longer
 MAX_DELAY: Final = 3600
-# Its modification time tells a liveness probe that the event loop runs.
+# The worker touches this file regularly; a liveness probe checks its modification time.
 LIVENESS_FILE: Final = Path(tempfile.gettempdir()) / "worker-alive"
 DATABASE_ERRORS: Final = (
     OSError,
@@ -61,7 +62,8 @@ DATABASE_ERRORS: Final = (
 LEASE: Final = text(
     "SELECT id FROM pgqueuer WHERE id = :id AND status = 'picked' AND updated = :updated FOR UPDATE"
 )
-# Counts how often workers have begun the job since it was queued: all but the last one died.
+# Count the attempts started since the job was last queued. In all but the current one, the worker
+# died.
 STARTS: Final = text(
     "SELECT count(*) FILTER (WHERE status = 'picked') FROM pgqueuer_log WHERE job_id = :id AND id >"
     " (SELECT max(id) FROM pgqueuer_log WHERE job_id = :id AND status = 'queued')"
@@ -179,8 +181,11 @@ async def run_worker(app: FastAPI) -> None:
 
 
 async def run_jobs(app: FastAPI, shutdown: asyncio.Event) -> None:
-    """Run jobs until the event is set; release those that take longer than GRACEFUL_TIMEOUT."""
-    # They are logged by the executor.
+    """Run jobs until the event is set.
+
+    Jobs that still run after GRACEFUL_TIMEOUT are canceled and re-enqueued.
+    """
+    # The executor logs failed jobs, so drop PgQueuer's log lines about them.
     logging.getLogger("pgqueuer").addFilter(_is_not_logged)
     logging.getLogger("pgqueuer").setLevel("WARNING")
     worker = asyncio.create_task(_run_until(app, shutdown))
@@ -249,7 +254,7 @@ def _register(pgq: PgQueuer, task: Task[...], app: FastAPI) -> None:
 
         @pgq.schedule(task.name, task.cron)
         async def enqueue_scheduled(_: Schedule) -> None:
-            # A job that is still unfinished when it is due again is not doubled.
+            # Skip this run if the previous job is still unfinished.
             await pgq.qm.queries.enqueue(
                 task.name, None, dedupe_key=f"cron:{task.name}", on_conflict="skip"
             )

@@ -40,9 +40,13 @@ async def send_welcome(context: Context, *, user_id: UUID) -> None:
 
 @task(cron="17 3 * * *", timeout=600)
 async def purge(context: Context) -> None:
-    """Delete ended logins with their refresh tokens, and old jobs with their log."""
+    """Delete expired and revoked sessions, and old jobs with their logs.
+
+    Old jobs of unknown tasks fail.
+    """
     now = utcnow()
     ended = or_(LoginSession.expires_at < now, LoginSession.revoked_at.is_not(None))
+    # The type of __table__ is FromClause, and delete() needs a Table.
     await _delete(context, LoginSession.metadata.tables[LoginSession.__tablename__], ended)
     before = now - timedelta(seconds=context.settings.job_retention)
     failed = and_(queue.c.status == Status.FAILED, queue.c.updated < before)
