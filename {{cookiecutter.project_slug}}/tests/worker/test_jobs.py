@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from contextlib import AsyncExitStack
 from uuid import uuid4
 
 import asyncpg
@@ -230,11 +231,22 @@ async def fail(_: Context) -> None:
     raise ValueError
 
 
+async def take_over(service: Service, taken_over: asyncio.Event) -> None:
+    """Let another worker take over the running job, although its worker sends heartbeats."""
+
+    async def is_taken_over() -> bool:
+        if not taken_over.is_set():
+            await service.lose_heartbeats()
+        return taken_over.is_set()
+
+    await until(is_taken_over)
+
+
 @pytest.mark.parametrize("late", [add_user, fail])
 async def test_worker_that_lost_the_job_stores_nothing(
     service: Service, new_task: NewTask, late: Body
 ) -> None:
-    begun, go_on = asyncio.Event(), asyncio.Event()
+    begun, go_on, taken_over = (asyncio.Event() for _ in range(3))
 
     async def work(context: Context) -> None:
         if not begun.is_set():
@@ -242,18 +254,50 @@ async def test_worker_that_lost_the_job_stores_nothing(
             await go_on.wait()
             await late(context)
         else:
+            taken_over.set()
             await add_user(context)
 
     async with service.working():
         job_id = await service.add(new_task(work))
         await begun.wait()
-        await service.lose_heartbeats()
         async with service.working():
+            await take_over(service, taken_over)
             await service.finish(job_id)
         go_on.set()
 
     assert await count_users(service) == 1
     assert await service.jobs() == []
+
+
+@pytest.mark.parametrize("late", [add_user, fail])
+async def test_worker_that_lost_a_running_job_does_not_interrupt_it(
+    service: Service, new_task: NewTask, late: Body
+) -> None:
+    begun, go_on, taken_over, finish = (asyncio.Event() for _ in range(4))
+
+    async def work(context: Context) -> None:
+        if not begun.is_set():
+            begun.set()
+            await go_on.wait()
+            await late(context)
+        else:
+            taken_over.set()
+            await finish.wait()
+            await add_user(context)
+
+    async with AsyncExitStack() as first_worker:
+        await first_worker.enter_async_context(service.working())
+        job_id = await service.add(new_task(work))
+        await begun.wait()
+        async with service.working():
+            await take_over(service, taken_over)
+            go_on.set()
+            await first_worker.aclose()
+            assert [(job.status, job.attempts) for job in await service.jobs()] == [("picked", 1)]
+            finish.set()
+            await service.finish(job_id)
+
+    assert await count_users(service) == 1
 
 
 async def test_job_that_no_worker_survives_fails(service: Service, new_task: NewTask) -> None:

@@ -11,18 +11,18 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pgqueuer
 import structlog
 from asgi_correlation_id import correlation_id
 from asyncpg import InterfaceError, InternalClientError, PostgresError
 from fastapi import FastAPI
-from pgqueuer import AsyncpgDriver, Job, PgQueuer, RetryRequested
+from pgqueuer import AsyncpgDriver, Job, PgQueuer, Queries, RetryRequested
 from pgqueuer.errors import FailingListenerError
 from pgqueuer.executors import AbstractEntrypointExecutor
 from pgqueuer.models import Context as JobContext
-from pgqueuer.models import Schedule
+from pgqueuer.models import Schedule, TracebackRecord
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -62,6 +62,7 @@ DATABASE_ERRORS: Final = (
 LEASE: Final = text(
     "SELECT id FROM pgqueuer WHERE id = :id AND status = 'picked' AND updated = :updated FOR UPDATE"
 )
+HOLDS_LEASE: Final = "SELECT id FROM pgqueuer WHERE id = $1 AND status = 'picked' AND updated = $2"
 # Count the attempts started since the job was last queued. In all but the current one, the worker
 # died.
 STARTS: Final = text(
@@ -80,6 +81,26 @@ class WorkerLostError(Exception):
 
 class LeaseLostError(Exception):
     """Another worker has taken the job over, because this one sent no heartbeats."""
+
+
+class LeasedQueries(Queries):
+    """PgQueuer's queries, but for jobs that another worker has taken over: they stay unchanged."""
+
+    async def retry_job(
+        self, job: Job, delay: timedelta, traceback_record: TracebackRecord | None
+    ) -> None:
+        """Enqueue the job again, if this worker still holds its lease."""
+        if await self._holds_lease(job):
+            await super().retry_job(job, delay, traceback_record)
+
+    async def log_jobs(self, job_status: list[tuple[Job, Any, TracebackRecord | None]]) -> None:
+        """Store the outcome of the jobs whose leases this worker still holds."""
+        held = [entry for entry in job_status if await self._holds_lease(entry[0])]
+        if held:
+            await super().log_jobs(held)
+
+    async def _holds_lease(self, job: Job) -> bool:
+        return bool(await self.driver.fetch(HOLDS_LEASE, job.id, job.updated))
 
 
 @dataclass
@@ -175,9 +196,16 @@ async def run_worker(app: FastAPI) -> None:
     serve_jobs(state.settings)
 {%- endif %}
     async with app.router.lifespan_context(app):
-        reports = asyncio.create_task(_report({% if cookiecutter.use_prometheus %}state.database{% endif %}))
-        await run_jobs(app, shutdown)
-        reports.cancel()
+{%- if cookiecutter.use_prometheus %}
+        reports = asyncio.create_task(_report(state.database))
+{%- else %}
+        reports = asyncio.create_task(_report())
+{%- endif %}
+        try:
+            await run_jobs(app, shutdown)
+        finally:
+            reports.cancel()
+            await asyncio.wait([reports])
 
 
 async def run_jobs(app: FastAPI, shutdown: asyncio.Event) -> None:
@@ -209,7 +237,8 @@ async def _run_until(app: FastAPI, shutdown: asyncio.Event) -> None:
         nonlocal is_waiting
         async with state.database.write_engine.connect() as connection:
             raw_connection = await connection.get_raw_connection()
-            pgq = PgQueuer(AsyncpgDriver(raw_connection.driver_connection))
+            driver = AsyncpgDriver(raw_connection.driver_connection)
+            pgq = PgQueuer(driver, queries=LeasedQueries(driver))
             for task in TASKS.values():
                 _register(pgq, task, app)
             log.info("worker started", concurrency=concurrency)
@@ -224,7 +253,7 @@ async def _run_until(app: FastAPI, shutdown: asyncio.Event) -> None:
         try:
             await pgqueuer.run(
                 manager,
-                batch_size=concurrency // 2,
+                batch_size=concurrency // 2,  # at most half of max_concurrent_tasks
                 max_concurrent_tasks=concurrency,
                 dequeue_timeout=POLL_INTERVAL,
                 heartbeat_timeout=HEARTBEAT_TIMEOUT,
