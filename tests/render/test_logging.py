@@ -71,6 +71,19 @@ def test_error_has_a_stack_trace_without_local_variables(
     assert SECRET not in json.dumps(line)
 
 
+@pytest.mark.parametrize("error", [ValueError(), ValueError(SECRET)])
+def test_message_of_an_error_is_its_first_line_without_the_text(
+    new_app: NewApp, read_log: ReadLog, error: ValueError
+) -> None:
+    new_app()
+
+    logging.getLogger("other.library").error("failed: %s\nsent: hunter2", error, exc_info=error)
+
+    [line] = read_log()
+    assert line["message"].startswith("failed: ")
+    assert SECRET not in json.dumps(line)
+
+
 @pytest.mark.parametrize(("encoding", "log_format"), [("cp1252", "json"), ("ascii", "console")])
 async def test_every_character_is_logged_in_every_encoding(
     new_database: NewDatabase, tmp_path: Path, encoding: str, log_format: str

@@ -86,9 +86,7 @@ def configure_logging(settings: Settings) -> None:
     )
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder(allow=())], processors=final
-        )
+        structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=final)
     )
     root = logging.getLogger()
     root.handlers = [handler]
@@ -200,7 +198,9 @@ class _ErrorFields:
             event["error_message"] = str(error)
         else:
             # asyncio and other libraries repeat the exception in the message.
-            message = str(event["event"]).replace(str(error) or "\n", type(error).__qualname__)
+            message = str(event["event"])
+            if text := str(error):
+                message = message.replace(text, type(error).__qualname__)
             event["event"] = message.partition("\n")[0]
         if raised is not None:
             trace = "".join(traceback.format_exception(raised))

@@ -109,12 +109,12 @@ def middleware(settings: Settings) -> list[Middleware]:
         Middleware(http.HostMiddleware, allowed_hosts=settings.allowed_hosts, www_redirect=False),
         Middleware(http.TextMiddleware),
         Middleware(RequestBodyLimitMiddleware, max_body_size=settings.max_body_size),
-        Middleware(ConditionalGetMiddleware),
 {%- if cookiecutter.use_redis %}
         Middleware(
             RateLimitMiddleware, limit=Limit(settings.rate_limit, settings.rate_limit_window)
         ),
 {%- endif %}
+        Middleware(ConditionalGetMiddleware),
     ]
 
 

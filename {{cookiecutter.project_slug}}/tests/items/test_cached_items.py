@@ -33,6 +33,16 @@ async def test_second_read_does_not_query_the_database(
     assert second.json() == first.json()
 
 
+@pytest.mark.usefixtures("url")
+async def test_unchanged_list_has_the_rate_limit_headers(member: Account) -> None:
+    etag = (await member.client.get(ITEMS)).headers["ETag"]
+
+    response = await member.client.get(ITEMS, headers={"If-None-Match": etag})
+
+    assert response.status_code == 304
+    assert "RateLimit" in response.headers
+
+
 async def test_every_replica_reads_a_change_at_once(
     new_app: NewApp, member: Account, url: str
 ) -> None:

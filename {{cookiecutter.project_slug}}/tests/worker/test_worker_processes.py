@@ -110,4 +110,4 @@ def test_bad_settings_are_one_sentence_each(database_url: str) -> None:
 
     [sentence] = stopped.output.splitlines()
     assert stopped.exit_code == 1
-    assert sentence.startswith("SMTP_URL is missing; production")
+    assert sentence.startswith("SMTP_URL is missing; without it")

@@ -92,7 +92,7 @@ class AdminAuthentication(AuthenticationBackend):
             )
         log.info("admin action", action="login", user_id=str(user.id))
         response = RedirectResponse(request.url_for("admin:index"), status_code=303)
-        self._set_cookie(request, response, token, MAX_TTL)
+        self._set_cookie(request, response, token, ttl)
         return response
 
     async def logout(self, request: Request) -> Response:

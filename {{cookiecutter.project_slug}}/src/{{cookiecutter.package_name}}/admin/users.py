@@ -120,7 +120,7 @@ class UserView(AdminView, model=User):
             new_password = PasswordReset(password=password).password
             password_hash = await _hash_password(request, new_password, data["email"])
         async with transaction(request) as tx:
-            user = await service.get_user(tx.session, UUID(pk))
+            user = await service.get_user(tx.session, UUID(pk), for_update=True)
             if data.pop("updated_at") != str(user.updated_at):
                 raise ConflictError("The account has changed in the meantime; load it again.")
             changes = changed(user, {**data, "full_name": data["full_name"] or None})

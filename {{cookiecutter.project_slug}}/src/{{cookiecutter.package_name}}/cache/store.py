@@ -181,6 +181,9 @@ class Cache:
     async def _retry_invalidations(self) -> None:
         while self._pending:
             await asyncio.sleep(RETRY_INTERVAL)
+            now = time.monotonic()
+            # During a long outage, forget what has expired.
+            self._pending = {name: end for name, end in self._pending.items() if end > now}
             with suppress(RedisUnavailableError):
                 await self._send_invalidations(self._pending.copy())
         self._retry = None

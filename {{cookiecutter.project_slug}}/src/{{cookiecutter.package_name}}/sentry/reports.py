@@ -131,7 +131,7 @@ def _redact(event: Any, _: object) -> Any:
     if "user_id" in bound:
         report["user"] = {"id": bound["user_id"]}
     if request is not None:
-        report["transaction"] = f"{request['method']} {route_template(request)}"
+        report["transaction"] = f"{request['method']} {route_template(request) or 'unknown route'}"
 {%- if cookiecutter.use_worker %}
     if "task" in bound:
         report["transaction"] = f"job {bound['task']}"

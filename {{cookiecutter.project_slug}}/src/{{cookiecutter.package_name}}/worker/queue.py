@@ -93,14 +93,19 @@ def task(
 async def enqueue(
     session: AsyncSession,
     task: Task[Arguments],
-    *_: Arguments.args,
+    *positional: Arguments.args,
     **arguments: Arguments.kwargs,
 ) -> JobId:
     """Enqueue a job in the session's transaction: if that is rolled back, there is no job.
 
     Args:
         arguments: of the task, by keyword; they are stored as JSON until the job is done.
+
+    Raises:
+        TypeError: an argument was passed by position.
     """
+    if positional:
+        raise TypeError("the arguments of a task must be passed by keyword")
     queries = await job_queries(session)
     payload = JSON_OBJECT.dump_json(arguments)
     [job_id] = await queries.enqueue(task.name, payload, headers=_headers())
