@@ -7,7 +7,7 @@ from {{ cookiecutter.package_name }}.main import create_app
 {% if cookiecutter.database == "postgresql" -%}
 from support import log_in, new_client, settings_for
 
-UNAVAILABLE = "postgresql://user@127.0.0.1:1/name"  # a closed port
+UNAVAILABLE = "postgresql://127.0.0.1:1/name?sslmode=disable"
 {%- else -%}
 from support import PROJECT, log_in, new_client, settings_for
 
