@@ -140,7 +140,7 @@ def test_every_query_finds_data_and_a_stopped_service_alerts(
             return [body for body in watched.hook.bodies if "TargetDown" in body]
 
         wait_for(told)
-        assert "does not answer Prometheus" in told()[0]
+        assert "cannot scrape a process" in told()[0]
         assert "README.md#targetdown" in told()[0]
 
 

@@ -48,3 +48,17 @@ async def test_only_allowed_origins_may_read_responses(
     ):
         allowed = response.headers.get("Access-Control-Allow-Origin")
         assert allowed == (origin if is_allowed else None)
+
+
+async def test_only_allowed_hosts_are_answered(new_app: NewApp) -> None:
+    client = new_client(new_app(allowed_hosts=["api.example"]))
+
+    assert (await client.get("/api/v1/users/me")).status_code == 400
+    assert (await client.get("/health/live")).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/health/live?name=%00", "/health/%00"])
+async def test_nul_in_the_url_is_rejected(client: AsyncClient, path: str) -> None:
+    response = await client.get(path)
+
+    assert response.status_code == 422
