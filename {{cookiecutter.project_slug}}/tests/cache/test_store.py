@@ -8,7 +8,11 @@ from typing import Any
 import pytest
 
 from {{ cookiecutter.package_name }}.cache import store
-from {{ cookiecutter.package_name }}.cache.client import Client, RedisClient, RedisUnavailableError
+from {{ cookiecutter.package_name }}.cache.client import (
+    Client,
+    RedisClient,
+    RedisUnavailableError,
+)
 from {{ cookiecutter.package_name }}.cache.store import Cache
 
 from support import NOWHERE, settings_for

@@ -62,10 +62,11 @@ def init(settings: Settings, dsn: SecretStr) -> None:
             SqlalchemyIntegration(),
         ]
 {%- endif %}
+    release = f"{{ cookiecutter.project_slug }}@{__version__}"
     sentry_sdk.init(
         dsn=dsn.get_secret_value(),
         environment=settings.sentry_environment or settings.environment,
-        release=settings.sentry_release or f"{{ cookiecutter.project_slug }}@{__version__}",
+        release=settings.sentry_release or release,
         sample_rate=settings.sentry_sample_rate,
         include_local_variables=False,
         max_request_body_size="never",
