@@ -26,7 +26,7 @@ SECRET = re.compile(rb"(?<==)[\w-]{64}$", re.MULTILINE)
 # every render has it.
 HEADINGS: dict[str, set[str]] = {
     "Start": set(),
-    "What is where": set(),
+    "Layout": set(),
     "Using the API": set(),
     "Admin pages": {"admin"},
     "Settings": set(),

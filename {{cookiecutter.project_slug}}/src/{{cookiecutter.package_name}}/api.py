@@ -6,6 +6,9 @@ from .auth import router as auth
 from .errors import problem_responses
 from .items import router as items
 from .users import router as users
+{%- if cookiecutter.use_worker %}
+from .worker import router as jobs
+{%- endif %}
 
 {% if cookiecutter.use_redis -%}
 RESPONSES = problem_responses(400, 413, 422, 429, 503)
@@ -15,7 +18,11 @@ RESPONSES = problem_responses(400, 413, 422, 503)
 
 
 # Routes are matched in this order, so the most used router is first.
+{%- if cookiecutter.use_worker %}
+ROUTERS = (items.router, users.router, auth.router, auth.oauth, jobs.router)
+{%- else %}
 ROUTERS = (items.router, users.router, auth.router, auth.oauth)
+{%- endif %}
 
 
 def setup(app: FastAPI) -> None:

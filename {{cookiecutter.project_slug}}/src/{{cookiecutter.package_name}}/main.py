@@ -27,9 +27,6 @@ from . import (
 {%- if cookiecutter.use_opentelemetry %}
     tracing,
 {%- endif %}
-{%- if cookiecutter.use_worker %}
-    worker,
-{%- endif %}
 )
 from .auth import oauth
 from .logging import configure_logging
@@ -75,12 +72,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(health.router)
     api.setup(app)
     docs.setup(app, settings)
-{%- if cookiecutter.use_sentry %}
-    sentry.setup(app, settings)
-{%- endif %}
-{%- if cookiecutter.use_worker %}
-    worker.setup(app)
-{%- endif %}
 {%- if cookiecutter.use_admin %}
     admin.setup(app, settings)
 {%- endif %}
@@ -93,6 +84,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 def middleware(settings: Settings) -> list[Middleware]:
     """Return the middleware in the order in which a request passes through it."""
     return [
+{%- if cookiecutter.use_prometheus %}
+        Middleware(metrics.MetricsMiddleware),
+{%- endif %}
+{%- if cookiecutter.use_sentry %}
+        *sentry.middleware(settings),
+{%- endif %}
         Middleware(
             CorrelationIdMiddleware,
             update_request_header=False,

@@ -1,4 +1,4 @@
-"""The cache by itself: what is cached, for how long, and which caller loads."""
+"""The cache: expiry, invalidation, and loads that callers share."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable

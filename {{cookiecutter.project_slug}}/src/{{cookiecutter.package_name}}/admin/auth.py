@@ -16,7 +16,12 @@ from ..auth.cookies import check_origin, read_cookie
 from ..auth.dependencies import SAFE_METHODS, get_auth_services, get_client
 from ..auth.models import Role
 from ..auth.schemas import SessionCreate
-from ..auth.service import authenticate, get_principal_by_cookie, get_user_for_update
+from ..auth.service import (
+    INCORRECT_CREDENTIALS,
+    authenticate,
+    get_principal_by_cookie,
+    get_user_for_update,
+)
 from ..auth.sessions import create_browser_session, revoke_session
 from ..dependencies import get_database
 from ..errors import Problem, problem_response
@@ -24,7 +29,6 @@ from ..exceptions import IncorrectPasswordError
 from ..settings import Settings
 
 MAX_TTL: Final = 12 * 3600  # seconds until a login expires: a working day
-INCORRECT: Final = "Incorrect email or password."
 PAGE_HEADERS: Final = {
     "Cache-Control": "no-store",
     # sqladmin serves its scripts, styles and fonts. The styles contain small images.
@@ -76,7 +80,7 @@ class AdminAuthentication(AuthenticationBackend):
         try:
             data = SessionCreate.model_validate(credentials)
         except ValidationError:
-            raise IncorrectPasswordError(INCORRECT) from None
+            raise IncorrectPasswordError(INCORRECT_CREDENTIALS) from None
         database, auth = await get_database(request), await get_auth_services(request)
         client = await get_client(request)
         password = data.password.get_secret_value()
@@ -85,7 +89,7 @@ class AdminAuthentication(AuthenticationBackend):
         async with database.write_session() as session:
             user = await get_user_for_update(session, verified)
             if user.role is not Role.ADMIN:
-                raise IncorrectPasswordError(INCORRECT)
+                raise IncorrectPasswordError(INCORRECT_CREDENTIALS)
             replaced = read_cookie(request, self.cookie)
             token = await create_browser_session(
                 session, user, client, ttl, self.cookie, replaced_token=replaced

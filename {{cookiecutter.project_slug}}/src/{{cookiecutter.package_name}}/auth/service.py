@@ -24,6 +24,8 @@ from .tokens import AccessTokens, Claims
 
 log = structlog.stdlib.get_logger(__name__)
 
+INCORRECT_CREDENTIALS = "Incorrect email or password."
+
 ThrottleKey = tuple[str, Limit]
 
 
@@ -169,7 +171,7 @@ async def authenticate(
 {%- if cookiecutter.use_prometheus %}
         LOGINS.labels("failure").inc()
 {%- endif %}
-        raise IncorrectPasswordError("Incorrect email or password.")
+        raise IncorrectPasswordError(INCORRECT_CREDENTIALS)
     await auth.throttle.reset(*from_address)
     await auth.throttle.reset(*from_anywhere)
     new_hash = None

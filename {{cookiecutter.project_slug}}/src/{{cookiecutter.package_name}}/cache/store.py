@@ -167,12 +167,10 @@ class Cache:
         return None
 
     async def _send_invalidations(self, changes: dict[str, float]) -> None:
-        now = time.monotonic()
-        current = [namespace for namespace, expiry in changes.items() if expiry > now]
-        if current:
+        if changes:
             async with self._redis.available() as redis:
                 pipeline = redis.pipeline()
-                for namespace in current:
+                for namespace in changes:
                     pipeline.set(_version_key(namespace), _new_version(), ex=VERSION_TTL)
                 await pipeline.execute()
         for namespace, _ in changes.items() & self._pending.items():

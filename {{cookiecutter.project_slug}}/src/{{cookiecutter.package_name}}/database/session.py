@@ -6,11 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Self
 
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-{%- if cookiecutter.use_prometheus or cookiecutter.use_opentelemetry %}
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker
-{%- else %}
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_sessionmaker
-{%- endif %}
 
 {% if cookiecutter.use_prometheus -%}
 from ..instruments import POOL_WAIT
@@ -90,8 +86,6 @@ class Database:
         self.replica_sessions = async_sessionmaker(self.replica_engine, expire_on_commit=False)
 {%- endif %}
 
-{%- if cookiecutter.use_prometheus or cookiecutter.use_opentelemetry %}
-
     @property
     def engines(self) -> dict[str, AsyncEngine]:
         """The engines by name."""
@@ -103,17 +97,13 @@ class Database:
 {%- else %}
         return {"read": self.read_engine, "write": self.write_engine}
 {%- endif %}
-{%- endif %}
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self.read_engine.dispose()
-        await self.write_engine.dispose()
-{%- if cookiecutter.database == "postgresql" %}
-        await self.replica_engine.dispose()
-{%- endif %}
+        for engine in self.engines.values():
+            await engine.dispose()
 
     @asynccontextmanager
     async def read_connection(self) -> AsyncIterator[AsyncConnection]:

@@ -12,8 +12,9 @@ from prometheus_client import Counter, Gauge
 
 from .. import __version__
 from ..settings import Settings
+from ..state import get_state
 from . import database
-from .middleware import MetricsMiddleware
+from .middleware import MetricsMiddleware as MetricsMiddleware
 from .server import serve as serve
 
 BUILD: Final = Gauge(
@@ -31,11 +32,11 @@ PASSWORD_LIMIT: Final = Gauge(
 
 
 def setup(app: FastAPI, settings: Settings) -> None:
-    """Measure the application; call this last, so that the middleware is the outermost."""
+    """Measure the application."""
     BUILD.labels(__version__, platform.python_version()).set(1)
-    PASSWORD_LIMIT.set(app.state.services.auth.hasher.cores)
-    app.add_middleware(MetricsMiddleware)
-    database.setup(app.state.services.database, settings)
+    state = get_state(app)
+    PASSWORD_LIMIT.set(state.auth.hasher.cores)
+    database.setup(state.database, settings)
     logging.getLogger().addHandler(LineCounter())
 
 

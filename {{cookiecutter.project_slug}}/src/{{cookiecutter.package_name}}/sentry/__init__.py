@@ -14,24 +14,27 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from fastapi import FastAPI
+from starlette.middleware import Middleware
 
 from ..settings import Settings
+from ..state import get_state
 
 FLUSH_SECONDS: Final = 3  # before the process stops, for reports that have not been sent
 
 
-def setup(app: FastAPI, settings: Settings) -> None:
-    """Add the middleware that relates reports to requests."""
-    if settings.sentry_dsn is not None:
-        from .reports import RequestMiddleware
+def middleware(settings: Settings) -> list[Middleware]:
+    """Return the middleware that relates reports to requests; none without SENTRY_DSN."""
+    if settings.sentry_dsn is None:
+        return []
+    from .reports import RequestMiddleware
 
-        app.add_middleware(RequestMiddleware)
+    return [Middleware(RequestMiddleware)]
 
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Report errors while the application runs."""
-    settings: Settings = app.state.services.settings
+    settings = get_state(app).settings
     if settings.sentry_dsn is None:
         yield
         return

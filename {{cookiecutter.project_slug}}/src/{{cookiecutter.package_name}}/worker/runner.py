@@ -58,11 +58,9 @@ DATABASE_ERRORS: Final = (
     InternalClientError,  # a query on a connection that was broken during another one
     FailingListenerError,
 )
-# Locks the job, as long as it belongs to this run of it, until the transaction ends.
-LEASE: Final = text(
-    "SELECT id FROM pgqueuer WHERE id = :id AND status = 'picked' AND updated = :updated FOR UPDATE"
+LEASE: Final = (
+    "SELECT id FROM pgqueuer WHERE id = $1 AND status = 'picked' AND updated = $2 FOR UPDATE"
 )
-HOLDS_LEASE: Final = "SELECT id FROM pgqueuer WHERE id = $1 AND status = 'picked' AND updated = $2"
 # Count the attempts started since the job was last queued. In all but the current one, the worker
 # died.
 STARTS: Final = text(
@@ -83,6 +81,15 @@ class LeaseLostError(Exception):
     """Another worker has taken the job over, because this one sent no heartbeats."""
 
 
+async def holds_lease(queries: Queries, job: Job) -> bool:
+    """Lock the job until the transaction ends, unless another worker has taken it over.
+
+    Returns:
+        whether the job still belongs to this worker.
+    """
+    return bool(await queries.driver.fetch(LEASE, job.id, job.updated))
+
+
 class LeasedQueries(Queries):
     """PgQueuer's queries, but for jobs that another worker has taken over: they stay unchanged."""
 
@@ -90,17 +97,14 @@ class LeasedQueries(Queries):
         self, job: Job, delay: timedelta, traceback_record: TracebackRecord | None
     ) -> None:
         """Enqueue the job again, if this worker still holds its lease."""
-        if await self._holds_lease(job):
+        if await holds_lease(self, job):
             await super().retry_job(job, delay, traceback_record)
 
     async def log_jobs(self, job_status: list[tuple[Job, Any, TracebackRecord | None]]) -> None:
         """Store the outcome of the jobs whose leases this worker still holds."""
-        held = [entry for entry in job_status if await self._holds_lease(entry[0])]
+        held = [entry for entry in job_status if await holds_lease(self, entry[0])]
         if held:
             await super().log_jobs(held)
-
-    async def _holds_lease(self, job: Job) -> bool:
-        return bool(await self.driver.fetch(HOLDS_LEASE, job.id, job.updated))
 
 
 @dataclass
@@ -158,9 +162,9 @@ class TaskExecutor(AbstractEntrypointExecutor):
         state = get_state(self.app)
         context = Context(session, state.mailer, state.settings, self.app.title, job.id)
         await self.task.run(context, **JSON_OBJECT.validate_json(job.payload or b"{}"))
-        if await session.scalar(LEASE, {"id": job.id, "updated": job.updated}) is None:
-            raise LeaseLostError
         queries = await job_queries(session)
+        if not await holds_lease(queries, job):
+            raise LeaseLostError
         await queries.log_jobs([(job, "successful", None)])
 
     def _outcome(self, job: Job, error: BaseException) -> str:
