@@ -1,35 +1,21 @@
 """Browser sessions: names of cookies, localhost, and rejected logins."""
 
-from http.cookies import Morsel, SimpleCookie
-
 import pytest
 from fastapi import FastAPI
-from httpx2 import AsyncClient, Response
-from support import PASSWORD, Account, NewApp, exchange, listen, new_client
+from httpx2 import AsyncClient
+from support import (
+    WRONG_PASSWORD,
+    Account,
+    NewApp,
+    cookies_of,
+    create_session,
+    exchange,
+    listen,
+    new_client,
+)
 
 ME, SESSION = "/api/v1/users/me", "/api/v1/auth/session"
 EVIL = "https://evil.example"
-
-
-async def create_session(
-    client: AsyncClient, account: Account, password: str = PASSWORD, **headers: str
-) -> Response:
-    """Log in with cookies."""
-    login = {"email": account.email, "password": password}
-    return await client.post(SESSION, json=login, headers=headers)
-
-
-def cookies_of(response: Response) -> dict[str, Morsel[str]]:
-    """Return the cookies that a response sets."""
-    lines = response.headers.get_list("Set-Cookie")
-    return {name: morsel for line in lines for name, morsel in SimpleCookie(line).items()}
-
-
-@pytest.fixture
-async def browser(client: AsyncClient, member: Account) -> AsyncClient:
-    """Log the member in with cookies."""
-    await create_session(client, member)
-    return client
 
 
 @pytest.mark.parametrize("space", [b"\xa0", b"\x85"])
@@ -83,7 +69,7 @@ async def test_cookie_that_another_host_can_set_is_ignored(
         (403, {"Origin": EVIL}),
         (403, {"Sec-Fetch-Site": "cross-site"}),
         (422, {"Content-Type": "text/plain"}),
-        (401, {"password": "a wrong password"}),
+        (401, {"password": WRONG_PASSWORD}),
     ],
 )
 async def test_rejected_login_sets_no_cookie(

@@ -24,7 +24,6 @@ from support import (
 
 USERS = "/api/v1/users"
 ME = "/api/v1/users/me"
-NEW_PASSWORD = "difference-engine-1822"
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,7 @@ from support import (
     NewDatabase,
     Register,
     Statements,
+    create_session,
     migrate,
     new_account,
     new_client,
@@ -303,6 +304,13 @@ def register(app: FastAPI) -> Register:
 async def member(register: Register) -> Account:
     """Create a user without a role."""
     return await register()
+
+
+@pytest.fixture
+async def browser(client: AsyncClient, member: Account) -> AsyncClient:
+    """Log the member in with cookies."""
+    await create_session(client, member)
+    return client
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 {%- if cookiecutter.use_redis %}
 from functools import cache
 {%- endif %}
+from http.cookies import Morsel, SimpleCookie
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -44,6 +45,8 @@ from dev import embedded_redis
 
 PROJECT = Path(__file__).parent.parent
 PASSWORD = "analytical-engine-1843"
+NEW_PASSWORD = "difference-engine-1822"
+WRONG_PASSWORD = "a wrong password"
 PASSWORD_HASH = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
 {%- if cookiecutter.database == "postgresql" %}
 SORTED = "Sort"  # in a query plan that does not use the order of an index
@@ -161,6 +164,33 @@ async def log_in(client: AsyncClient, email: str, password: str = PASSWORD) -> R
     """Log in with the password grant."""
     form = {"grant_type": "password", "username": email, "password": password}
     return await client.post("/api/v1/auth/token", data=form)
+
+
+async def create_session(
+    client: AsyncClient, account: Account, password: str = PASSWORD, **headers: str
+) -> Response:
+    """Log in with cookies."""
+    login = {"email": account.email, "password": password}
+    return await client.post("/api/v1/auth/session", json=login, headers=headers)
+
+
+def cookies_of(response: Response) -> dict[str, Morsel[str]]:
+    """Return the cookies that a response sets."""
+    lines = response.headers.get_list("Set-Cookie")
+    return {name: morsel for line in lines for name, morsel in SimpleCookie(line).items()}
+
+
+async def fail_to_log_in(client: AsyncClient, email: str, times: int = 10) -> None:
+    """Log in with a wrong password, below the limit."""
+    for _ in range(times):
+        assert (await log_in(client, email, WRONG_PASSWORD)).status_code == 400
+
+
+def assert_throttled(response: Response) -> None:
+    """Check the problem of an attempt beyond a limit."""
+    assert response.status_code == 429
+    assert response.headers["Content-Type"] == "application/problem+json"
+    assert 1 <= int(response.headers["Retry-After"]) <= 301
 
 
 def new_user(**changes: object) -> User:

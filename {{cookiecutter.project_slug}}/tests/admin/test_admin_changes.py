@@ -22,6 +22,7 @@ from {{ cookiecutter.package_name }}.auth.models import (
 
 from admin_support import alert, is_saved, save
 from support import (
+    NEW_PASSWORD,
     PASSWORD,
     PASSWORD_HASH,
     Account,
@@ -33,7 +34,6 @@ from support import (
     registration,
 )
 
-NEW_PASSWORD = "difference-engine-1822"
 ME = "/api/v1/users/me"
 
 

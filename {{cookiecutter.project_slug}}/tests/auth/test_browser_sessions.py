@@ -1,35 +1,21 @@
 """Browser sessions: cookies and protection from cross-site requests."""
 
-from http.cookies import Morsel, SimpleCookie
-
 import pytest
 from fastapi import FastAPI
-from httpx2 import AsyncClient, Response
+from httpx2 import AsyncClient
 
-from support import PASSWORD, Account, NewApp, Register, new_client
+from support import (
+    WRONG_PASSWORD,
+    Account,
+    NewApp,
+    Register,
+    cookies_of,
+    create_session,
+    new_client,
+)
 
 ME, SESSION, SESSIONS = "/api/v1/users/me", "/api/v1/auth/session", "/api/v1/auth/sessions"
 OWN, PARTNER, EVIL = {"Origin": "https://test"}, "https://app.example", "https://evil.example"
-
-
-async def create_session(
-    client: AsyncClient, account: Account, password: str = PASSWORD, **headers: str
-) -> Response:
-    login = {"email": account.email, "password": password}
-    return await client.post(SESSION, json=login, headers=headers)
-
-
-def cookies_of(response: Response) -> dict[str, Morsel[str]]:
-    """Return the cookies that a response sets."""
-    lines = response.headers.get_list("Set-Cookie")
-    return {name: morsel for line in lines for name, morsel in SimpleCookie(line).items()}
-
-
-@pytest.fixture
-async def browser(client: AsyncClient, member: Account) -> AsyncClient:
-    """Log the member in with cookies."""
-    await create_session(client, member)
-    return client
 
 
 async def test_session_cookies_are_bound_to_the_host(client: AsyncClient, member: Account) -> None:
@@ -52,7 +38,7 @@ async def test_login_replaces_the_session_of_the_browser(
 ) -> None:
     async with new_client(app) as stolen:
         stolen.cookies.set("__Host-session", browser.cookies["__Host-session"])
-        assert (await create_session(browser, member, "a wrong password")).status_code == 401
+        assert (await create_session(browser, member, WRONG_PASSWORD)).status_code == 401
         assert (await stolen.get(ME)).status_code == 200
 
         assert (await create_session(browser, await register())).status_code == 201

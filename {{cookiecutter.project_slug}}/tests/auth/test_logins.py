@@ -19,7 +19,17 @@ from {{ cookiecutter.package_name }}.auth.models import (
 )
 from {{ cookiecutter.package_name }}.database import utcnow
 
-from support import PASSWORD, Account, Register, log_in, new_account, new_client, refresh
+from support import (
+    NEW_PASSWORD,
+    PASSWORD,
+    Account,
+    Register,
+    create_session,
+    log_in,
+    new_account,
+    new_client,
+    refresh,
+)
 
 TOKEN, REVOKE, ME = "/api/v1/auth/token", "/api/v1/auth/revoke", "/api/v1/users/me"
 SESSION, SESSIONS = "/api/v1/auth/session", "/api/v1/auth/sessions"
@@ -48,11 +58,6 @@ async def is_valid(client: AsyncClient, refresh_token: str) -> bool:
 async def new_refresh_token(client: AsyncClient, account: Account) -> str:
     """Log in and return the refresh token."""
     return str((await log_in(client, account.email)).json()["refresh_token"])
-
-
-async def create_session(client: AsyncClient, account: Account) -> Response:
-    """Log in with cookies."""
-    return await client.post(SESSION, json={"email": account.email, "password": PASSWORD})
 
 
 async def list_logins(account: Account) -> list[dict[str, Any]]:
@@ -201,7 +206,7 @@ async def test_all_logins_of_the_user_end(
         for is_active in (False, True):
             await admin.client.patch(f"/api/v1/users/{member.id}", json={"is_active": is_active})
     elif end == "new password":
-        change = {"current_password": PASSWORD, "new_password": "difference-engine-1822"}
+        change = {"current_password": PASSWORD, "new_password": NEW_PASSWORD}
         await member.client.put(f"{ME}/password", json=change)
     else:
         await member.client.delete(SESSIONS)

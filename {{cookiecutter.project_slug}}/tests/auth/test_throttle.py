@@ -1,27 +1,23 @@
 """The limits on login attempts."""
 
 from fastapi import FastAPI
-from httpx2 import AsyncClient, Response
+from httpx2 import AsyncClient
 
 from {{ cookiecutter.package_name }}.throttle import Limit, MemoryThrottle
 
-from support import PASSWORD, Account, Register, log_in, new_client
+from support import (
+    NEW_PASSWORD,
+    PASSWORD,
+    WRONG_PASSWORD,
+    Account,
+    Register,
+    assert_throttled,
+    fail_to_log_in,
+    log_in,
+    new_client,
+)
 
 ME = "/api/v1/users/me"
-WRONG_PASSWORD = "a wrong password"
-NEW_PASSWORD = "difference-engine-1822"
-
-
-def assert_throttled(response: Response) -> None:
-    assert response.status_code == 429
-    assert response.headers["Content-Type"] == "application/problem+json"
-    assert 1 <= int(response.headers["Retry-After"]) <= 301
-
-
-async def fail_to_log_in(client: AsyncClient, email: str, times: int = 10) -> None:
-    """Log in with a wrong password, below the limit."""
-    for _ in range(times):
-        assert (await log_in(client, email, WRONG_PASSWORD)).status_code == 400
 
 
 async def test_login_attempts_are_limited(

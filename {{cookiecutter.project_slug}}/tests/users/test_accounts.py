@@ -15,11 +15,19 @@ from {{ cookiecutter.package_name }}.auth.models import (
     User,
 )
 
-from support import PASSWORD, Account, Register, log_in, new_client, pointers, registration
+from support import (
+    NEW_PASSWORD,
+    PASSWORD,
+    Account,
+    Register,
+    log_in,
+    new_client,
+    pointers,
+    registration,
+)
 
 USERS = "/api/v1/users"
 ME = "/api/v1/users/me"
-NEW_PASSWORD = "difference-engine-1822"
 
 
 async def test_registration_creates_a_user_and_stores_no_password(
