@@ -209,7 +209,7 @@ def test_format_prints_errors_that_it_cannot_fix(copy: Copy, environment: Path) 
 
 
 def test_single_test_runs_without_coverage(copy: Copy, environment: Path) -> None:
-    test = "tests/test_settings.py::test_every_variable_is_explained_with_its_default"
+    test = "tests/test_settings.py::test_every_variable_is_documented_with_its_default"
 
     printed = poe(copy(database="sqlite"), environment, "test", "-n", "0", test)
 

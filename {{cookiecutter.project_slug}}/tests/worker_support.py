@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from typing import Any
+from uuid import UUID
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
 from fastapi import FastAPI
@@ -132,9 +133,19 @@ class Service:
         """Let the next attempt of each job start now."""
         await self.execute("UPDATE pgqueuer SET execute_after = now()")
 
-    async def lose_heartbeats(self) -> None:
-        """Make running jobs look like those of a worker that has died."""
-        await self.execute("UPDATE pgqueuer SET heartbeat = now() - interval '1 minute'")
+    async def worker_of(self, job_id: int) -> UUID:
+        """Return the id of the worker that has picked the job."""
+        statement = text("SELECT queue_manager_id FROM pgqueuer WHERE id = :id")
+        async with self.app.state.services.database.read_session() as session:
+            return UUID(str(await session.scalar(statement, {"id": job_id})))
+
+    async def lose_heartbeats(self, worker_id: UUID) -> None:
+        """Make a worker look dead."""
+        await self.execute(
+            "UPDATE pgqueuer SET heartbeat = now() - interval '1 minute'"
+            " WHERE queue_manager_id = :worker_id",
+            worker_id=worker_id,
+        )
 
     @asynccontextmanager
     async def working(self) -> AsyncIterator[None]:

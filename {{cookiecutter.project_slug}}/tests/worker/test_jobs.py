@@ -231,12 +231,12 @@ async def fail(_: Context) -> None:
     raise ValueError
 
 
-async def take_over(service: Service, taken_over: asyncio.Event) -> None:
+async def take_over(service: Service, job_id: int, taken_over: asyncio.Event) -> None:
     """Let another worker take over the running job, although its worker sends heartbeats."""
+    first_worker = await service.worker_of(job_id)
 
     async def is_taken_over() -> bool:
-        if not taken_over.is_set():
-            await service.lose_heartbeats()
+        await service.lose_heartbeats(first_worker)
         return taken_over.is_set()
 
     await until(is_taken_over)
@@ -261,7 +261,7 @@ async def test_worker_that_lost_the_job_stores_nothing(
         job_id = await service.add(new_task(work))
         await begun.wait()
         async with service.working():
-            await take_over(service, taken_over)
+            await take_over(service, job_id, taken_over)
             await service.finish(job_id)
         go_on.set()
 
@@ -290,7 +290,7 @@ async def test_worker_that_lost_a_running_job_does_not_interrupt_it(
         job_id = await service.add(new_task(work))
         await begun.wait()
         async with service.working():
-            await take_over(service, taken_over)
+            await take_over(service, job_id, taken_over)
             go_on.set()
             await first_worker.aclose()
             assert [(job.status, job.attempts) for job in await service.jobs()] == [("picked", 1)]

@@ -81,7 +81,7 @@ async def test_job_of_a_killed_worker_is_done_by_another(
     assert (await service.job(job_id)).status == Status.PICKED
 
     mail_server.opened.set()
-    await service.lose_heartbeats()
+    await service.lose_heartbeats(await service.worker_of(job_id))
     async with service.working():
         await service.finish(job_id)
 
