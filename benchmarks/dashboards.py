@@ -1,4 +1,6 @@
-"""Draw the dashboards as Prometheus answers their panels, into docs/, where no Grafana can run.
+"""Draw the dashboards as Prometheus answers their panels, into docs/images/.
+
+For machines where Grafana cannot run.
 
     python benchmarks/dashboards.py [--seconds 120]
 
@@ -88,7 +90,7 @@ def draw(dashboard: dict[str, Any], watched: Watched, started: float) -> None:
         )
         axes.set_title(panel["title"], loc="left", fontsize=8, fontweight="bold")
         fill(axes, panel, watched, started)
-    figure.savefig(TEMPLATE / "docs" / f"monitoring-{dashboard['uid']}.png", dpi=70)
+    figure.savefig(TEMPLATE / "docs" / "images" / f"monitoring-{dashboard['uid']}.png", dpi=70)
     plt.close(figure)
 
 

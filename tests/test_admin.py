@@ -25,7 +25,7 @@ PEOPLE = {
     "kurt": "Kurt Gödel",
     "sofja": "Sofja Kowalewskaja",
 }
-# Where to write a picture of the list of users, such as docs/admin.png; nowhere when left out.
+# The file to write a picture of the list of users to, such as docs/images/admin.png.
 SCREENSHOT = os.environ.get("TEMPLATE_SCREENSHOT")
 
 

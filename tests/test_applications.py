@@ -385,7 +385,7 @@ def test_log_fields_follow_the_elastic_common_schema(
 @pytest.mark.thorough
 @pytest.mark.parametrize("configuration", min_max_configurations(), ids=label, scope="module")
 def test_load_scenario_fails_no_request(app: Application, service: Service, tmp_path: Path) -> None:
-    page = (TEMPLATE / "docs" / "load-testing.md").read_text("utf-8")
+    page = (TEMPLATE / "docs" / "how-to" / "load-testing.md").read_text("utf-8")
     scenario = tmp_path / "locustfile.py"
     scenario.write_text(re.findall(r"```python\n(.+?)```", page, re.DOTALL)[0], "utf-8")
     people = ["--headless", "--users", "20", "--spawn-rate", "20", "--run-time", "10s"]
