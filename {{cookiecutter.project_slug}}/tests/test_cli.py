@@ -38,7 +38,7 @@ async def test_create_admin_promotes_an_account(new_database: NewDatabase) -> No
     ("email", "password", "error"),
     [
         ("invalid", PASSWORD, "value is not a valid email address"),
-        ("ada@example.com", "short", "password: "),
+        ("ada@example.com", "short", "password: must have at least 12 characters\n"),
         ("ada@example.com", "ada@example.com", "The password is easy to guess."),
     ],
 )

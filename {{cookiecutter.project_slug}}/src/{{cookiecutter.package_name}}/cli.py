@@ -21,7 +21,7 @@ from . import metrics
 from .auth.models import Role, User
 from .auth.passwords import PasswordHasher
 from .database import Database
-from .exceptions import ServiceError
+from .exceptions import ServiceError, validation_message
 from .items import service as items
 from .items.schemas import ItemCreate
 from .logging import configure_logging, error_code
@@ -154,7 +154,8 @@ def _run(command: Callable[[Database, Settings], Awaitable[str]]) -> str:
         raise click.ClickException(f"The database cannot be used: {reason}") from None
     except ValidationError as error:
         messages = [
-            ": ".join([*map(str, detail["loc"]), detail["msg"]]) for detail in error.errors()
+            ": ".join([*map(str, detail["loc"]), validation_message(detail)])
+            for detail in error.errors()
         ]
         raise click.ClickException("; ".join(messages)) from None
     except ServiceError as error:

@@ -29,6 +29,7 @@ from .exceptions import (
     ServiceError,
     TooManyAttemptsError,
     UnacceptablePasswordError,
+    validation_message,
 )
 
 log = structlog.stdlib.get_logger(__name__)
@@ -187,7 +188,7 @@ async def _validation_problem(_: Request, error: Exception) -> Response:
     errors = [
         FieldError(
             pointer="".join(f"/{_escape(part)}" for part in _location(detail)),
-            detail=detail["msg"].removeprefix("Value error, "),
+            detail=validation_message(detail),
         )
         for detail in details[:MAX_ERRORS]
     ]

@@ -1,5 +1,8 @@
 """Exceptions that services raise. They are independent of HTTP; errors.py maps each to a status."""
 
+from collections.abc import Mapping
+from typing import Any
+
 
 class ServiceError(Exception):
     """A rule of the service was violated.
@@ -76,3 +79,9 @@ class OverloadedError(RetryableError):
     """The service is overloaded."""
 
     message = "The service is busy; try again shortly."
+
+
+def validation_message(error: Mapping[str, Any]) -> str:
+    """Return the message of one of Pydantic's errors, without the prefix of a ValueError."""
+    message: str = error["msg"]
+    return message.removeprefix("Value error, ")

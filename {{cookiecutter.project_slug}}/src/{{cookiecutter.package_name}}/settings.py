@@ -37,6 +37,8 @@ from redis.asyncio import ConnectionPool, RedisError
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
+from .exceptions import validation_message
+
 DEVELOPMENT_SECRET = "for-development-only-refused-in-production"  # noqa: S105
 {% if cookiecutter.database == "postgresql" -%}
 # The libpq options that platforms add to the URL. database/postgresql.py translates them.
@@ -467,8 +469,8 @@ def load_settings() -> Settings:
         problems = []
         for detail in error.errors(include_url=False, include_context=False):
             name = str(detail["loc"][0])
-            message = MESSAGES.get(detail["type"], detail["msg"])
-            message = message.removeprefix("Value error, ").replace("Input should be", "must be")
+            message = MESSAGES.get(detail["type"]) or validation_message(detail)
+            message = message.replace("Input should be", "must be")
             if detail["type"] != "missing" and not _is_secret(Settings.model_fields[name]):
                 message += f" (it is {detail['input']!r})"
             problems.append(f"{name.upper()} {message}")

@@ -11,7 +11,7 @@ from starlette.requests import Request
 
 from ..auth.service import Principal
 from ..dependencies import get_database
-from ..exceptions import ServiceError
+from ..exceptions import ServiceError, validation_message
 from ..users.service import begin_administration
 
 log = structlog.stdlib.get_logger(__name__)
@@ -64,7 +64,7 @@ async def form_errors() -> AsyncIterator[None]:
     except ValidationError as error:
         sentences = [
             f"{str(detail['loc'][0]).replace('_', ' ').capitalize()}: "
-            f"{detail['msg'].removeprefix('Value error, ').removesuffix('.')}."
+            f"{validation_message(detail).removesuffix('.')}."
             for detail in error.errors()
         ]
         raise ServiceError(" ".join(sentences)) from None
