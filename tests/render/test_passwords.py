@@ -10,13 +10,14 @@ import bcrypt
 import pytest
 from fastapi import FastAPI
 from httpx2 import AsyncClient
-from orders.auth import passwords
 from orders.auth.models import User
+from orders.auth.passwords import PasswordHasher
 from orders.exceptions import OverloadedError
 from orders.main import create_app
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from support import (
+    NOWHERE,
     PASSWORD,
     Account,
     NewApp,
@@ -30,7 +31,7 @@ from support import (
 
 @dataclass(frozen=True)
 class PausedHashing:
-    """Comparisons of passwords, on one processor, that wait until they are resumed."""
+    """Comparisons of passwords that wait until they are resumed."""
 
     started: threading.Semaphore
     resume: threading.Event
@@ -96,7 +97,6 @@ def paused_hashing(monkeypatch: pytest.MonkeyPatch) -> PausedHashing:
         return check_password(password, password_hash)
 
     monkeypatch.setattr(bcrypt, "checkpw", wait_and_check)
-    monkeypatch.setattr(os, "cpu_count", lambda: 1)
     return paused
 
 
@@ -104,7 +104,7 @@ async def test_hashing_does_not_block_other_requests(
     paused_hashing: PausedHashing, new_database: NewDatabase
 ) -> None:
     async with new_database() as url:
-        app = create_app(settings_for(url, database_pool_size=1))
+        app = create_app(settings_for(url, database_pool_size=1, password_threads=1))
         async with (
             app.router.lifespan_context(app),
             new_client(app) as client,
@@ -117,13 +117,25 @@ async def test_hashing_does_not_block_other_requests(
             paused_hashing.resume.set()
 
     assert response.status_code == 200
-    assert not is_second_running  # one comparison at a time for each processor
+    assert not is_second_running  # one comparison at a time
     assert [login.result().status_code for login in logins] == [400, 400]
 
 
-async def test_callers_are_served_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "cpu_count", lambda: 1)
-    hasher, served = passwords.PasswordHasher(rounds=4), []
+@pytest.mark.parametrize(
+    ("changes", "threads"),
+    [({}, 8), ({"web_concurrency": 3}, 2), ({"web_concurrency": 16}, 1), ({"password_threads": 3}, 3)],
+    ids=str,
+)
+def test_processes_share_the_cores(
+    changes: dict[str, int], threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+
+    assert PasswordHasher(settings_for(NOWHERE, **changes)).threads == threads
+
+
+async def test_callers_are_served_in_turn() -> None:
+    hasher, served = PasswordHasher(settings_for(NOWHERE, password_threads=1)), []
 
     async def verify(caller: str) -> None:
         await hasher.verify(PASSWORD, None, caller)
@@ -139,11 +151,8 @@ async def test_callers_are_served_in_turn(monkeypatch: pytest.MonkeyPatch) -> No
     [["a"] * 25 + ["b", "a"], [str(number) for number in range(101)]],
     ids=["of one caller", "of all"],
 )
-async def test_queue_of_hashing_is_bounded(
-    callers: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(os, "cpu_count", lambda: 1)
-    hasher = passwords.PasswordHasher(rounds=4)
+async def test_queue_of_hashing_is_bounded(callers: list[str]) -> None:
+    hasher = PasswordHasher(settings_for(NOWHERE, password_threads=1))
 
     checks = (hasher.verify(PASSWORD, None, caller) for caller in callers)
     *results, error = await asyncio.gather(*checks, return_exceptions=True)

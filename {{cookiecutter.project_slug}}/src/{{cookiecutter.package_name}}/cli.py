@@ -131,7 +131,7 @@ async def _create_user(
     database: Database, settings: Settings, email: str, password: str, role: Role = Role.USER
 ) -> UUID:
     data = UserCreate.model_validate({"email": email, "password": password})
-    hasher = PasswordHasher(settings.bcrypt_rounds)
+    hasher = PasswordHasher(settings)
     await hasher.check(password, data.email, "command line")
     password_hash = await hasher.hash(password, "command line")
     async with database.write_session() as session:

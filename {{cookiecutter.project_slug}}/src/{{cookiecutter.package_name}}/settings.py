@@ -269,6 +269,12 @@ class Settings(BaseSettings):
     bcrypt_rounds: int = Field(
         12, ge=4, le=16, description="Cost of a password hash; at least 10 in production."
     )
+    password_threads: int | None = Field(
+        None,
+        ge=1,
+        description="Passwords that a process hashes at the same time; set it where a container "
+        "has fewer CPUs than its host. Unset: cores / WEB_CONCURRENCY.",
+    )
     login_attempts: int = Field(
         10,
         ge=1,

@@ -19,12 +19,13 @@ from ..exceptions import OverloadedError, UnacceptablePasswordError
 from ..instruments import PASSWORD_DURATION, PASSWORDS_IN_PROGRESS
 {%- endif %}
 from ..schemas import Secret
+from ..settings import Settings
 
 MIN_LENGTH: Final = 12
 MAX_BYTES: Final = 72  # bcrypt ignores the rest
 MIN_SCORE: Final = 2  # zxcvbn: at least a million guesses
 MAX_SCORED: Final = 24  # characters
-# Passwords in progress or waiting, for each core: of all callers, and of one of them.
+# Passwords in progress or waiting, for each thread: of all callers, and of one of them.
 MAX_PENDING: Final = 100
 MAX_PENDING_PER_CALLER: Final = 25
 
@@ -69,24 +70,24 @@ class PasswordHasher:
     """Check, hash and verify passwords; hash them with bcrypt.
 
     A hash takes a core for a quarter of a second. Hashes run in threads, no more at a time than
-    there are cores, so that logins do not delay other requests. Callers take turns, so that one who
-    sends many requests does not keep the others waiting, and the queue is bounded. A caller is an
-    account when the request is authenticated, and a client address otherwise.
-
-    Args:
-        rounds: binary logarithm of the cost.
+    the process has cores, so that logins do not delay other requests. Callers take turns, so that
+    one who sends many requests does not keep the others waiting, and the queue is bounded. A caller
+    is an account when the request is authenticated, and a client address otherwise.
 
     Attributes:
-        cores: passwords that are hashed at the same time.
+        rounds: binary logarithm of the cost of a hash.
+        threads: passwords that are hashed at the same time.
     """
 
-    def __init__(self, rounds: int) -> None:
-        self.rounds = rounds
-        self.cores = os.cpu_count() or 1
-        self._limiter = CapacityLimiter(self.cores)
+    def __init__(self, settings: Settings) -> None:
+        self.rounds = settings.bcrypt_rounds
+        cores = (os.cpu_count() or 1) // settings.web_concurrency
+        self.threads = settings.password_threads or max(1, cores)
+        self._limiter = CapacityLimiter(self.threads)
         self._pending: Counter[str] = Counter()
         self._turns: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
-        self._unknown_user = bcrypt.gensalt(rounds).decode() + "." * 31  # no password has this hash
+        # No password has this hash.
+        self._unknown_user = bcrypt.gensalt(self.rounds).decode() + "." * 31
 
     async def hash(self, password: str, caller: str) -> str:
         """Hash a password of at most 72 bytes.
@@ -129,8 +130,8 @@ class PasswordHasher:
         self, caller: str, function: Callable[[*Arguments], Result], *arguments: *Arguments
     ) -> Result:
         if (
-            self._pending.total() >= MAX_PENDING * self.cores
-            or self._pending[caller] >= MAX_PENDING_PER_CALLER * self.cores
+            self._pending.total() >= MAX_PENDING * self.threads
+            or self._pending[caller] >= MAX_PENDING_PER_CALLER * self.threads
         ):
             raise OverloadedError(retry_after=5)
         self._pending[caller] += 1
@@ -140,7 +141,7 @@ class PasswordHasher:
 {%- endif %}
         try:
             # The limiter serves its queue in order, and a caller has few places in it at a time.
-            async with self._turns.setdefault(caller, asyncio.Semaphore(self.cores)):
+            async with self._turns.setdefault(caller, asyncio.Semaphore(self.threads)):
                 return await to_thread.run_sync(function, *arguments, limiter=self._limiter)
         finally:
             # Subtracting also removes the key when the count reaches zero.

@@ -48,9 +48,7 @@ def create_auth_services(settings: Settings, throttle: Throttle) -> AuthServices
     Raises:
         SystemExit: JWT_KEYS is not a usable JSON Web Key Set.
     """
-    return AuthServices(
-        settings, AccessTokens(settings), PasswordHasher(settings.bcrypt_rounds), throttle
-    )
+    return AuthServices(settings, AccessTokens(settings), PasswordHasher(settings), throttle)
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ def setup(app: FastAPI, settings: Settings) -> None:
     """Measure the application."""
     BUILD.labels(__version__, platform.python_version()).set(1)
     state = get_state(app)
-    PASSWORD_LIMIT.set(state.auth.hasher.cores)
+    PASSWORD_LIMIT.set(state.auth.hasher.threads)
     database.setup(state.database, settings)
     logging.getLogger().addHandler(LineCounter())
 
