@@ -173,25 +173,42 @@ async def test_one_caller_loads_while_the_others_wait(replica: Replica) -> None:
     assert source.loads == 1
 
 
-async def test_error_is_raised_for_the_caller_that_loads(cache: ObservedCache) -> None:
-    source = Source("one")
-    failing = asyncio.Event()
+class FailingSource(Source):
+    """A source of an error."""
 
-    async def fail() -> str:
-        failing.set()
-        await source.open.wait()
+    async def load(self) -> str:
+        """Raise an error."""
+        await super().load()
         raise LookupError
 
+
+async def test_callers_that_share_a_load_share_its_error(cache: ObservedCache) -> None:
+    source = FailingSource("")
     source.open.clear()
-    first = asyncio.create_task(cache.get_or_load("things", "key", fail))
-    await failing.wait()
-    second = asyncio.create_task(source.get(cache))
-    await until(lambda: second in cache.redis.users)
+    readers = [asyncio.create_task(source.get(cache)) for _ in range(20)]
+    await until(lambda: {*readers} <= {*cache.redis.users})
     source.open.set()
 
+    errors = await asyncio.gather(*readers, return_exceptions=True)
+
+    assert [type(error) for error in errors] == [LookupError] * 20
+    assert source.loads == 1
+    assert await Source("one").get(cache) == "one"
+
+
+async def test_error_of_another_replica_is_not_waited_for(replica: Replica) -> None:
+    failing, source, there = FailingSource(""), Source("one"), replica()
+    failing.open.clear()
+    first = asyncio.create_task(failing.get(replica()))
+    await failing.begun.wait()
+    second = asyncio.create_task(source.get(there))
+    await until(lambda: there.redis.users.count(second) > 2)
+    failing.open.set()
+
+    async with asyncio.timeout(30):
+        assert await second == "one"
     with pytest.raises(LookupError):
         await first
-    assert await second == "one"
 
 
 async def test_another_caller_loads_when_the_one_that_loads_is_cancelled(

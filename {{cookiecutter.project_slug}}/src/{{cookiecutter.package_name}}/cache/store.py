@@ -43,7 +43,7 @@ class Cache:
     def __init__(self, redis: RedisClient, *, ttl: int) -> None:
         self._redis = redis
         self._ttl = ttl
-        self._loading: dict[tuple[str, str], asyncio.Future[str | None]] = {}
+        self._loading: dict[tuple[str, str], asyncio.Future[str]] = {}
         # Namespaces whose invalidation Redis has not confirmed, with the time when all values
         # loaded before it have expired.
         self._pending: dict[str, float] = {}
@@ -82,18 +82,23 @@ class Cache:
             return value
         if version is None:
             return await load()
-        if (loading := self._loading.get((name, version))) is not None:
+        while (loading := self._loading.get((name, version))) is not None:
             await asyncio.wait([loading], timeout=LOAD_TIMEOUT)
             if not loading.done():
                 return await load()
-            value = loading.result()
-            return await self.get_or_load(namespace, key, load) if value is None else value
+            if not loading.cancelled():
+                return loading.result()
         loading = self._loading[name, version] = asyncio.get_running_loop().create_future()
         try:
             value = await self._load_and_store(namespace, name, version, load)
+            loading.set_result(value)
+        except Exception as error:
+            loading.set_exception(error)
+            loading.exception()  # asyncio logs exceptions that no one has retrieved
+            raise
         finally:
             del self._loading[name, version]
-            loading.set_result(value)  # None after an error: one of the waiting callers loads next
+            loading.cancel()  # if this caller was cancelled: one of those that wait loads next
         return value
 
     async def invalidate(self, namespaces: Iterable[str]) -> None:
@@ -134,11 +139,18 @@ class Cache:
     async def _load_and_store(self, namespace: str, name: str, version: str, load: Load) -> str:
         """Load and cache the value, unless another process is loading it."""
         lock = f"{name}:{version}"
+        deadline = time.monotonic() + LOAD_TIMEOUT
         try:
             async with self._redis.available() as redis:
-                is_first = await redis.set(lock, "", nx=True, px=int(LOAD_TIMEOUT * 1000))
-            if not is_first and (value := await self._wait_for(namespace, name)) is not None:
-                return value
+                is_locked = not await redis.set(lock, "", nx=True, px=int(LOAD_TIMEOUT * 1000))
+            while is_locked and time.monotonic() < deadline:
+                await asyncio.sleep(POLL_INTERVAL)
+                # Before the value is read, because it is stored when the lock is released.
+                async with self._redis.available() as redis:
+                    is_locked = bool(await redis.exists(lock))
+                _, value = await self._read(namespace, name)
+                if value is not None:
+                    return value
         except RedisUnavailableError:
             return await load()
         value = None
@@ -154,17 +166,6 @@ class Cache:
                     pipeline.delete(lock)
                     await pipeline.execute()
         return value
-
-    async def _wait_for(self, namespace: str, name: str) -> str | None:
-        """Return what another process loads, or None after LOAD_TIMEOUT."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(LOAD_TIMEOUT):
-                while True:
-                    await asyncio.sleep(POLL_INTERVAL)
-                    _, value = await self._read(namespace, name)
-                    if value is not None:
-                        return value
-        return None
 
     async def _send_invalidations(self, changes: dict[str, float]) -> None:
         if changes:
