@@ -3,6 +3,7 @@
 import asyncio
 import json
 from contextlib import AsyncExitStack
+from typing import Any
 from uuid import uuid4
 
 import asyncpg
@@ -46,6 +47,13 @@ TERMINATE = """
     WHERE datname = current_database() AND pid <> pg_backend_pid()
 """
 ADA = registration(full_name="Ada Lovelace")
+JSON_LOG = {"log_level": "INFO", "log_format": "json"}
+
+
+def job_lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    """Return the log lines of attempts."""
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    return [line for line in lines if line["message"] == "job"]
 
 
 async def make_admin(service: Service) -> Account:
@@ -242,10 +250,15 @@ async def take_over(service: Service, job_id: int, taken_over: asyncio.Event) ->
     await until(is_taken_over)
 
 
-@pytest.mark.parametrize("late", [add_user, fail])
+@pytest.mark.parametrize(("late", "outcome"), [(add_user, "lease_lost"), (fail, "retry")])
 async def test_worker_that_lost_the_job_stores_nothing(
-    service: Service, new_task: NewTask, late: Body
+    service: Service,
+    new_task: NewTask,
+    capsys: pytest.CaptureFixture[str],
+    late: Body,
+    outcome: str,
 ) -> None:
+    configure_logging(service.app.state.services.settings.model_copy(update=JSON_LOG))
     begun, go_on, taken_over = (asyncio.Event() for _ in range(3))
 
     async def work(context: Context) -> None:
@@ -265,6 +278,7 @@ async def test_worker_that_lost_the_job_stores_nothing(
             await service.finish(job_id)
         go_on.set()
 
+    assert [line["labels"]["outcome"] for line in job_lines(capsys)] == ["done", outcome]
     assert await count_users(service) == 1
     assert await service.jobs() == []
 
@@ -363,8 +377,7 @@ async def test_log_line_of_a_job_names_request_and_user(
     service: Service, capsys: pytest.CaptureFixture[str]
 ) -> None:
     member = await new_account(service.app)
-    settings = service.app.state.services.settings
-    configure_logging(settings.model_copy(update={"log_level": "INFO", "log_format": "json"}))
+    configure_logging(service.app.state.services.settings.model_copy(update=JSON_LOG))
 
     @service.app.post("/welcome-again")
     async def welcome_again(principal: CurrentPrincipal, session: DbSession) -> int:
@@ -374,8 +387,7 @@ async def test_log_line_of_a_job_names_request_and_user(
     async with service.working():
         await service.finish(response.json())
 
-    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    [line] = [line for line in lines if line["message"] == "job"]
+    [line] = job_lines(capsys)
     assert (line["http.request.id"], line["user.id"]) == ("the-request", str(member.id))
     assert line["event.duration"] > 0
     labels = {"task": "send_welcome", "job_id": str(response.json()), "outcome": "done"}

@@ -25,7 +25,6 @@ from pgqueuer.models import Context as JobContext
 from pgqueuer.models import Schedule, TracebackRecord
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncSession
 
 {% if cookiecutter.use_prometheus -%}
 from ..database import Database
@@ -130,6 +129,8 @@ class TaskExecutor(AbstractEntrypointExecutor):
         if "user_id" in headers:
             structlog.contextvars.bind_contextvars(user_id=headers["user_id"])
         correlation_id.set(headers.get("request_id"))
+        started = time.perf_counter_ns()
+        error: BaseException | None = None
         try:
 {%- if cookiecutter.use_opentelemetry %}
             with job_span(self.task.name, job.attempts + 1, headers.get("traceparent")):
@@ -137,71 +138,59 @@ class TaskExecutor(AbstractEntrypointExecutor):
 {%- else %}
             await self._attempt(job)
 {%- endif %}
-        except BaseException as error:  # noqa: BLE001 - PgQueuer would delete a cancelled job
-            outcome, error_type = self._outcome(job, error), type(error).__name__
-            if outcome == "failed":
-                raise JobFailedError(error_type) from None
-            delay = min(FIRST_DELAY * 4**job.attempts, MAX_DELAY) * random.uniform(0.5, 1.5)  # noqa: S311
-            seconds = delay if outcome == "retry" else 0
-            raise RetryRequested(timedelta(seconds=seconds), reason=error_type) from None
-
-    async def _attempt(self, job: Job) -> None:
-        started = time.perf_counter_ns()
-        database = get_state(self.app).database
-        try:
-            async with asyncio.timeout(self.task.timeout), database.write_session() as session:
-                await self._run(job, session)
-        except BaseException as error:
-            self._log(job, self._outcome(job, error), started, error)
-            raise
-        self._log(job, "done", started)
-
-    async def _run(self, job: Job, session: AsyncSession) -> None:
-        if await session.scalar(STARTS, {"id": job.id}) > self.task.max_attempts:
-            raise WorkerLostError
-        state = get_state(self.app)
-        context = Context(session, state.mailer, state.settings, self.app.title, job.id)
-        await self.task.run(context, **JSON_OBJECT.validate_json(job.payload or b"{}"))
-        queries = await job_queries(session)
-        if not await holds_lease(queries, job):
-            raise LeaseLostError
-        await queries.log_jobs([(job, "successful", None)])
-
-    def _outcome(self, job: Job, error: BaseException) -> str:
-        if isinstance(error, LeaseLostError):
-            return "lease lost"
-        if not isinstance(error, Exception):
-            return "released"
-        is_last = isinstance(error, WorkerLostError) or job.attempts + 1 >= self.task.max_attempts
-        return "failed" if is_last else "retry"
-
-    def _log(
-        self, job: Job, outcome: str, started: int, error: BaseException | None = None
-    ) -> None:
+        except BaseException as raised:  # noqa: BLE001 - PgQueuer would delete a cancelled job
+            error = raised
+        duration, outcome = time.perf_counter_ns() - started, self._outcome(job, error)
         write = {"failed": log.error, "retry": log.warning}.get(outcome, log.info)
         cause = error if outcome in {"failed", "retry"} else None
-        duration = time.perf_counter_ns() - started
         write("job", outcome=outcome, attempt=job.attempts + 1, duration=duration, exc_info=cause)
 {%- if cookiecutter.use_prometheus %}
         JOBS.labels(self.task.name, outcome).inc()
         JOB_DURATION.labels(self.task.name).observe(duration / 1e9)
 {%- endif %}
+        if error is None:
+            return
+        error_type = type(error).__name__
+        if outcome == "failed":
+            raise JobFailedError(error_type)
+        delay = min(FIRST_DELAY * 4**job.attempts, MAX_DELAY) * random.uniform(0.5, 1.5)  # noqa: S311
+        seconds = delay if outcome == "retry" else 0
+        raise RetryRequested(timedelta(seconds=seconds), reason=error_type)
+
+    async def _attempt(self, job: Job) -> None:
+        state = get_state(self.app)
+        async with asyncio.timeout(self.task.timeout), state.database.write_session() as session:
+            if await session.scalar(STARTS, {"id": job.id}) > self.task.max_attempts:
+                raise WorkerLostError
+            context = Context(session, state.mailer, state.settings, self.app.title, job.id)
+            await self.task.run(context, **JSON_OBJECT.validate_json(job.payload or b"{}"))
+            queries = await job_queries(session)
+            if not await holds_lease(queries, job):
+                raise LeaseLostError
+            await queries.log_jobs([(job, "successful", None)])
+
+    def _outcome(self, job: Job, error: BaseException | None) -> str:
+        if error is None:
+            return "done"
+        if isinstance(error, LeaseLostError):
+            return "lease_lost"
+        if not isinstance(error, Exception):
+            return "released"
+        is_last = isinstance(error, WorkerLostError) or job.attempts + 1 >= self.task.max_attempts
+        return "failed" if is_last else "retry"
 
 
 async def run_worker(app: FastAPI) -> None:
     """Run jobs and schedules until SIGTERM or SIGINT."""
-{%- if cookiecutter.use_prometheus %}
-    state = get_state(app)
-{%- endif %}
     shutdown = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, shutdown.set)
 {%- if cookiecutter.use_prometheus %}
-    serve_jobs(state.settings)
+    serve_jobs(get_state(app).settings)
 {%- endif %}
     async with app.router.lifespan_context(app):
 {%- if cookiecutter.use_prometheus %}
-        reports = asyncio.create_task(_report(state.database))
+        reports = asyncio.create_task(_report(get_state(app).database))
 {%- else %}
         reports = asyncio.create_task(_report())
 {%- endif %}
