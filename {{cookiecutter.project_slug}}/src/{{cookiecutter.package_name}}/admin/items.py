@@ -13,7 +13,7 @@ from ..auth.models import User
 from ..exceptions import ConflictError, NotFoundError
 from ..items import models, service, tags
 from ..items.schemas import ItemUpdate
-from .transaction import AdminTransaction, form_errors, transaction
+from .transaction import AdminTransaction, transaction
 from .views import TEXT, AdminView, ReadModel, changed
 
 
@@ -80,12 +80,11 @@ class ItemView(AdminView, model=Item):
     column_default_sort = ("created_at", True)
     form = ItemForm
 
-    @form_errors()
-    async def update_model(self, request: Request, pk: str, data: dict[str, Any]) -> models.Item:
+    async def update_row(self, request: Request, key: UUID, data: dict[str, Any]) -> models.Item:
         """Change an item, unless it has changed since the form was loaded."""
         description = data["description"].replace("\r\n", "\n") or None
         async with transaction(request) as tx:
-            item = await _get_item(tx.session, UUID(pk))
+            item = await _get_item(tx.session, key)
             changes = changed(item, {"title": data["title"], "description": description})
             tag_names = [name for name in re.split(r"[\s,]+", data["tags"]) if name]
             if set(tag_names) != set(item.tag_names):
@@ -112,19 +111,17 @@ class TagView(AdminView, model=Tag):
     column_default_sort = "name"
     form = TagForm
 
-    @form_errors()
-    async def insert_model(self, request: Request, data: dict[str, Any]) -> models.Tag:
+    async def create_row(self, request: Request, data: dict[str, Any]) -> models.Tag:
         """Create a tag."""
         async with transaction(request) as tx:
             tag = await tags.create_tag(tx.session, tags.TagWrite(**data))
             tx.record("create", self.identity, tag.id, data)
         return tag
 
-    @form_errors()
-    async def update_model(self, request: Request, pk: str, data: dict[str, Any]) -> models.Tag:
+    async def update_row(self, request: Request, key: UUID, data: dict[str, Any]) -> models.Tag:
         """Rename a tag."""
         async with transaction(request) as tx:
-            tag = await tags.rename_tag(tx.session, UUID(pk), tags.TagWrite(**data))
+            tag = await tags.rename_tag(tx.session, key, tags.TagWrite(**data))
             tx.record("change", self.identity, tag.id, data)
         return tag
 

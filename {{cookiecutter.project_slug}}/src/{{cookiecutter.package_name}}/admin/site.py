@@ -13,15 +13,15 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
-from ..errors import STATUSES, ProblemMiddleware
+from ..errors import STATUSES, ProblemMiddleware, problem_response
 from ..exceptions import RetryableError, ServiceError
 from ..settings import Settings
 from ..state import get_state
 from .auth import AdminAuthentication, RouteAuthorization, SecurityMiddleware
-from .transaction import transaction
+from .transaction import raise_unexpected_error, transaction
 from .views import TEMPLATES, AdminView, confirm
 
 MAX_FORM_SIZE: Final = 32 * 1024  # parsing costs CPU for each byte, and the login form is public
@@ -68,6 +68,7 @@ class AdminSite(Admin):
         self.admin.state = app.state
         # HTTP errors are pages, and all other errors the same problems as in the API.
         self.admin.exception_handlers = {**app.exception_handlers, **self.admin.exception_handlers}
+        self.admin.exception_handlers[ClientDisconnect] = _answer_no_one
         self.admin.add_route("/logout", self.logout, methods=["POST"])
         # sqladmin logs each rejected form with a traceback.
         logging.getLogger("sqladmin.application").disabled = True
@@ -106,6 +107,18 @@ class AdminSite(Admin):
             return await confirm(self.templates, request, "Log out?", "Log out")
         return await super().logout(request)
 
+    async def create(self, request: Request) -> Response:
+        """Show the form of a new row, or create the row."""
+        response: Response = await super().create(request)
+        raise_unexpected_error(request)
+        return response
+
+    async def edit(self, request: Request) -> Response:
+        """Show the form of a row, or change the row."""
+        response: Response = await super().edit(request)
+        raise_unexpected_error(request)
+        return response
+
     @login_required
     async def delete(self, request: Request) -> Response:
         """Delete the selected rows in one transaction."""
@@ -127,3 +140,7 @@ class AdminSite(Admin):
         except ServiceError as error:
             url = url.include_query_params(error=str(error))
         return PlainTextResponse(str(url))
+
+
+async def _answer_no_one(_: Request, __: Exception) -> Response:
+    return problem_response(400)

@@ -1,8 +1,9 @@
 """The transactions in which administrators change data, and the audit log."""
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import structlog
 from pydantic import ValidationError
@@ -50,15 +51,15 @@ async def transaction(request: Request) -> AsyncIterator[AdminTransaction]:
         log.info("admin action", user_id=str(admin.id), **line)
 
 
-@asynccontextmanager
-async def form_errors() -> AsyncIterator[None]:
-    """Decorate a function whose exceptions sqladmin shows as text in the form.
+async def change_by_form(request: Request, change: Awaitable[Any]) -> Any:
+    """Return the result of a change whose exceptions sqladmin shows as text in the form.
 
     Raises:
-        ServiceError: the form was rejected, or an unexpected error was logged.
+        ServiceError: the form was rejected.
+        Exception: another error; `raise_unexpected_error` raises it again.
     """
     try:
-        yield
+        return await change
     except ServiceError:
         raise
     except ValidationError as error:
@@ -68,6 +69,13 @@ async def form_errors() -> AsyncIterator[None]:
             for detail in error.errors()
         ]
         raise ServiceError(" ".join(sentences)) from None
-    except Exception:
-        log.exception("admin change failed")
-        raise ServiceError("An unexpected error occurred. Nothing was changed.") from None
+    except Exception as error:
+        request.state.unexpected_error = error
+        raise
+
+
+def raise_unexpected_error(request: Request) -> None:
+    """Raise the error that a form is not the place for, such as an outage of the database."""
+    error: Exception | None = getattr(request.state, "unexpected_error", None)
+    if error is not None:
+        raise error

@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from .transaction import AdminTransaction, transaction
+from .transaction import AdminTransaction, change_by_form, transaction
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
 TEXT: Final = {"class": "form-control"}
@@ -32,8 +32,8 @@ class ReadModel(DeclarativeBase):
 class AdminView(ModelView):
     """A list, details, forms and an export of a `ReadModel`.
 
-    Define `insert_model` and `update_model` (with `form_errors`), and `delete_row`, which call
-    services in a `transaction`, or switch off `can_create`, `can_edit` and `can_delete`.
+    Define `create_row`, `update_row` and `delete_row`, which call services in a `transaction`, or
+    switch off `can_create`, `can_edit` and `can_delete`.
     """
 
     key_type: ClassVar[type] = UUID
@@ -46,9 +46,26 @@ class AdminView(ModelView):
         datetime: lambda value: f"{value:%Y-%m-%d %H:%M} UTC"
     }
 
+    async def create_row(self, request: Request, data: dict[str, Any]) -> Any:
+        """Create a row from a form."""
+        raise NotImplementedError
+
+    async def update_row(self, request: Request, key: Any, data: dict[str, Any]) -> Any:
+        """Change a row by a form."""
+        raise NotImplementedError
+
     async def delete_row(self, tx: AdminTransaction, key: Any) -> None:
         """Delete a row; called for each selected row in one transaction."""
         raise NotImplementedError
+
+    async def insert_model(self, request: Request, data: dict[str, Any]) -> Any:
+        """Create a row; sqladmin calls this."""
+        return await change_by_form(request, self.create_row(request, data))
+
+    async def update_model(self, request: Request, pk: str, data: dict[str, Any]) -> Any:
+        """Change a row; sqladmin calls this."""
+        change = self.update_row(request, self.key_type(pk), data)
+        return await change_by_form(request, change)
 
     async def confirm_action(self, request: Request, verb: str, noun: str) -> Response:
         """Ask for confirmation of an action on the selected rows.
