@@ -68,4 +68,6 @@ def assert_unavailable(response: Response) -> None:
     assert response.status_code == 503
     assert response.headers["Content-Type"] == "application/problem+json"
     assert response.headers["Retry-After"] == "1"
-    assert response.json()["detail"] == "The database does not answer; try again shortly."
+    assert response.json()["detail"] == (
+        "The database could not complete the request; try again shortly."
+    )

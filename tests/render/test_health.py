@@ -1,12 +1,15 @@
-"""The readiness probe and the version of the schema."""
+"""The readiness probe, the pool and the version of the schema."""
 
 import pytest
 from alembic.script import ScriptDirectory
 from httpx2 import AsyncClient
+from orders import health
 from orders.database import migrations
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
-from support import PROJECT
+from support import PROJECT, NewDatabase, new_client
+
+from render.counters import run_app
 
 
 @pytest.mark.parametrize(
@@ -45,3 +48,14 @@ async def test_database_without_tables_is_not_ready(
     await session.commit()
 
     assert (await client.get("/health/ready")).status_code == 503
+
+
+async def test_busy_service_is_ready(
+    new_database: NewDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health, "TIMEOUT_SECONDS", 5)
+    async with new_database() as url, run_app(url) as app, new_client(app) as client:
+        async with app.state.services.database.read_connection():  # the only one of the pool
+            response = await client.get("/health/ready")
+
+    assert response.status_code == 200

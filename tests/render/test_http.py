@@ -1,7 +1,7 @@
 """Request ids, HEAD, empty responses and CORS."""
 
 import pytest
-from httpx2 import AsyncClient
+from httpx2 import ASGITransport, AsyncClient
 from support import Account, NewApp, new_client
 
 ORIGIN = "https://app.example"
@@ -63,3 +63,16 @@ async def test_only_allowed_origins_may_read_responses_and_errors(
             assert not allowed or response.headers["access-control-allow-credentials"] == "true"
             assert not origins or "Origin" in response.headers["vary"]
             assert "x-request-id" in response.headers
+
+
+async def test_service_works_below_a_path_of_a_proxy(new_app: NewApp) -> None:
+    transport = ASGITransport(app=new_app(allowed_hosts=["api.example"]), root_path="/shop")
+    async with AsyncClient(transport=transport, base_url="https://10.0.0.7/shop") as client:
+        probe = await client.get("/health/live")
+        client.headers["Host"] = "api.example"
+        api = await client.get("/api/v1/users/me")
+        docs = await client.get("/docs")
+
+    assert probe.status_code == 200
+    assert (api.status_code, api.headers["Cache-Control"]) == (401, "no-store")
+    assert "'/shop/openapi.json'" in docs.text

@@ -16,6 +16,7 @@ import asyncpg
 import pytest
 from orders import health
 from orders.database import Database
+from orders.exceptions import NotFoundError
 from orders.main import create_app
 from sqlalchemy import Connection, Executable, Integer, cast, delete, event, select, text
 from sqlalchemy.exc import DBAPIError
@@ -143,7 +144,7 @@ async def test_unreachable_server_is_unavailable_and_its_password_is_not_logged(
 
     assert_unavailable(response)
     log = capsys.readouterr().out
-    assert "database unavailable" in log
+    assert "transient database error" in log
     state = app.state.services
     assert PASSWORD not in log + repr(state.settings) + repr(state.database.write_engine)
 
@@ -188,8 +189,10 @@ async def test_only_transient_errors_are_unavailable(new_app: NewApp) -> None:
 
     for sqlstate, status in {
         "08006": 503,  # connection failure
+        "40001": 503,  # serialization failure
         "40P01": 503,  # deadlock
         "53200": 503,  # out of memory
+        "55P03": 503,  # lock timeout
         "57P01": 503,  # shutdown
         "22021": 422,  # text with NUL
         "22P05": 422,  # JSON with NUL
@@ -302,3 +305,25 @@ async def test_read_only_routes_use_the_replica(new_database: NewDatabase) -> No
 
     assert own.json()["id"] == str(account.id)
     assert sessions.json() == []
+
+
+async def test_tag_that_is_deleted_meanwhile_is_not_found(new_database: NewDatabase) -> None:
+    tags = pytest.importorskip("orders.items.tags")  # only with the admin pages
+    async with new_database() as url, Database(settings_for(url)) as database:
+        async with database.write_session() as session:
+            tag = await tags.create_tag(session, tags.TagWrite(name="work"))
+
+        async def rename() -> None:
+            async with database.write_session() as session:
+                await tags.rename_tag(session, tag.id, tags.TagWrite(name="home"))
+
+        async with database.write_session() as session:
+            await tags.delete_tag(session, tag.id)
+            renaming = asyncio.create_task(rename())
+            waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND "
+            async with asyncio.timeout(60), database.read_connection() as connection:
+                while not await connection.scalar(text(waiting + "datname = current_database()")):
+                    await asyncio.sleep(0.01)
+
+        with pytest.raises(NotFoundError):
+            await renaming

@@ -192,6 +192,8 @@ class RollbackDatabase(Database):
         async with self.connection.begin_nested():
             yield self.connection
 
+    probe_connection = read_connection
+
 
 @pytest.fixture
 async def database(shared_database: Database, database_url: str) -> AsyncIterator[Database]:

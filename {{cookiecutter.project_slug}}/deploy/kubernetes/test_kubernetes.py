@@ -335,7 +335,7 @@ def test_rollout_stays_within_the_connections_of_postgresql(
         deployment = find(documents, "Deployment", name)["spec"]
         pods = scaler["maxReplicas"] if name == "web" else deployment["replicas"]
         values = {**defaults, **config, **own}
-        connections = 2 * int(values["DATABASE_POOL_SIZE"])  # to read and to write
+        connections = 2 * int(values["DATABASE_POOL_SIZE"]) + 1  # to read, to write, to probe
 {%- if cookiecutter.use_worker %}
         if name == "worker":
             connections = int(values["WORKER_CONCURRENCY"]) + 2  # as cli.py sizes its pool

@@ -35,8 +35,9 @@ from .exceptions import (
 log = structlog.stdlib.get_logger(__name__)
 
 {% if cookiecutter.database == "postgresql" -%}
-# Classes of SQLSTATE: connection, rollback (deadlock), resources, intervention (time-out).
-TRANSIENT = ("08", "40", "53", "57")
+# SQLSTATE of errors that the same request may not meet again: connection, rollback (deadlock,
+# serialization failure), resources, lock timeout, intervention (statement timeout, shutdown).
+TRANSIENT = ("08", "40", "53", "55P03", "57")
 # SQLSTATE of text with a NUL, in text and in JSON.
 NOT_STORABLE = ("22021", "22P05")
 # SQLSTATE of violated foreign keys, unique and exclusion constraints.
@@ -222,10 +223,9 @@ async def _database_problem(_: Request, error: Exception) -> Response:
 {%- endif %}
     if isinstance(error, DBAPIError) and not _is_transient(error):
         raise error
-    log.warning("database unavailable", error=error)
-    return problem_response(
-        503, "The database does not answer; try again shortly.", headers={"Retry-After": "1"}
-    )
+    log.warning("transient database error", error=error)
+    detail = "The database could not complete the request; try again shortly."
+    return problem_response(503, detail, headers={"Retry-After": "1"})
 
 
 async def _conflict(_: Request, error: Exception) -> Response:

@@ -74,7 +74,7 @@ class HostMiddleware(TrustedHostMiddleware):
                 problem = errors.problem_response(400, "A request must have one Host header.")
                 await problem(scope, receive, send)
                 return
-        is_probe = scope["type"] == "http" and scope["path"].startswith("/health/")
+        is_probe = scope["type"] == "http" and route_path(scope).startswith("/health/")
         app = self.app if is_probe else super().__call__
         await app(scope, receive, send)
 
@@ -128,7 +128,7 @@ class DefaultHeadersMiddleware:
             await self.app(scope, receive, send)
             return
         defaults = self.headers
-        if scope["path"].startswith("/api/"):
+        if route_path(scope).startswith("/api/"):
             defaults = [*defaults, (b"cache-control", b"no-store")]
 
         async def send_with_headers(message: Message) -> None:
@@ -178,6 +178,12 @@ class AccessLogMiddleware:
                 address=scope["client"][0] if scope.get("client") else None,
                 user_agent=Headers(scope=scope).get("user-agent"),
             )
+
+
+def route_path(scope: Scope) -> str:
+    """Return the path below `root_path`, which a proxy may put in front of the service."""
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))
 
 
 def route_template(scope: Scope) -> str | None:

@@ -16,6 +16,7 @@ from .auth.dependencies import bearer, cookie
 from .cache.limits import Allowance
 from .errors import Problem, problem_response
 from .exceptions import InvalidTokenError
+from .http import route_path
 {%- if cookiecutter.use_prometheus %}
 from .instruments import RATE_LIMITED
 {%- endif %}
@@ -65,7 +66,7 @@ class RateLimitMiddleware:
         self.limit = limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not scope["path"].startswith("/api/"):
+        if scope["type"] != "http" or not route_path(scope).startswith("/api/"):
             await self.app(scope, receive, send)
             return
         allowance = await _hit(HTTPConnection(scope), "default", self.limit)

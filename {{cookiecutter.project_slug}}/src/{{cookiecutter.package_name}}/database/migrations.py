@@ -30,6 +30,6 @@ async def is_migrated(database: Database) -> bool:
     During a deployment the database is migrated while older code still runs, so a revision that
     this code does not know is newer.
     """
-    async with database.read_connection() as connection:
+    async with database.probe_connection() as connection:
         revision = await connection.scalar(text("SELECT version_num FROM alembic_version"))
     return revision is not None and revision not in await to_thread.run_sync(older_revisions)

@@ -79,7 +79,7 @@ def _create_engine(
     engine = create_async_engine(
         asyncpg_url(url),
         pool_size=settings.database_pool_size,
-        max_overflow=settings.database_max_overflow,
+        max_overflow=settings.database_max_overflow + 1,  # for the readiness probe
         pool_timeout=settings.database_pool_timeout,
         pool_recycle=settings.database_pool_recycle,
         hide_parameters=not settings.debug,

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator{% if cookiecutter.use_redis %}, Awaitable, Callable{% endif %}
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Self
 
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -110,6 +110,13 @@ class Database:
         """Open a read-only autocommit connection for Core queries; faster than a session."""
         async with self.read_queue, self.read_engine.connect() as connection:
             yield connection
+
+    def probe_connection(self) -> AbstractAsyncContextManager[AsyncConnection]:
+        """Open a connection for the readiness probe, which does not wait behind requests.
+
+        A load balancer that took busy replicas out of service would overload the others.
+        """
+        return self.read_engine.connect()
 
     @asynccontextmanager
     async def read_session(self) -> AsyncIterator[AsyncSession]:

@@ -82,7 +82,7 @@ async def _get_tag_for_update(session: AsyncSession, tag_id: UUID) -> Tag:
         .execution_options(synchronize_session=False)
     )
 {%- endif %}
-    tag = await session.get(Tag, tag_id)
+    tag = await session.get(Tag, tag_id, with_for_update=True)
     if tag is None:
         raise NotFoundError("Tag not found.")
     return tag
