@@ -47,6 +47,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--thorough", action="store_true", help="render every combination and run slow tests"
     )
     parser.addoption("--all", action="store_true", help="also run every application")
+    parser.addoption("--update", action="store_true", help="write the tables of docs/reference")
 
 
 def pytest_configure() -> None:
