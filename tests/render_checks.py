@@ -86,8 +86,12 @@ def expected_headings(answers: Answers) -> list[str]:
 
 def headings(document: bytes) -> list[str]:
     """Return the headings of a Markdown file below its title."""
-    text = re.sub(r"^```.*?^```", "", document.decode(), flags=re.MULTILINE | re.DOTALL)
-    return re.findall(r"^##+ (.+)$", text, re.MULTILINE)
+    return re.findall(r"^##+ (.+)$", _prose(document), re.MULTILINE)
+
+
+def _prose(document: bytes) -> str:
+    """Return a Markdown file without its code blocks."""
+    return re.sub(r"^ *```.*?^ *```", "", document.decode(), flags=re.MULTILINE | re.DOTALL)
 
 
 def find_forbidden_patterns(files: Files, feature: str) -> list[str]:
@@ -116,18 +120,22 @@ def find_problems(files: Files) -> list[str]:
         for path, data in files.items()
         for problem in _problems_of_file(path, data)
     ]
-    found += [
+    return found + find_dead_links(files) + _problems_of_style(files) + _problems_of_settings(files)
+
+
+def find_dead_links(files: Files) -> list[str]:
+    """Return the relative links of Markdown files to files and headings that do not exist."""
+    return [
         f"{path}: links to {target}, which is not there"
         for path, data in files.items()
         for target in (_links(data) if path.suffix == ".md" else ())
         if not _leads_somewhere(target, path, files)
     ]
-    return found + _problems_of_style(files) + _problems_of_settings(files)
 
 
 @functools.cache
 def _links(document: bytes) -> list[str]:
-    return re.findall(r"\]\((?!https?:)([^)\s]+)", document.decode())
+    return re.findall(r"\]\((?!https?:)([^)\s]+)", _prose(document))
 
 
 def _leads_somewhere(target: str, origin: PurePosixPath, files: Files) -> bool:

@@ -1,0 +1,33 @@
+"""The documentation: links lead somewhere, on GitHub and on the site that is built from it."""
+
+import shutil
+import sys
+from pathlib import Path, PurePosixPath
+
+from harness import run
+from questions import TEMPLATE
+from render_checks import find_dead_links
+from rendering import Files
+
+
+def pages() -> Files:
+    """Return the files that are read on GitHub: those of the root, and docs/."""
+    paths = [path for path in TEMPLATE.iterdir() if path.is_file()]
+    paths += [path for path in (TEMPLATE / "docs").rglob("*") if path.is_file()]
+    return {PurePosixPath(path.relative_to(TEMPLATE)): path.read_bytes() for path in paths}
+
+
+def test_no_link_is_dead() -> None:
+    assert not find_dead_links(pages())
+
+
+def test_site_builds_without_a_warning(tmp_path: Path) -> None:
+    shutil.copytree(TEMPLATE / "docs", tmp_path / "docs")
+    shutil.copy(TEMPLATE / "zensical.toml", tmp_path)
+
+    run([str(Path(sys.executable).parent / "zensical"), "build", "--strict"], cwd=tmp_path)
+
+    built = {path.relative_to(tmp_path / "site") for path in tmp_path.glob("site/**/index.html")}
+    assert len(built) == sum(
+        path.is_relative_to("docs") and path.suffix == ".md" for path in pages()
+    )
