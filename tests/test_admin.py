@@ -1,6 +1,5 @@
 """The admin pages in a real browser, for administrators and for other users."""
 
-import os
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -25,8 +24,6 @@ PEOPLE = {
     "kurt": "Kurt Gödel",
     "sofja": "Sofja Kowalewskaja",
 }
-# The file to write a picture of the list of users to, such as docs/images/admin.png.
-SCREENSHOT = os.environ.get("TEMPLATE_SCREENSHOT")
 
 
 @pytest.fixture(scope="module")
@@ -95,9 +92,6 @@ def sign_in(page: Page, email: str, password: str = PASSWORD) -> None:
 def test_administrator_finds_and_changes_an_account(page: Page, site: Service) -> None:
     sign_in(page, ADMIN)
     assert page.locator("tbody tr").count() == len(PEOPLE) + 1
-    if SCREENSHOT:
-        page.wait_for_load_state("networkidle")
-        page.screenshot(path=SCREENSHOT)
 
     page.fill("#search-input", "hopper")
     page.press("#search-input", "Enter")
