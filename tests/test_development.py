@@ -117,7 +117,7 @@ def test_tasks_work_in_unusual_folders_and_shells(
         service.process.wait(timeout=60)
 
     # Tests that start processes or servers; the others do not depend on the folder.
-    tests = ["test_openapi.py", "test_health.py", "database/test_migrations.py"]
+    tests = ["test_openapi.py", "test_http.py", "test_database.py"]
     tests += [name for name in ("sentry", "tracing") if (project / "tests" / name).exists()]
     env |= SHELL_MISTAKES
     run([str(environment / "bin" / "pytest"), *tests], cwd=project / "tests", env=env)

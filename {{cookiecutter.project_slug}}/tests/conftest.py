@@ -1,6 +1,9 @@
+{% set has_notes = cookiecutter.use_redis or cookiecutter.use_prometheus or cookiecutter.use_opentelemetry -%}
 """Fixtures: an isolated database, applications on it, accounts and their clients."""
 
+{% if has_notes or cookiecutter.database == "postgresql" -%}
 import asyncio
+{% endif -%}
 import os
 import shutil
 {%- if cookiecutter.database == "postgresql" %}
@@ -40,10 +43,12 @@ from {{ cookiecutter.package_name }}.state import get_state
 from {{ cookiecutter.package_name }}.throttle import MemoryThrottle
 {%- endif %}
 
+{% if has_notes -%}
 import notes
-{%- if cookiecutter.database == "postgresql" %}
+{% endif -%}
+{% if cookiecutter.database == "postgresql" -%}
 from dev import embedded_postgres
-{%- endif %}
+{% endif -%}
 from support import (
     Account,
     NewApp,
@@ -73,13 +78,14 @@ def _long_probe_timeout() -> Iterator[None]:
         patch.setattr(health, "TIMEOUT_SECONDS", 60)
         yield
 
-
+{% if has_notes %}
 async def create_tables(url: str) -> None:
     """Create the tables that exist only in tests."""
     async with Database(settings_for(url)) as database, database.write_engine.begin() as connection:
         await connection.run_sync(notes.Base.metadata.create_all)
 
-{% if cookiecutter.database == "postgresql" %}
+{% endif %}
+{%- if cookiecutter.database == "postgresql" %}
 async def execute(server_url: str, statement: str) -> None:
     """Run a statement outside of a transaction."""
     connection = await asyncpg.connect(server_url)
@@ -111,7 +117,9 @@ def migrated_database(server_url: str) -> Iterator[str]:
     name = f"test_{uuid4().hex}"
     asyncio.run(execute(server_url, f'CREATE DATABASE "{name}"'))
     migrate(settings_for(database_url_of(server_url, name)))
+{%- if has_notes %}
     asyncio.run(create_tables(database_url_of(server_url, name)))
+{%- endif %}
     yield name
     asyncio.run(execute(server_url, f'DROP DATABASE "{name}" WITH (FORCE)'))
 
@@ -137,7 +145,9 @@ def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Create a migrated database, which the tests copy."""
     file = tmp_path_factory.mktemp("migrated") / "app.db"
     migrate(settings_for(f"sqlite:///{file}"))
+{%- if has_notes %}
     asyncio.run(create_tables(f"sqlite:///{file}"))
+{%- endif %}
     return file
 
 
@@ -241,7 +251,11 @@ def new_app(database: Database, database_url: str) -> NewApp:
     """Return a function that creates an application with other settings."""
 
     def new(**changes: object) -> FastAPI:
+{%- if has_notes %}
         app = notes.mount(create_app(settings_for(database_url, **changes)))
+{%- else %}
+        app = create_app(settings_for(database_url, **changes))
+{%- endif %}
         return use_database(app, database)
 
     return new
@@ -251,7 +265,11 @@ def new_app(database: Database, database_url: str) -> NewApp:
 @pytest.fixture(scope="session")
 async def shared_app(database_url: str) -> AsyncIterator[FastAPI]:
     """Create the application that most tests share, as each route is slow at its first request."""
+{%- if has_notes %}
     app = notes.mount(create_app(settings_for(database_url)))
+{%- else %}
+    app = create_app(settings_for(database_url))
+{%- endif %}
     async with app.router.lifespan_context(app):
         yield app
 

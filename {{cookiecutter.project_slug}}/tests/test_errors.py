@@ -90,17 +90,6 @@ async def test_unexpected_error_has_its_cause_only_with_debug(new_app: NewApp, d
     assert response.text.count("vault") == debug
 
 
-@pytest.mark.parametrize(
-    ("host", "status"), [("api.example", 200), ("api.example:8443", 200), ("evil.example", 400)]
-)
-async def test_unknown_host_is_rejected(new_app: NewApp, host: str, status: int) -> None:
-    client = new_client(new_app(allowed_hosts=["api.example"]))
-
-    response = await client.get("/docs", headers={"Host": host})
-
-    assert response.status_code == status
-
-
 async def test_conflict_with_stored_data_has_no_details(
     new_app: NewApp, session: AsyncSession
 ) -> None:

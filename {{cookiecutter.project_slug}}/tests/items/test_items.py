@@ -1,11 +1,14 @@
-"""Items: access, validation and lists."""
+"""Items: access, validation, lists, versions (RFC 9110 section 13) and demo data."""
 
+import asyncio
+import re
 from itertools import chain
 from operator import itemgetter
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from fastapi import FastAPI
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -16,11 +19,16 @@ from support import (
     PASSWORD,
     SORTED,
     Account,
+    NewDatabase,
     Register,
     Statements,
+    get_as,
+    invoke,
+    new_account,
     page_plans,
     pointers,
     read_pages,
+    settings_for,
 )
 
 ITEMS = "/api/v1/items"
@@ -206,3 +214,71 @@ async def test_number_of_statements(
 
     assert response.status_code == 200
     assert len(executed) == count  # principal, items (with their tags in a list), tags
+
+
+async def create_version(account: Account) -> tuple[str, str]:
+    """Create an item. Returns its URL and its ETag."""
+    body = {"title": "Notes", "tags": ["old"]}
+    response = await account.client.post(ITEMS, json=body)
+    return response.headers["location"], response.headers["etag"]
+
+
+async def test_every_change_has_a_new_etag(member: Account) -> None:
+    url, etag = await create_version(member)
+    etags = [etag]
+
+    for change in ({"title": "Memoir"}, {"description": "x"}, {"tags": ["new"]}):
+        changed = await member.client.patch(url, json=change)
+        etags.append(changed.headers["etag"])
+        assert (await member.client.get(url)).headers["etag"] == etags[-1]
+
+    assert len(set(etags)) == 4
+
+
+async def test_lost_update_is_rejected(member: Account) -> None:
+    url, etag = await create_version(member)
+    headers = {"If-Match": etag}
+    first = await member.client.patch(url, json={"title": "First"}, headers=headers)
+
+    second = await member.client.patch(url, json={"title": "Second"}, headers=headers)
+    deletion = await member.client.delete(url, headers=headers)
+
+    assert (first.status_code, second.status_code, deletion.status_code) == (200, 412, 412)
+    assert (await member.client.get(url)).json() == first.json()
+
+
+async def test_one_of_concurrent_updates_succeeds(live_app: FastAPI) -> None:
+    member = await new_account(live_app)
+    url, etag = await create_version(member)
+
+    responses = await asyncio.gather(
+        *(
+            member.client.patch(url, json={"title": title}, headers={"If-Match": etag})
+            for title in ("A", "B", "C", "D", "E")
+        )
+    )
+
+    assert sorted(response.status_code for response in responses) == [200, 412, 412, 412, 412]
+    [updated] = [response.json() for response in responses if response.status_code == 200]
+    assert (await member.client.get(url)).json() == updated
+
+
+async def test_seed_creates_an_account_with_items(new_database: NewDatabase) -> None:
+    async with new_database() as url:
+        settings = settings_for(url)
+
+        seeded = await invoke(settings, "seed", "--items", "3")
+
+        printed = re.fullmatch(r"(\S+) with the password (\S+) has 3 items\.\n", seeded.output)
+        assert printed is not None
+        page = await get_as(settings, "/api/v1/items?sort=title", *printed.groups())
+        assert [item["title"] for item in page.json()["items"]] == ["Item 1", "Item 2", "Item 3"]
+
+
+async def test_seed_is_rejected_in_production(database_url: str) -> None:
+    production = {"environment": "production", "allowed_hosts": ["test"], "bcrypt_rounds": 10}
+    settings = settings_for(database_url, **production)
+
+    seeded = await invoke(settings, "seed")
+
+    assert (seeded.exit_code, seeded.output) == (1, "Error: Demo data is not for production.\n")

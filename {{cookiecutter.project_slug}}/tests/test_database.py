@@ -1,21 +1,53 @@
-"""Sessions of requests."""
+"""Migrations, and the sessions of requests."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from alembic import command
 from fastapi import FastAPI
 from sqlalchemy import delete, func, insert, select, text
 
 from {{ cookiecutter.package_name }}.auth.models import User
+from {{ cookiecutter.package_name }}.database import Base
 from {{ cookiecutter.package_name }}.dependencies import (
     DbSession,
     ReadSession,
 )
 from {{ cookiecutter.package_name }}.main import create_app
 
-from support import PASSWORD_HASH, NewDatabase, new_client, settings_for
+from support import (
+    NOWHERE,
+    PASSWORD_HASH,
+    NewDatabase,
+    alembic_config,
+    new_client,
+    settings_for,
+)
 
 INSERT = insert(User).values(email="ada@example.com", password_hash=PASSWORD_HASH)
+
+
+async def test_migrations_are_reversible_and_match_the_models(new_database: NewDatabase) -> None:
+    async with new_database(empty=True) as url:
+        config = alembic_config(settings_for(url))
+
+        # In threads, as the commands start an event loop.
+        for revision in ("head", "base", "head"):
+            change = command.downgrade if revision == "base" else command.upgrade
+            await asyncio.to_thread(change, config, revision)
+
+        await asyncio.to_thread(command.check, config)  # raises on a difference
+
+
+async def test_migrations_can_be_printed_as_sql(capsys: pytest.CaptureFixture[str]) -> None:
+    config = alembic_config(settings_for(NOWHERE))
+
+    await asyncio.to_thread(command.upgrade, config, "head", sql=True)
+
+    sql = capsys.readouterr().out
+    for table in Base.metadata.tables:
+        assert f"CREATE TABLE {table} " in sql
 
 
 @pytest.fixture
