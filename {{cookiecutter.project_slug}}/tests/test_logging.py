@@ -33,6 +33,7 @@ async def test_request_is_logged_in_one_line_and_other_lines_have_its_id(
 
     response = await client.patch(path, json={"full_name": "Ada"}, headers=headers)
     await client.get("/unknown%0Apath")
+    await client.get("/health/live")
 
     change, request, other = read_log()
     assert request.pop("event.duration") > 0

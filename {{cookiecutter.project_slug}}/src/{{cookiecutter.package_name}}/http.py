@@ -1,5 +1,6 @@
 """Middleware for every request: checks, response headers and the access log."""
 
+import logging
 import re
 import time
 from typing import Final
@@ -146,7 +147,7 @@ class DefaultHeadersMiddleware:
 
 
 class AccessLogMiddleware:
-    """Log each request with its route, status and duration."""
+    """Log each request with its route, status and duration; probes that succeed at level debug."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -168,7 +169,9 @@ class AccessLogMiddleware:
         try:
             await self.app(scope, receive, send_observed)
         finally:
-            log.info(
+            is_quiet = status < 400 and scope["path"].startswith("/health/")
+            log.log(
+                logging.DEBUG if is_quiet else logging.INFO,
                 "request",
                 method=scope["method"],
                 path=scope["path"],

@@ -8,7 +8,7 @@ import jwt
 import pytest
 from fastapi import FastAPI
 
-from {{ cookiecutter.package_name }}.auth.tokens import AccessTokens, Claims
+from {{ cookiecutter.package_name }}.auth.tokens import LEEWAY, AccessTokens, Claims
 from {{ cookiecutter.package_name }}.exceptions import InvalidTokenError
 
 from support import NOWHERE, new_client, settings_for
@@ -20,9 +20,9 @@ def test_access_token_has_the_claims_of_rfc_9068() -> None:
 
     token = tokens.issue(user_id, session_id)
 
-    assert tokens.verify(token) == Claims(user_id, session_id)
-    assert jwt.get_unverified_header(token)["typ"] == "at+jwt"
     claims = jwt.decode(token, options={"verify_signature": False})
+    assert tokens.verify(token) == Claims(user_id, session_id, claims["exp"])
+    assert jwt.get_unverified_header(token)["typ"] == "at+jwt"
     assert claims["iat"] == pytest.approx(time.time(), abs=60)
     assert claims == {
         "iss": settings.jwt_issuer,
@@ -34,6 +34,17 @@ def test_access_token_has_the_claims_of_rfc_9068() -> None:
         "exp": claims["iat"] + 15 * 60,
         "jti": claims["jti"],
     }
+
+
+def test_verified_token_expires(monkeypatch: pytest.MonkeyPatch) -> None:
+    tokens = AccessTokens(settings_for(NOWHERE))
+    token = tokens.issue(uuid4(), uuid4())
+    expiry = tokens.verify(token).expires_at
+
+    monkeypatch.setattr(time, "time", lambda: expiry + LEEWAY)
+
+    with pytest.raises(InvalidTokenError):
+        tokens.verify(token)
 
 
 async def test_challenge_has_an_error_only_for_an_invalid_token(app: FastAPI) -> None:
