@@ -1,5 +1,6 @@
 """The documentation: links lead somewhere, on GitHub and on the site that is built from it."""
 
+import re
 import shutil
 import sys
 from pathlib import Path, PurePosixPath
@@ -19,6 +20,16 @@ def pages() -> Files:
 
 def test_no_link_is_dead() -> None:
     assert not find_dead_links(pages())
+
+
+def test_blocks_in_lists_are_indented_as_github_and_the_site_read_them() -> None:
+    # The parser of the site ends a list before a block that is indented by less than four spaces.
+    found = {
+        str(path): re.findall(r"^ {1,3}(?:```|[-*] ).*", text.decode(), re.MULTILINE)
+        for path, text in pages().items()
+        if path.is_relative_to("docs") and path.suffix == ".md"
+    }
+    assert not {path: lines for path, lines in found.items() if lines}
 
 
 def test_site_builds_without_a_warning(tmp_path: Path) -> None:

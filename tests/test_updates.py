@@ -252,7 +252,7 @@ def test_documented_migration_moves_the_jobs_of_taskiq(
     versions = project / "migrations" / "versions"
     (versions / "a41f6b0c92d7_jobs.py").write_text(TASKIQ_MIGRATION, "utf-8")
     page = (TEMPLATE / "docs" / "how-to" / "move-jobs-from-taskiq.md").read_text("utf-8")
-    [move] = re.findall(r"^ {3}```python\n(.*?)^ {3}```$", page, re.DOTALL | re.MULTILINE)
+    [move] = re.findall(r"^ {4}```python\n(.*?)^ {4}```$", page, re.DOTALL | re.MULTILINE)
     [migration] = versions.glob("*_b7d20e5f4c18_jobs.py")
     text = migration.read_text("utf-8").replace('"ce0a23dcbf68"', '"a41f6b0c92d7"')
     statement = "        op.execute(statement)\n"
