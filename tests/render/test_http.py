@@ -12,10 +12,14 @@ PREFLIGHT = {
 
 
 @pytest.mark.parametrize("request_id", ["", "short", "f" * 129, '"},{"a":"b'])
-async def test_invalid_request_id_is_replaced(client: AsyncClient, request_id: str) -> None:
+async def test_invalid_request_id_is_replaced(
+    new_app: NewApp, capsys: pytest.CaptureFixture[str], request_id: str
+) -> None:
+    client = new_client(new_app(log_level="WARNING"))
     headers = {"X-Request-ID": request_id}
     ids = [(await client.get("/unknown", headers=headers)).headers["x-request-id"] for _ in "ab"]
 
+    assert capsys.readouterr().out == ""
     assert len(set(ids)) == 2
     assert all(len(id_) == 32 and id_.isalnum() for id_ in ids)
 

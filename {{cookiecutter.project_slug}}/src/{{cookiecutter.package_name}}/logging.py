@@ -96,6 +96,8 @@ def configure_logging(settings: Settings) -> None:
         logging.getLogger(name).propagate = True
     # http.AccessLogMiddleware logs the requests.
     logging.getLogger("uvicorn.access").disabled = True
+    # It warns for each invalid request id, and quotes it.
+    logging.getLogger("asgi_correlation_id").setLevel("ERROR")
     logging.getLogger("alembic.runtime.plugins").setLevel("WARNING")
     logging.getLogger("sqlalchemy.engine").setLevel("INFO" if settings.debug else "WARNING")
 {%- if cookiecutter.database == "sqlite" %}
