@@ -169,7 +169,7 @@ class AccessLogMiddleware:
         try:
             await self.app(scope, receive, send_observed)
         finally:
-            is_quiet = status < 400 and scope["path"].startswith("/health/")
+            is_quiet = status < 400 and route_path(scope).startswith("/health/")
             log.log(
                 logging.DEBUG if is_quiet else logging.INFO,
                 "request",
