@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -82,3 +83,19 @@ def test_readme_lists_the_questions_and_their_choices() -> None:
             shown = {False: "no", True: "yes"}
             wanted = [shown.get(choice, choice) for choice in choices(question)]
             assert re.findall(r"`([^`]+)`", rows[question]) == wanted
+
+
+def test_presets_of_the_readme_render(tmp_path: Path) -> None:
+    readme = (TEMPLATE / "README.md").read_text("utf-8").replace("\\\n", "")
+    presets = re.findall(r"^uvx cookiecutter gh:\S+ (--no-input .+)$", readme, re.MULTILINE)
+
+    assert len(presets) == 3
+    for number, preset in enumerate(presets):
+        option, *answers = shlex.split(preset)
+        # cookiecutter ignores names that it does not know.
+        assert {answer.partition("=")[0] for answer in answers} <= QUESTIONS.keys()
+        folder = tmp_path / str(number)
+        command = [sys.executable, "-m", "cookiecutter", str(TEMPLATE), option, *answers]
+        environment = {**os.environ, "TEMPLATE_SKIP": "lock,git"}
+        subprocess.run([*command, "--output-dir", folder], env=environment, check=True)
+        assert (folder / "orders" / "pyproject.toml").is_file()
