@@ -15,7 +15,7 @@ import yaml
 from conftest import Render
 from harness import run, wait_for
 from monitoring import load, migrate, tool, watch
-from questions import Answers, label
+from questions import TEMPLATE, Answers, label
 
 OFF = {"use_redis": False, "use_worker": False, "use_admin": False}
 ON = {"use_redis": True, "use_worker": True, "use_admin": True}
@@ -49,6 +49,17 @@ def test_configuration_and_alerts_pass_promtool_and_amtool(
     run([tool("promtool"), "check", "rules", "rules.yml"], cwd=folder)
     run([tool("promtool"), "test", "rules", "rules_test.yml"], cwd=folder)
     run([tool("amtool"), "check-config", "alertmanager.yml"], cwd=folder)
+
+
+def test_guide_has_a_row_for_every_alert(render: Render) -> None:
+    guide = (TEMPLATE / "docs" / "how-to" / "respond-to-alerts.md").read_text("utf-8")
+    rules = (render(**EVERYTHING) / "deploy" / "monitoring" / "rules.yml").read_text("utf-8")
+
+    rows = re.findall(r"^\| ([A-Z]\w+(?:, [A-Z]\w+)*) \|", guide, re.MULTILINE)
+
+    assert {name for row in rows for name in row.split(", ")} == set(
+        re.findall(r"- alert: (\w+)", rules)
+    )
 
 
 @pytest.mark.slow
