@@ -6,7 +6,7 @@ import sys
 from pathlib import Path, PurePosixPath
 
 from harness import run
-from questions import TEMPLATE
+from questions import PROJECT, TEMPLATE
 from render_checks import find_dead_links
 from rendering import Files
 
@@ -20,6 +20,16 @@ def pages() -> Files:
 
 def test_no_link_is_dead() -> None:
     assert not find_dead_links(pages())
+
+
+def test_deployment_files_that_pages_name_exist() -> None:
+    missing = {
+        f"{path}: {name}"
+        for path, text in pages().items()
+        for name in re.findall(r"\bdeploy/[\w./-]*\w", text.decode(errors="ignore"))
+        if path.suffix == ".md" and not (PROJECT / name).exists()
+    }
+    assert not missing
 
 
 def test_blocks_in_lists_are_indented_as_github_and_the_site_read_them() -> None:
