@@ -9,10 +9,10 @@ from support import (
     NewApp,
     cookies_of,
     create_session,
-    exchange,
-    listen,
     new_client,
 )
+
+from render.connections import exchange, listen
 
 ME, SESSION = "/api/v1/users/me", "/api/v1/auth/session"
 EVIL = "https://evil.example"

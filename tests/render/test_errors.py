@@ -12,7 +12,9 @@ from orders.dependencies import DbSession
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import JSONResponse, StreamingResponse
-from support import NewApp, exchange, listen, new_client, new_user
+from support import NewApp, new_client, new_user
+
+from render.connections import exchange, listen
 
 
 @pytest.mark.parametrize("chunked", [False, True])

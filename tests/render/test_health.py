@@ -4,7 +4,6 @@ import pytest
 from alembic.script import ScriptDirectory
 from httpx2 import AsyncClient
 from orders import health
-from orders.database import migrations
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 from support import PROJECT, NewDatabase, new_client
@@ -24,7 +23,7 @@ async def test_older_schema_is_not_ready_and_a_newer_one_is(
     status: int,
     check: str,
 ) -> None:
-    monkeypatch.setattr(migrations, "older_revisions", lambda: older_revisions)
+    monkeypatch.setattr(health, "older_revisions", lambda: older_revisions)
     await session.execute(text("UPDATE alembic_version SET version_num = 'other'"))
     await session.commit()
 
@@ -38,7 +37,7 @@ async def test_newest_migration_is_not_an_older_one() -> None:
     head = ScriptDirectory(PROJECT / "migrations").get_current_head()
 
     assert head is not None
-    assert head not in migrations.older_revisions()
+    assert head not in health.older_revisions()
 
 
 async def test_database_without_tables_is_not_ready(
@@ -54,8 +53,12 @@ async def test_busy_service_is_ready(
     new_database: NewDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(health, "TIMEOUT_SECONDS", 5)
-    async with new_database() as url, run_app(url) as app, new_client(app) as client:
-        async with app.state.services.database.read_connection():  # the only one of the pool
-            response = await client.get("/health/ready")
+    async with (
+        new_database() as url,
+        run_app(url) as app,
+        app.state.services.database.read_connection(),  # the only one of the pool
+        new_client(app) as client,
+    ):
+        response = await client.get("/health/ready")
 
     assert response.status_code == 200

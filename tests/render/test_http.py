@@ -79,4 +79,4 @@ async def test_service_works_below_a_path_of_a_proxy(new_app: NewApp) -> None:
 
     assert probe.status_code == 200
     assert (api.status_code, api.headers["Cache-Control"]) == (401, "no-store")
-    assert "'/shop/openapi.json'" in docs.text
+    assert "url: 'openapi.json'" in docs.text

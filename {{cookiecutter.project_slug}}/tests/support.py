@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+{%- if cookiecutter.use_admin or cookiecutter.use_sentry %}
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import (
     AbstractAsyncContextManager,
@@ -13,6 +14,10 @@ from contextlib import (
     asynccontextmanager,
     contextmanager,
 )
+{%- else %}
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
+{%- endif %}
 from dataclasses import dataclass
 {%- if cookiecutter.use_redis %}
 from functools import cache
@@ -23,7 +28,9 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import bcrypt
+{% if cookiecutter.use_admin or cookiecutter.use_sentry -%}
 import uvicorn
+{% endif -%}
 from alembic import command
 from alembic.config import Config
 from click.testing import CliRunner, Result
@@ -343,6 +350,7 @@ def serve(
         finally:
             process.terminate()
             process.wait(timeout=60)
+{%- if cookiecutter.use_admin or cookiecutter.use_sentry %}
 
 
 @asynccontextmanager
@@ -358,6 +366,8 @@ async def listen(app: FastAPI) -> AsyncIterator[int]:
     finally:
         server.should_exit = True
         await serving
+{%- endif %}
+{%- if cookiecutter.use_admin %}
 
 
 async def exchange(port: int, request: bytes) -> bytes:
@@ -368,3 +378,4 @@ async def exchange(port: int, request: bytes) -> bytes:
         received = await reader.read()
     writer.close()
     return received
+{%- endif %}

@@ -2,6 +2,7 @@
 
 import re
 from base64 import b64encode
+from collections.abc import Callable
 from hashlib import sha256
 from importlib.resources import files
 from typing import Any
@@ -17,8 +18,7 @@ from starlette.staticfiles import StaticFiles
 from .errors import REF_TEMPLATE, ProblemDetails
 from .settings import Settings
 
-ASSETS = "/docs/assets"
-SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
+SCRIPT = re.compile(rb"<script>(.*?)</script>", re.DOTALL)
 
 
 def setup(app: FastAPI, settings: Settings) -> None:
@@ -34,35 +34,26 @@ def setup(app: FastAPI, settings: Settings) -> None:
     if not settings.docs_enabled:
         return
 
-    async def swagger_ui(request: Request) -> Response:
-        root = request.scope.get("root_path", "")
-        return _page(
-            get_swagger_ui_html(
-                openapi_url=f"{root}/openapi.json",
-                title=app.title,
-                swagger_js_url=f"{root}{ASSETS}/swagger-ui-bundle.js",
-                swagger_css_url=f"{root}{ASSETS}/swagger-ui.css",
-                swagger_favicon_url=f"{root}{ASSETS}/favicon.png",
-            )
-        )
-
-    async def redoc(request: Request) -> Response:
-        root = request.scope.get("root_path", "")
-        return _page(
-            get_redoc_html(
-                openapi_url=f"{root}/openapi.json",
-                title=app.title,
-                redoc_js_url=f"{root}{ASSETS}/redoc.standalone.js",
-                redoc_favicon_url=f"{root}{ASSETS}/favicon.png",
-                with_google_fonts=False,
-            )
-        )
-
+    # Relative URLs, which hold below any path of a proxy.
+    swagger_ui = get_swagger_ui_html(
+        openapi_url="openapi.json",
+        title=app.title,
+        swagger_js_url="docs/assets/swagger-ui-bundle.js",
+        swagger_css_url="docs/assets/swagger-ui.css",
+        swagger_favicon_url="docs/assets/favicon.png",
+    )
+    redoc = get_redoc_html(
+        openapi_url="openapi.json",
+        title=app.title,
+        redoc_js_url="docs/assets/redoc.standalone.js",
+        redoc_favicon_url="docs/assets/favicon.png",
+        with_google_fonts=False,
+    )
     # fastapi-offline is used only for the copies of Swagger UI and ReDoc in its package.
     assets = StaticFiles(directory=str(files("fastapi_offline") / "static"))
-    app.mount(ASSETS, assets, name="docs-assets")
-    app.add_route("/docs", swagger_ui, include_in_schema=False)
-    app.add_route("/redoc", redoc, include_in_schema=False)
+    app.mount("/docs/assets", assets, name="docs-assets")
+    app.add_route("/docs", _serve(swagger_ui), include_in_schema=False)
+    app.add_route("/redoc", _serve(redoc), include_in_schema=False)
 
 
 def operation_id(route: APIRoute) -> str:
@@ -70,19 +61,17 @@ def operation_id(route: APIRoute) -> str:
     return route.name
 
 
-def _page(page: HTMLResponse) -> Response:
+def _serve(page: HTMLResponse) -> Callable[[Request], Response]:
     # The policy allows the inline script of the page by its hash.
-    html = bytes(page.body).decode()
-    scripts = " ".join(
-        f"'sha256-{b64encode(sha256(script.encode()).digest()).decode()}'"
-        for script in SCRIPT.findall(html)
-    )
-    page.headers["Content-Security-Policy"] = (
+    html = bytes(page.body)
+    hashes = [b64encode(sha256(script).digest()).decode() for script in SCRIPT.findall(html)]
+    scripts = " ".join(f"'sha256-{hash_}'" for hash_ in hashes)
+    policy = (
         f"default-src 'none'; script-src 'self' {scripts}; style-src 'self' 'unsafe-inline'; "
         "img-src 'self' data:; font-src 'self' data:; connect-src 'self'; "
         "worker-src blob:; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
     )
-    return page
+    return lambda _: HTMLResponse(html, headers={"Content-Security-Policy": policy})
 
 
 def _add_problem(schema: dict[str, Any]) -> None:

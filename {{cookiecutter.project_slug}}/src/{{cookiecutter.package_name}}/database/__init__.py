@@ -1,8 +1,7 @@
 """The database: connections and sessions, and the base of the models."""
 
-from .constraints import explain_conflict
 from .models import Base, TimestampMixin, UuidKeyMixin, enum_column, utcnow
-from .session import Database
+from .session import Database, explain_conflict
 
 __all__ = [
     "Base",

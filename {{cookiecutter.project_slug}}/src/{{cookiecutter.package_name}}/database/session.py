@@ -1,16 +1,22 @@
 """Connections and sessions: queries run in autocommit, changes in a transaction."""
 
 import asyncio
-from collections.abc import AsyncIterator{% if cookiecutter.use_redis %}, Awaitable, Callable{% endif %}
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+{%- if cookiecutter.use_redis %}
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+{%- else %}
+from collections.abc import AsyncIterator, Iterator, Mapping
+{%- endif %}
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from typing import Self
 
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker
 
-{% if cookiecutter.use_prometheus -%}
+from ..exceptions import ConflictError
+{%- if cookiecutter.use_prometheus %}
 from ..instruments import POOL_WAIT
-{% endif -%}
+{%- endif %}
 from ..settings import Settings
 from .{{ cookiecutter.database }} import create_read_engine, create_write_engine
 
@@ -20,6 +26,9 @@ class PoolQueue:
 
     SQLAlchemy's asyncio pool is not first in, first out: under load, some tasks wait until they
     time out.
+
+    Raises:
+        sqlalchemy.exc.TimeoutError: no connection was free within DATABASE_POOL_TIMEOUT.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -28,26 +37,18 @@ class PoolQueue:
         )
         self._timeout = settings.database_pool_timeout
 
-    async def acquire(self) -> None:
-        """Wait for a free slot.
-
-        Raises:
-            sqlalchemy.exc.TimeoutError: no slot was free within DATABASE_POOL_TIMEOUT.
-        """
+    async def __aenter__(self) -> None:
         try:
             async with asyncio.timeout(self._timeout):
+{%- if cookiecutter.use_prometheus %}
+                with POOL_WAIT.time():
+                    await self._slots.acquire()
+{%- else %}
                 await self._slots.acquire()
+{%- endif %}
         except TimeoutError:
             message = f"no connection was free within {self._timeout} seconds"
             raise PoolTimeoutError(message) from None
-
-    async def __aenter__(self) -> None:
-{%- if cookiecutter.use_prometheus %}
-        with POOL_WAIT.time():
-            await self.acquire()
-{%- else %}
-        await self.acquire()
-{%- endif %}
 
     async def __aexit__(self, *_: object) -> None:
         self._slots.release()
@@ -152,3 +153,30 @@ class Database:
             yield session
             await session.commit()
 {%- endif %}
+
+
+@contextmanager
+def explain_conflict(messages: Mapping[str, str]) -> Iterator[None]:
+    """Raise ConflictError with a message when the block violates one of these constraints.
+
+    Other violations are raised again: errors.py answers races with 409, and defects with 500.
+
+    Args:
+{%- if cookiecutter.database == "postgresql" %}
+        messages: by name of the constraint, such as "uq_users_email".
+{%- else %}
+        messages: by the columns of a unique constraint, such as "users.email", or by the name of a
+            check constraint.
+{%- endif %}
+    """
+    try:
+        yield
+    except IntegrityError as error:
+{%- if cookiecutter.database == "postgresql" %}
+        constraint = getattr(error.orig and error.orig.__cause__, "constraint_name", "")
+{%- else %}
+        constraint = str(error.orig).partition(" constraint failed: ")[2]
+{%- endif %}
+        if constraint not in messages:
+            raise
+        raise ConflictError(messages[constraint]) from error
