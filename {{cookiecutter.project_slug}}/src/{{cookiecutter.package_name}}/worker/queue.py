@@ -2,7 +2,6 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Concatenate, Final, Generic, ParamSpec
 
 import structlog
@@ -54,12 +53,6 @@ class Task(Generic[Arguments]):
     timeout: float
     cron: str | None
 
-    @cached_property
-    def run(self) -> Callable[..., Awaitable[None]]:
-        """The function, with its arguments converted from JSON to their types."""
-        function: Callable[..., Awaitable[None]] = self.function
-        return validate_call(config=ConfigDict(arbitrary_types_allowed=True))(function)
-
 
 TASKS: Final[dict[str, Task[...]]] = {}
 
@@ -83,8 +76,10 @@ def task(
     def register(
         function: Callable[Concatenate[Context, Arguments], Awaitable[None]],
     ) -> Task[Arguments]:
-        registered = Task(function.__name__, function, max_attempts, timeout, cron)
-        TASKS[registered.name] = registered
+        # Convert arguments from JSON to their types.
+        validated = validate_call(config=ConfigDict(arbitrary_types_allowed=True))(function)
+        name = function.__name__
+        TASKS[name] = registered = Task(name, validated, max_attempts, timeout, cron)
         return registered
 
     return register

@@ -163,7 +163,7 @@ class TaskExecutor(AbstractEntrypointExecutor):
             if await session.scalar(STARTS, {"id": job.id}) > self.task.max_attempts:
                 raise WorkerLostError
             context = Context(session, state.mailer, state.settings, self.app.title, job.id)
-            await self.task.run(context, **JSON_OBJECT.validate_json(job.payload or b"{}"))
+            await self.task.function(context, **JSON_OBJECT.validate_json(job.payload or b"{}"))
             queries = await job_queries(session)
             if not await holds_lease(queries, job):
                 raise LeaseLostError
