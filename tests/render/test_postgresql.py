@@ -16,7 +16,6 @@ import asyncpg
 import pytest
 from orders import health
 from orders.database import Database
-from orders.exceptions import NotFoundError
 from orders.main import create_app
 from sqlalchemy import Connection, Executable, Integer, cast, delete, event, select, text
 from sqlalchemy.exc import DBAPIError
@@ -305,25 +304,3 @@ async def test_read_only_routes_use_the_replica(new_database: NewDatabase) -> No
 
     assert own.json()["id"] == str(account.id)
     assert sessions.json() == []
-
-
-async def test_tag_that_is_deleted_meanwhile_is_not_found(new_database: NewDatabase) -> None:
-    tags = pytest.importorskip("orders.items.tags")  # only with the admin pages
-    async with new_database() as url, Database(settings_for(url)) as database:
-        async with database.write_session() as session:
-            tag = await tags.create_tag(session, tags.TagWrite(name="work"))
-
-        async def rename() -> None:
-            async with database.write_session() as session:
-                await tags.rename_tag(session, tag.id, tags.TagWrite(name="home"))
-
-        async with database.write_session() as session:
-            await tags.delete_tag(session, tag.id)
-            renaming = asyncio.create_task(rename())
-            waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND "
-            async with asyncio.timeout(60), database.read_connection() as connection:
-                while not await connection.scalar(text(waiting + "datname = current_database()")):
-                    await asyncio.sleep(0.01)
-
-        with pytest.raises(NotFoundError):
-            await renaming

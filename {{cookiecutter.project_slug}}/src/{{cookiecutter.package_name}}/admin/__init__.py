@@ -11,7 +11,14 @@ from .site import AdminSite
 def setup(app: FastAPI, settings: Settings) -> None:
     """Mount the pages."""
     site = AdminSite(app, settings)
-    for view in users.VIEWS + items.VIEWS{% if cookiecutter.use_worker %} + jobs.VIEWS{% endif %}:
+    for view in (
+        users.UserView,
+        users.LoginView,
+        items.ItemView,
+{%- if cookiecutter.use_worker %}
+        jobs.JobView,
+{%- endif %}
+    ):
         site.add_view(view)
     app.add_route("/admin", _redirect_to_index, include_in_schema=False)
 

@@ -11,9 +11,9 @@ from wtforms import Form, HiddenField, StringField, TextAreaField
 
 from ..auth.models import User
 from ..exceptions import ConflictError, NotFoundError
-from ..items import models, service, tags
+from ..items import models, service
 from ..items.schemas import ItemUpdate
-from .transaction import AdminTransaction, transaction
+from .transaction import AdminTransaction, form_errors, transaction
 from .views import TEXT, AdminView, ReadModel, changed
 
 
@@ -40,20 +40,6 @@ class Item(ReadModel):
     )
 
 
-class Tag(ReadModel):
-    """A tag, and the number of its items."""
-
-    __table__ = select(
-        models.Tag.id,
-        models.Tag.name,
-        select(func.count())
-        .where(models.item_tags.c.tag_id == models.Tag.id)
-        .scalar_subquery()
-        .label("items"),
-        models.Tag.created_at,
-    ).subquery("tag_rows")
-
-
 class ItemForm(Form):  # type: ignore[misc]
     """An item; `version` detects concurrent changes."""
 
@@ -61,12 +47,6 @@ class ItemForm(Form):  # type: ignore[misc]
     title = StringField("Title", render_kw=TEXT)
     description = TextAreaField("Description", default="", render_kw={**TEXT, "rows": 5})
     tags = StringField("Tags", default="", description="Separated by commas.", render_kw=TEXT)
-
-
-class TagForm(Form):  # type: ignore[misc]
-    """A tag."""
-
-    name = StringField("Name", render_kw=TEXT)
 
 
 class ItemView(AdminView, model=Item):
@@ -80,11 +60,11 @@ class ItemView(AdminView, model=Item):
     column_default_sort = ("created_at", True)
     form = ItemForm
 
-    async def update_row(self, request: Request, key: UUID, data: dict[str, Any]) -> models.Item:
-        """Change an item, unless it has changed since the form was loaded."""
+    @form_errors
+    async def update_model(self, request: Request, pk: str, data: dict[str, Any]) -> models.Item:
         description = data["description"].replace("\r\n", "\n") or None
         async with transaction(request) as tx:
-            item = await _get_item(tx.session, key)
+            item = await _get_item(tx.session, UUID(pk))
             changes = changed(item, {"title": data["title"], "description": description})
             tag_names = [name for name in re.split(r"[\s,]+", data["tags"]) if name]
             if set(tag_names) != set(item.tag_names):
@@ -97,40 +77,7 @@ class ItemView(AdminView, model=Item):
         return item
 
     async def delete_row(self, tx: AdminTransaction, key: UUID) -> None:
-        """Delete an item."""
         await service.delete_item(tx.session, await _get_item(tx.session, key))
-
-
-class TagView(AdminView, model=Tag):
-    """Tags, which items of all accounts share."""
-
-    icon = "fa-solid fa-tag"
-    column_list = ("name", "items", "created_at")
-    column_searchable_list = ("name",)
-    column_sortable_list = ("name", "items", "created_at")
-    column_default_sort = "name"
-    form = TagForm
-
-    async def create_row(self, request: Request, data: dict[str, Any]) -> models.Tag:
-        """Create a tag."""
-        async with transaction(request) as tx:
-            tag = await tags.create_tag(tx.session, tags.TagWrite(**data))
-            tx.record("create", self.identity, tag.id, data)
-        return tag
-
-    async def update_row(self, request: Request, key: UUID, data: dict[str, Any]) -> models.Tag:
-        """Rename a tag."""
-        async with transaction(request) as tx:
-            tag = await tags.rename_tag(tx.session, key, tags.TagWrite(**data))
-            tx.record("change", self.identity, tag.id, data)
-        return tag
-
-    async def delete_row(self, tx: AdminTransaction, key: UUID) -> None:
-        """Remove a tag from all items."""
-        await tags.delete_tag(tx.session, key)
-
-
-VIEWS: tuple[type[AdminView], ...] = (ItemView, TagView)
 
 
 async def _get_item(session: AsyncSession, key: UUID) -> models.Item:

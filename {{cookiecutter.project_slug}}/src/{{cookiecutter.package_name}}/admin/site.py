@@ -21,7 +21,7 @@ from ..exceptions import RetryableError, ServiceError
 from ..settings import Settings
 from ..state import get_state
 from .auth import AdminAuthentication, RouteAuthorization, SecurityMiddleware
-from .transaction import raise_unexpected_error, transaction
+from .transaction import transaction
 from .views import TEMPLATES, AdminView, confirm
 
 MAX_FORM_SIZE: Final = 32 * 1024  # parsing costs CPU for each byte, and the login form is public
@@ -68,7 +68,7 @@ class AdminSite(Admin):
         self.admin.state = app.state
         # HTTP errors are pages, and all other errors the same problems as in the API.
         self.admin.exception_handlers = {**app.exception_handlers, **self.admin.exception_handlers}
-        self.admin.exception_handlers[ClientDisconnect] = _answer_no_one
+        self.admin.exception_handlers[ClientDisconnect] = _bad_request
         self.admin.add_route("/logout", self.logout, methods=["POST"])
         # sqladmin logs each rejected form with a traceback.
         logging.getLogger("sqladmin.application").disabled = True
@@ -109,15 +109,11 @@ class AdminSite(Admin):
 
     async def create(self, request: Request) -> Response:
         """Show the form of a new row, or create the row."""
-        response: Response = await super().create(request)
-        raise_unexpected_error(request)
-        return response
+        return _unless_failed(request, await super().create(request))
 
     async def edit(self, request: Request) -> Response:
         """Show the form of a row, or change the row."""
-        response: Response = await super().edit(request)
-        raise_unexpected_error(request)
-        return response
+        return _unless_failed(request, await super().edit(request))
 
     @login_required
     async def delete(self, request: Request) -> Response:
@@ -142,5 +138,12 @@ class AdminSite(Admin):
         return PlainTextResponse(str(url))
 
 
-async def _answer_no_one(_: Request, __: Exception) -> Response:
+def _unless_failed(request: Request, response: Response) -> Response:
+    error: Exception | None = getattr(request.state, "unexpected_error", None)
+    if error is not None:
+        raise error
+    return response
+
+
+async def _bad_request(_: Request, __: Exception) -> Response:
     return problem_response(400)

@@ -1,8 +1,9 @@
 """The transactions in which administrators change data, and the audit log."""
 
-from collections.abc import AsyncIterator, Awaitable, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import wraps
 from typing import Any
 
 import structlog
@@ -14,6 +15,8 @@ from ..auth.service import Principal
 from ..dependencies import get_database
 from ..exceptions import ServiceError, validation_message
 from ..users.service import begin_administration
+
+Change = Callable[..., Coroutine[Any, Any, Any]]
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -51,31 +54,27 @@ async def transaction(request: Request) -> AsyncIterator[AdminTransaction]:
         log.info("admin action", user_id=str(admin.id), **line)
 
 
-async def change_by_form(request: Request, change: Awaitable[Any]) -> Any:
-    """Return the result of a change whose exceptions sqladmin shows as text in the form.
+def form_errors(change: Change) -> Change:
+    """Decorate a method whose exceptions sqladmin shows as text in the form.
 
-    Raises:
-        ServiceError: the form was rejected.
-        Exception: another error; `raise_unexpected_error` raises it again.
+    `AdminSite` raises unexpected ones again, such as those of a database outage.
     """
-    try:
-        return await change
-    except ServiceError:
-        raise
-    except ValidationError as error:
-        sentences = [
-            f"{str(detail['loc'][0]).replace('_', ' ').capitalize()}: "
-            f"{validation_message(detail).removesuffix('.')}."
-            for detail in error.errors()
-        ]
-        raise ServiceError(" ".join(sentences)) from None
-    except Exception as error:
-        request.state.unexpected_error = error
-        raise
 
+    @wraps(change)
+    async def change_or_explain(view: object, request: Request, *args: Any, **data: Any) -> Any:
+        try:
+            return await change(view, request, *args, **data)
+        except ServiceError:
+            raise
+        except ValidationError as error:
+            sentences = [
+                f"{str(detail['loc'][0]).replace('_', ' ').capitalize()}: "
+                f"{validation_message(detail).removesuffix('.')}."
+                for detail in error.errors()
+            ]
+            raise ServiceError(" ".join(sentences)) from None
+        except Exception as error:
+            request.state.unexpected_error = error
+            raise
 
-def raise_unexpected_error(request: Request) -> None:
-    """Raise the error that a form is not the place for, such as an outage of the database."""
-    error: Exception | None = getattr(request.state, "unexpected_error", None)
-    if error is not None:
-        raise error
+    return change_or_explain

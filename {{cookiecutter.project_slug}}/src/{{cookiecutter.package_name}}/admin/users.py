@@ -21,7 +21,7 @@ from ..exceptions import ConflictError
 from ..schemas import RequestModel
 from ..users import service
 from ..users.schemas import UserCreate, UserUpdate
-from .transaction import AdminTransaction, transaction
+from .transaction import AdminTransaction, form_errors, transaction
 from .views import TEXT, AdminView, ChoiceFilter, ReadModel, changed
 
 
@@ -94,8 +94,8 @@ class UserView(AdminView, model=User):
     )
     form = UserForm
 
-    async def create_row(self, request: Request, data: dict[str, Any]) -> auth.User:
-        """Register an account."""
+    @form_errors
+    async def insert_model(self, request: Request, data: dict[str, Any]) -> auth.User:
         user_data = UserCreate(
             email=data["email"], password=data["password"], full_name=data["full_name"] or None
         )
@@ -111,14 +111,14 @@ class UserView(AdminView, model=User):
             tx.record("create", self.identity, user.id, fields)
         return user
 
-    async def update_row(self, request: Request, key: UUID, data: dict[str, Any]) -> auth.User:
-        """Change an account, unless it has changed since the form was loaded."""
+    @form_errors
+    async def update_model(self, request: Request, pk: str, data: dict[str, Any]) -> auth.User:
         password_hash = None
         if password := data.pop("password"):
             new_password = PasswordReset(password=password).password
             password_hash = await _hash_password(request, new_password, data["email"])
         async with transaction(request) as tx:
-            user = await service.get_user(tx.session, key, for_update=True)
+            user = await service.get_user(tx.session, UUID(pk), for_update=True)
             if data.pop("updated_at") != str(user.updated_at):
                 raise ConflictError("The account has changed in the meantime; load it again.")
             changes = changed(user, {**data, "full_name": data["full_name"] or None})
@@ -132,7 +132,6 @@ class UserView(AdminView, model=User):
         return user
 
     async def delete_row(self, tx: AdminTransaction, key: UUID) -> None:
-        """Delete an account with everything that belongs to it."""
         await service.delete_user(tx.session, tx.admin.id, key)
 
 
@@ -151,24 +150,18 @@ class LoginView(AdminView, model=LoginSession):
 
     @action(name="revoke", label="Revoke")
     async def confirm_revoke(self, request: Request) -> Response:
-        """Ask for confirmation."""
-        return await self.confirm_action(request, "Revoke", "login")
+        return await self.confirm_action(request, "revoke")
 
     @expose("/action/revoke", methods=["POST"])
-    async def revoke_selected(self, request: Request) -> Response:
-        """Revoke the selected logins."""
-        return await self.run_action(request, "revoke", self.revoke)
+    async def revoke(self, request: Request) -> Response:
+        return await self.run_action(request, "revoke", self.revoke_login)
 
-    async def revoke(self, tx: AdminTransaction, key: UUID) -> bool:
-        """Revoke a login unless it is revoked."""
+    async def revoke_login(self, tx: AdminTransaction, key: UUID) -> bool:
         login = await tx.session.get(auth.LoginSession, key, with_for_update=True)
         if login is None or login.revoked_at is not None:
             return False
         await revoke_session(tx.session, login.user_id, key)
         return True
-
-
-VIEWS: tuple[type[AdminView], ...] = (UserView, LoginView)
 
 
 async def _hash_password(request: Request, password: SecretStr, email: str) -> str:

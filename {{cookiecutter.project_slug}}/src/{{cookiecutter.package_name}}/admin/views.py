@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from .transaction import AdminTransaction, change_by_form, transaction
+from .transaction import AdminTransaction, transaction
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
 TEXT: Final = {"class": "form-control"}
@@ -32,11 +32,10 @@ class ReadModel(DeclarativeBase):
 class AdminView(ModelView):
     """A list, details, forms and an export of a `ReadModel`.
 
-    Define `create_row`, `update_row` and `delete_row`, which call services in a `transaction`, or
-    switch off `can_create`, `can_edit` and `can_delete`.
+    Define `insert_model` and `update_model` (with `form_errors`), and `delete_row`, which call
+    services in a `transaction`, or switch off `can_create`, `can_edit` and `can_delete`.
     """
 
-    key_type: ClassVar[type] = UUID
     page_size = 25
     page_size_options = (25, 100)
     export_types: ClassVar[list[str]] = ["csv"]
@@ -46,35 +45,34 @@ class AdminView(ModelView):
         datetime: lambda value: f"{value:%Y-%m-%d %H:%M} UTC"
     }
 
-    async def create_row(self, request: Request, data: dict[str, Any]) -> Any:
-        """Create a row from a form."""
-        raise NotImplementedError
-
-    async def update_row(self, request: Request, key: Any, data: dict[str, Any]) -> Any:
-        """Change a row by a form."""
-        raise NotImplementedError
-
     async def delete_row(self, tx: AdminTransaction, key: Any) -> None:
         """Delete a row; called for each selected row in one transaction."""
         raise NotImplementedError
 
-    async def insert_model(self, request: Request, data: dict[str, Any]) -> Any:
-        """Create a row; sqladmin calls this."""
-        return await change_by_form(request, self.create_row(request, data))
+    def parse_key(self, text: str) -> Any:
+        """Return a key that a URL contains.
 
-    async def update_model(self, request: Request, pk: str, data: dict[str, Any]) -> Any:
-        """Change a row; sqladmin calls this."""
-        change = self.update_row(request, self.key_type(pk), data)
-        return await change_by_form(request, change)
+        Raises:
+            ValueError: no row can have this key.
+        """
+        return UUID(text)
 
-    async def confirm_action(self, request: Request, verb: str, noun: str) -> Response:
+    def selected_keys(self, request: Request) -> list[Any]:
+        """Return the keys of the selected rows."""
+        try:
+            return [self.parse_key(key) for key in request.query_params.get("pks", "").split(",")]
+        except ValueError:
+            raise HTTPException(400, "No rows are selected.") from None
+
+    async def confirm_action(self, request: Request, name: str) -> Response:
         """Ask for confirmation of an action on the selected rows.
 
         sqladmin runs actions by links, which must not change anything (RFC 9110 section 9.2.1).
         """
         count = len(self.selected_keys(request))
-        question = f"{verb} {count} {noun}{'s'[: count != 1]}?"
-        return await confirm(self.templates, request, question, verb)
+        noun = self.name if count == 1 else self.name_plural
+        question = f"{name} {count} {noun}?".capitalize()
+        return await confirm(self.templates, request, question, name.capitalize())
 
     async def run_action(
         self,
@@ -95,17 +93,9 @@ class AdminView(ModelView):
         url = request.url_for("admin:list", identity=self.identity)
         return RedirectResponse(url, status_code=303)
 
-    def selected_keys(self, request: Request) -> list[Any]:
-        """Return the keys of the selected rows."""
-        try:
-            return [self.key_type(key) for key in request.query_params.get("pks", "").split(",")]
-        except ValueError:
-            raise HTTPException(400, "No rows are selected.") from None
-
     async def get_object_for_details(self, request: Request) -> Any:
-        """Return the row of a page."""
         try:
-            self.key_type(request.path_params["pk"])
+            self.parse_key(request.path_params["pk"])
         except ValueError:
             raise HTTPException(404) from None
         return await super().get_object_for_details(request)
@@ -138,7 +128,6 @@ class ChoiceFilter(StaticValuesFilter):
     """Filter by one of the values; ignore other values, which an enum column would reject."""
 
     async def get_filtered_query(self, query: Select[Any], value: Any, model: Any) -> Select[Any]:
-        """Add the condition to the query of the list."""
         if value not in dict(self.values):
             return query
         return await super().get_filtered_query(query, value, model)
