@@ -11,7 +11,16 @@ from {{ cookiecutter.package_name }} import __version__
 from {{ cookiecutter.package_name }}.auth.models import User
 from {{ cookiecutter.package_name }}.logging import ECS_VERSION
 
-from support import PASSWORD, Account, NewApp, log_in, new_client, refresh, registration
+from support import (
+    PASSWORD,
+    Account,
+    NewApp,
+    create_session,
+    log_in,
+    new_client,
+    refresh,
+    registration,
+)
 
 SECRET = "hunter2"
 ReadLog = Callable[[], list[dict[str, Any]]]
@@ -84,3 +93,24 @@ async def test_log_has_no_secrets(
     lines = read_log()
     assert [line["message"] for line in lines].count("request") == 8
     assert [secret for secret in secrets if secret in json.dumps(lines)] == []
+
+
+async def test_failed_commit_is_not_logged_as_a_success(
+    admin: Account, new_app: NewApp, read_log: ReadLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = new_client(new_app(log_level="INFO"))
+    client.headers["Authorization"] = admin.client.headers["Authorization"]
+
+    async def fail(_: AsyncSession) -> None:
+        raise ConnectionError
+
+    monkeypatch.setattr(AsyncSession, "commit", fail)
+    responses = [
+        await log_in(client, admin.email),
+        await create_session(client, admin),
+        await client.post("/api/v1/users", json=registration()),
+        await client.patch(f"/api/v1/users/{admin.id}", json={"full_name": "Ada"}),
+    ]
+
+    assert [response.status_code for response in responses] == [500] * 4
+    assert {line["message"] for line in read_log()} == {"unhandled exception", "request"}

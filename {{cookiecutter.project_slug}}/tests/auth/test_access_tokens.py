@@ -8,7 +8,11 @@ import jwt
 import pytest
 from fastapi import FastAPI
 
-from {{ cookiecutter.package_name }}.auth.tokens import LEEWAY, AccessTokens, Claims
+from {{ cookiecutter.package_name }}.auth.tokens import (
+    LEEWAY,
+    AccessTokens,
+    Claims,
+)
 from {{ cookiecutter.package_name }}.exceptions import InvalidTokenError
 
 from support import NOWHERE, new_client, settings_for

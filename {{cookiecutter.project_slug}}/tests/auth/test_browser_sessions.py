@@ -5,6 +5,8 @@ from fastapi import FastAPI
 from httpx2 import AsyncClient
 
 from support import (
+    NEW_PASSWORD,
+    PASSWORD,
     WRONG_PASSWORD,
     Account,
     NewApp,
@@ -96,20 +98,40 @@ async def test_unsafe_requests_of_other_origins_are_rejected(
     assert (await member.client.get(ME)).json()["full_name"] == "Ada"
 
 
-async def test_access_token_needs_no_csrf_token(browser: AsyncClient, member: Account) -> None:
-    browser.headers["Authorization"] = member.client.headers["Authorization"]
+async def test_access_token_takes_precedence_over_the_cookies(
+    browser: AsyncClient, register: Register
+) -> None:
+    other = await register()
+    browser.headers["Authorization"] = other.client.headers["Authorization"]
 
-    assert (await browser.patch(ME, json={"full_name": "Ada"})).status_code == 200
+    responses = [
+        await browser.get(SESSION),
+        await browser.patch(ME, json={"full_name": "Ada"}),  # without a CSRF token
+        await browser.delete(SESSION),
+    ]
+
+    assert [response.status_code for response in responses] == [200, 200, 204]
+    assert responses[0].json()["id"] == str(other.id)
+    assert not any("X-CSRF-Token" in response.headers for response in responses)
+    assert not any(cookies_of(response) for response in responses)
 
 
-@pytest.mark.parametrize("url", [SESSION, SESSIONS])
-async def test_logout_ends_the_session_and_clears_the_cookies(
-    app: FastAPI, browser: AsyncClient, url: str
+@pytest.mark.parametrize(
+    ("method", "url", "body"),
+    [
+        ("DELETE", SESSION, None),
+        ("DELETE", SESSIONS, None),
+        ("DELETE", ME, {"password": PASSWORD}),
+        ("PUT", f"{ME}/password", {"current_password": PASSWORD, "new_password": NEW_PASSWORD}),
+    ],
+)
+async def test_end_of_the_session_clears_the_cookies(
+    app: FastAPI, browser: AsyncClient, method: str, url: str, body: dict[str, str] | None
 ) -> None:
     stolen = {"Cookie": f"__Host-session={browser.cookies['__Host-session']}"}
 
     csrf_token = OWN | {"X-CSRF-Token": browser.cookies["__Host-csrf"]}
-    response = await browser.delete(url, headers=csrf_token)
+    response = await browser.request(method, url, json=body, headers=csrf_token)
 
     assert response.status_code == 204
     cookies = cookies_of(response)

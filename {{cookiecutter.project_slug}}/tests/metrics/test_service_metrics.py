@@ -9,6 +9,7 @@ import pytest
 from prometheus_client import REGISTRY
 from sqlalchemy import text
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from {{ cookiecutter.package_name }}.main import create_app
 from {{ cookiecutter.package_name }}.state import get_state
@@ -71,6 +72,20 @@ async def test_logins_are_counted_by_outcome_whatever_is_logged(
     ):
         assert (await log_in(client, account.email, "wrong")).status_code == 400
         assert (await log_in(client, account.email, "wrong")).status_code == 429
+
+
+async def test_login_whose_commit_fails_is_not_counted(
+    new_app: NewApp, rises: Rises, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = new_app()
+    account = await new_account(app)
+
+    async def fail(_: AsyncSession) -> None:
+        raise ConnectionError
+
+    monkeypatch.setattr(AsyncSession, "commit", fail)
+    with rises("auth_logins_total", 0, outcome="success"):
+        assert (await log_in(new_client(app), account.email)).status_code == 500
 
 
 async def test_reuse_of_a_refresh_token_is_counted_once_for_a_login(

@@ -16,12 +16,7 @@ from ..auth.cookies import check_origin, read_cookie
 from ..auth.dependencies import SAFE_METHODS, get_auth_services, get_client
 from ..auth.models import Role
 from ..auth.schemas import SessionCreate
-from ..auth.service import (
-    INCORRECT_CREDENTIALS,
-    authenticate,
-    get_principal_by_cookie,
-    get_user_for_update,
-)
+from ..auth.service import INCORRECT_CREDENTIALS, get_principal_by_cookie, login_transaction
 from ..auth.sessions import create_browser_session, revoke_session
 from ..dependencies import get_database
 from ..errors import Problem, problem_response
@@ -73,7 +68,7 @@ class AdminAuthentication(AuthenticationBackend):
 
         Raises:
             IncorrectPasswordError: the credentials are wrong or not those of an administrator.
-            RetryableError: see `auth.service.authenticate`.
+            RetryableError: see `auth.service.login_transaction`.
         """
         form = await request.form(max_files=0)
         credentials = {"email": form.get("username"), "password": form.get("password")}
@@ -84,10 +79,9 @@ class AdminAuthentication(AuthenticationBackend):
         database, auth = await get_database(request), await get_auth_services(request)
         client = await get_client(request)
         password = data.password.get_secret_value()
-        verified = await authenticate(database, auth, data.email, password, client)
         ttl = min(MAX_TTL, self.settings.session_ttl)
-        async with database.write_session() as session:
-            user = await get_user_for_update(session, verified)
+        login = login_transaction(database, auth, data.email, password, client)
+        async with login as (session, user):
             if user.role is not Role.ADMIN:
                 raise IncorrectPasswordError(INCORRECT_CREDENTIALS)
             replaced = read_cookie(request, self.cookie)

@@ -79,10 +79,9 @@ async def _grant_by_password(
     if not form.username or not form.password:
         raise OAuthError("invalid_request", "username and password are required.")
     password = form.password.get_secret_value()
+    login = service.login_transaction(database, auth, form.username, password, client)
     try:
-        verified = await service.authenticate(database, auth, form.username, password, client)
-        async with database.write_session() as session:
-            user = await service.get_user_for_update(session, verified)
+        async with login as (session, user):
             return await sessions.create_token_session(
                 session, auth.tokens, user, client, auth.settings.session_ttl
             )
@@ -128,10 +127,9 @@ async def create_session(
         check_origin(request, auth.settings)
     cookie = session_cookie(auth.settings)
     password = data.password.get_secret_value()
+    login = service.login_transaction(database, auth, data.email, password, client)
     try:
-        verified = await service.authenticate(database, auth, data.email, password, client)
-        async with database.write_session() as session:
-            user = await service.get_user_for_update(session, verified)
+        async with login as (session, user):
             token = await sessions.create_browser_session(
                 session,
                 user,
@@ -153,7 +151,7 @@ async def read_session(
 ) -> Principal:
     """Return the caller's account, and to a browser a new CSRF token."""
     token = read_cookie(request, session_cookie(auth.settings))
-    if token is not None:
+    if principal.is_browser and token is not None:
         set_csrf(response, auth.settings, token, principal.id)
     return principal
 
@@ -164,7 +162,8 @@ async def delete_session(
 ) -> None:
     """Log out: revoke the session of this request, by cookie or by token."""
     await sessions.revoke_session(session, principal.id, principal.session_id)
-    clear_cookies(response, auth.settings)
+    if principal.is_browser:
+        clear_cookies(response, auth.settings)
 
 
 @router.get("/sessions", responses=problem_responses(401))
@@ -193,7 +192,8 @@ async def delete_sessions(
 ) -> None:
     """Log out everywhere: revoke every session of the caller."""
     await sessions.revoke_all_sessions(session, principal.id)
-    clear_cookies(response, auth.settings)
+    if principal.is_browser:
+        clear_cookies(response, auth.settings)
 
 
 @router.delete(

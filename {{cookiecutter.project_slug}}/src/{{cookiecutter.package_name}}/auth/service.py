@@ -1,5 +1,7 @@
 """Authenticate requests and verify passwords."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -53,7 +55,11 @@ def create_auth_services(settings: Settings, throttle: Throttle) -> AuthServices
 
 @dataclass(frozen=True)
 class Principal:
-    """The authenticated caller: the account as it is now, and the session of the request."""
+    """The authenticated caller: the account as it is now, and the session of the request.
+
+    Attributes:
+        is_browser: whether the request was authenticated by its session cookie.
+    """
 
     id: UUID
     email: str
@@ -63,6 +69,7 @@ class Principal:
     created_at: datetime
     updated_at: datetime
     session_id: UUID
+    is_browser: bool
 
 
 @dataclass(frozen=True)
@@ -91,6 +98,7 @@ _PRINCIPAL = (
         User.created_at,
         User.updated_at,
         LoginSession.id.label("session_id"),
+        LoginSession.cookie_hash.is_not(None).label("is_browser"),
     )
     .join(LoginSession, LoginSession.user_id == User.id)
     .where(
@@ -130,10 +138,11 @@ async def _get_principal(
     return None if row is None else Principal(**row)
 
 
-async def authenticate(
+@asynccontextmanager
+async def login_transaction(
     database: Database, auth: AuthServices, email: str, password: str, client: ClientInfo
-) -> VerifiedPassword:
-    """Verify the credentials of an active user.
+) -> AsyncIterator[tuple[AsyncSession, User]]:
+    """Verify the credentials of an active user, then open the transaction that stores the login.
 
     Takes the same time for unknown users, to prevent user enumeration.
 
@@ -142,6 +151,19 @@ async def authenticate(
         TooManyAttemptsError: too many failures for the account or the address.
         OverloadedError: too many passwords are waiting.
     """
+    verified = await _authenticate(database, auth, email, password, client)
+    async with database.write_session() as session:
+        user = await get_user_for_update(session, verified)
+        yield session, user
+    log.info("login", user_id=str(user.id), address=client.address)
+{%- if cookiecutter.use_prometheus %}
+    LOGINS.labels("success").inc()
+{%- endif %}
+
+
+async def _authenticate(
+    database: Database, auth: AuthServices, email: str, password: str, client: ClientInfo
+) -> VerifiedPassword:
     email = normalize_email(email)
     await check_address_limit(auth, client, "login")
     from_address, from_anywhere = _login_counters(auth.settings, email, client)

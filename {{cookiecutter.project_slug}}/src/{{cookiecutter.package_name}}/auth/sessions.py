@@ -17,7 +17,7 @@ from ..cache.store import invalidate
 from ..database import utcnow
 from ..exceptions import InvalidTokenError, NotFoundError
 {%- if cookiecutter.use_prometheus %}
-from ..instruments import LOGINS, REFRESH_TOKEN_REUSES
+from ..instruments import REFRESH_TOKEN_REUSES
 {%- endif %}
 from .models import LoginSession, RefreshToken, User
 from .tokens import AccessTokens
@@ -123,7 +123,12 @@ async def rotate_refresh_token(
         .returning(RefreshToken.session_id)
     )
     if session_id is None:
-        await _revoke_reused_family(session, token_hash)
+        await _revoke(session, LoginSession.id == login.id)
+        await session.commit()  # the exception would undo the revocation
+        log.warning("refresh token reuse detected", session_id=str(login.id))
+{%- if cookiecutter.use_prometheus %}
+        REFRESH_TOKEN_REUSES.inc()
+{%- endif %}
         raise InvalidTokenError
     lifetime = timedelta(seconds=ttl)
     login.expires_at = now + lifetime
@@ -204,10 +209,6 @@ async def _create_session(
     )
     session.add(login)
     await session.flush()
-    log.info("login", user_id=str(user.id), address=client.address)
-{%- if cookiecutter.use_prometheus %}
-    LOGINS.labels("success").inc()
-{%- endif %}
     return login
 
 
@@ -218,16 +219,6 @@ async def _issue_tokens(
     session.add(RefreshToken(token_hash=hash_token(refresh_token), session_id=login.id))
     await session.flush()
     return IssuedTokens(tokens.issue(login.user_id, login.id), refresh_token)
-
-
-async def _revoke_reused_family(session: AsyncSession, token_hash: str) -> None:
-    used = await session.get(RefreshToken, token_hash)
-    if used is not None and await _revoke(session, LoginSession.id == used.session_id):
-        log.warning("refresh token reuse detected", session_id=str(used.session_id))
-{%- if cookiecutter.use_prometheus %}
-        REFRESH_TOKEN_REUSES.inc()
-{%- endif %}
-        await session.commit()  # before the caller raises, which would undo the revocation
 
 
 async def _revoke(session: AsyncSession, *conditions: ColumnElement[bool]) -> bool:

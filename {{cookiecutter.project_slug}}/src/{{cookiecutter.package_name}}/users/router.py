@@ -3,8 +3,10 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query
+import structlog
+from fastapi import APIRouter, Query, Response
 
+from ..auth.cookies import clear_cookies
 from ..auth.dependencies import AuthDep, ClientDep, CurrentAdmin, CurrentPrincipal
 from ..auth.models import User
 from ..auth.schemas import UserRead
@@ -24,6 +26,8 @@ from .schemas import (
     UserUpdate,
 )
 
+log = structlog.stdlib.get_logger(__name__)
+
 router = APIRouter(prefix="/api/v1/users", tags=["users"])
 
 
@@ -39,7 +43,9 @@ async def register_user(
     except UnacceptablePasswordError as error:
         raise field_problem(422, "/body/password", str(error)) from None
     async with database.write_session() as session:
-        return await service.create_user(session, data, password_hash)
+        user = await service.create_user(session, data, password_hash)
+    log.info("user registered", user_id=str(user.id))
+    return user
 
 
 @router.get("/me", response_model=UserRead, responses=problem_responses(401))
@@ -56,7 +62,11 @@ async def update_me(data: ProfileUpdate, principal: CurrentPrincipal, session: D
 
 @router.put("/me/password", status_code=204, responses=problem_responses(401, 403, 429))
 async def change_my_password(
-    data: PasswordChange, principal: CurrentPrincipal, database: DatabaseDep, auth: AuthDep
+    data: PasswordChange,
+    response: Response,
+    principal: CurrentPrincipal,
+    database: DatabaseDep,
+    auth: AuthDep,
 ) -> None:
     """Change the caller's password and revoke every session, also that of this request."""
     current, new = data.current_password.get_secret_value(), data.new_password.get_secret_value()
@@ -66,17 +76,25 @@ async def change_my_password(
         raise field_problem(403, "/body/current_password", str(error)) from None
     except UnacceptablePasswordError as error:
         raise field_problem(422, "/body/new_password", str(error)) from None
+    if principal.is_browser:
+        clear_cookies(response, auth.settings)
 
 
 @router.delete("/me", status_code=204, responses=problem_responses(401, 403, 409, 429))
 async def delete_me(
-    data: AccountDelete, principal: CurrentPrincipal, database: DatabaseDep, auth: AuthDep
+    data: AccountDelete,
+    response: Response,
+    principal: CurrentPrincipal,
+    database: DatabaseDep,
+    auth: AuthDep,
 ) -> None:
     """Delete the caller's account and everything that belongs to it."""
     try:
         await service.delete_account(database, auth, principal, data.password.get_secret_value())
     except IncorrectPasswordError as error:
         raise field_problem(403, "/body/password", str(error)) from None
+    if principal.is_browser:
+        clear_cookies(response, auth.settings)
 
 
 @router.get("", response_model=Page[UserRead], responses=problem_responses(401, 403))
@@ -97,7 +115,11 @@ async def read_user(user_id: UUID, _: CurrentAdmin, session: ReadSession) -> Use
     "/{user_id}", response_model=UserRead, responses=problem_responses(401, 403, 404, 409)
 )
 async def update_user(
-    user_id: UUID, data: UserUpdate, admin: CurrentAdmin, session: DbSession
+    user_id: UUID, data: UserUpdate, admin: CurrentAdmin, database: DatabaseDep
 ) -> User:
     """Change role, state, email or name of an account; administrators only."""
-    return await service.update_user(session, admin.id, user_id, data)
+    async with database.write_session() as session:
+        user = await service.update_user(session, admin.id, user_id, data)
+    changed = sorted(data.model_fields_set)
+    log.info("user changed", changed_user_id=str(user.id), changed=changed)
+    return user

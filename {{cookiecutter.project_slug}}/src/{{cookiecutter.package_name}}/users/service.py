@@ -61,7 +61,6 @@ async def create_user(
 {%- if cookiecutter.use_worker %}
     await enqueue(session, send_welcome, user_id=user.id)
 {%- endif %}
-    log.info("user registered", user_id=str(user.id))
     return user
 
 
@@ -155,7 +154,6 @@ async def update_user(
         await session.flush()
     if not user.is_active:
         await revoke_all_sessions(session, user.id)
-    log.info("user changed", changed_user_id=str(user.id), changed=sorted(changes))
     return user
 
 
@@ -176,7 +174,6 @@ async def reset_password(
     user = await get_user(session, user_id, for_update=True)
     user.password_hash = password_hash
     await revoke_all_sessions(session, user.id)
-    log.info("password reset", changed_user_id=str(user.id))
 
 
 async def delete_user(session: AsyncSession, admin_id: UUID, user_id: UUID) -> None:
@@ -196,7 +193,6 @@ async def delete_user(session: AsyncSession, admin_id: UUID, user_id: UUID) -> N
 {%- endif %}
     await session.delete(user)
     await session.flush()
-    log.info("user deleted", deleted_user_id=str(user_id))
 
 
 {% endif -%}
