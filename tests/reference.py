@@ -31,6 +31,7 @@ TABLE = re.compile(r"<!-- (?P<name>[a-z ]+) -->\n(?P<content>.*?)<!-- end -->", 
 DEPLOYED = {"use_elk": True, "use_kubernetes": True}
 EVERYTHING = min_max_configurations("postgresql")[1] | DEPLOYED
 FLAGS = [name for name in APPLICATION_QUESTIONS if name.startswith("use_")]
+LEVELS = {"log.exception": "error", "log.log": "debug, info"}  # the path decides, in http.py
 PROBLEM = re.compile(r"\b(Problem|(field_)?problem(_response)?)$")
 # FastAPI and Starlette answer with these, and `errors.py` makes them problems.
 STATUSES_OF_LIBRARIES = {400, 404, 405, 413, 422}
@@ -203,10 +204,10 @@ class Render:
         for path, tree in self.modules.items():
             calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and node.args]
             for call in calls if path != "logging.py" else ():
-                function, event = ast.unparse(call.func), text_of(call.args[0], {})
+                function, event = ast.unparse(call.func), text_of(call.args[-1], {})
                 level = "info, warning, error"  # the outcome of a job decides, in worker/runner.py
                 if function.startswith("log."):
-                    level = function.removeprefix("log.").replace("exception", "error")
+                    level = LEVELS.get(function, function.removeprefix("log."))
                 elif function != "write":
                     continue
                 fields = [self._field(one.arg) for one in call.keywords if one.arg]

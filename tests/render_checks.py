@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 
 import yaml
 
-from questions import FEATURES, PROJECT, Answers, alternatives
+from questions import CONTEXT, FEATURES, PROJECT, TEMPLATE, Answers, alternatives
 from rendering import RAM_DISK, Files
 
 # The 64 random characters of a secret in `.env` may contain any word.
@@ -26,21 +26,25 @@ SECRET = re.compile(rb"(?<==)[\w-]{64}$", re.MULTILINE)
 # every render has it.
 HEADINGS: dict[str, set[str]] = {
     "Start": set(),
+    "Tasks": set(),
     "Layout": set(),
     "Using the API": set(),
     "Admin pages": {"admin"},
-    "Settings": set(),
+    "Background jobs": {"worker"},
+    "Cache and rate limits": {"redis"},
     "In production": set(),
-    "Redis": {"redis"},
+    "Deploying": set(),
     "Monitoring": {"prometheus"},
     "Traces": {"opentelemetry"},
     "Error reports": {"sentry"},
     "Logs": {"elk"},
     "The pipeline": {"github", "gitlab"},
-    "Background jobs": {"worker"},
     "Adding a resource": set(),
     "Removing the sample": set(),
+    "Settings": set(),
 }
+# The address of this template's docs/, which names things that no render may contain otherwise.
+DOCS = CONTEXT["_docs"]
 
 
 def is_on(feature: str, answers: Answers) -> bool:
@@ -105,7 +109,7 @@ def find_forbidden_patterns(files: Files, feature: str) -> list[str]:
 
 @functools.cache
 def _forbidden_patterns(feature: str, path: PurePosixPath, data: bytes) -> list[str]:
-    text = f"{path}\n".encode() + SECRET.sub(b"", data)
+    text = f"{path}\n".encode() + SECRET.sub(b"", data).replace(DOCS.encode(), b"")
     return [
         pattern
         for pattern in FEATURES[feature]["forbidden_patterns"]
@@ -118,7 +122,7 @@ def find_problems(files: Files) -> list[str]:
     found = [
         f"{path}: {problem}"
         for path, data in files.items()
-        for problem in _problems_of_file(path, data)
+        for problem in (*_problems_of_file(path, data), *_dead_links_to_docs(data))
     ]
     return found + find_dead_links(files) + _problems_of_style(files) + _problems_of_settings(files)
 
@@ -131,6 +135,13 @@ def find_dead_links(files: Files) -> list[str]:
         for target in (_links(data) if path.suffix == ".md" else ())
         if not _leads_somewhere(target, path, files)
     ]
+
+
+@functools.cache
+def _dead_links_to_docs(document: bytes) -> list[str]:
+    """Return the links to pages that are not in the documentation of the template."""
+    names = re.findall(rf"{re.escape(DOCS)}/(\S+)", document.decode())
+    return [f"links to {name}" for name in names if not (TEMPLATE / "docs" / name).is_file()]
 
 
 @functools.cache
@@ -175,7 +186,7 @@ def _problems_of_text(path: PurePosixPath, text: str) -> Iterator[str]:
     # f-string {{ }} are two braces. An .html file is a template of the service itself.
     braces = r"" if path.suffix == ".py" else r"|(?<!\$)\{\{(?! [.$]|resolve:secretsmanager:)"
     syntax = "" if path.suffix == ".html" else rf"|\{{%|\{{#{braces}"
-    if residue := re.search(f"cookiecutter{syntax}", text, re.IGNORECASE):
+    if residue := re.search(f"cookiecutter{syntax}", text.replace(DOCS, ""), re.IGNORECASE):
         yield f"has {residue[0]} left from the template"
     try:
         PARSERS.get(path.suffix or path.name, str)(text)

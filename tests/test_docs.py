@@ -3,10 +3,11 @@
 import re
 import shutil
 import sys
+import tomllib
 from pathlib import Path, PurePosixPath
 
 from harness import run
-from questions import PROJECT, TEMPLATE
+from questions import CONTEXT, PROJECT, TEMPLATE
 from render_checks import find_dead_links
 from rendering import Files
 
@@ -52,3 +53,9 @@ def test_site_builds_without_a_warning(tmp_path: Path) -> None:
     assert len(built) == sum(
         path.is_relative_to("docs") and path.suffix == ".md" for path in pages()
     )
+
+
+def test_renders_link_to_the_documentation_of_this_version() -> None:
+    project = tomllib.loads((TEMPLATE / "pyproject.toml").read_text("utf-8"))["project"]
+
+    assert CONTEXT["_docs"].endswith(f"/v{project['version']}/docs")
