@@ -206,6 +206,7 @@ def test_service_runs_in_containers(answers: Answers, render: Render, tmp_path: 
         token = check_http(it)
         if "mailpit" in it.compose("config", "--services").split():
             wait_for(lambda: "Your account is ready" in it.compose("logs", "mailpit"))
+        check_backup(it, token)
         check_release(it, token)
         check_stop(it)
 
@@ -256,6 +257,27 @@ def check_http(it: Stack) -> str:
         assert client.post(f"{API}/items", json={"title": "Tea"}).status_code == 201
         assert [one["title"] for one in client.get(f"{API}/items").json()["items"]] == ["Tea"]
     return token
+
+
+def check_backup(it: Stack, token: str) -> None:
+    """Back up and restore the database with the commands of deploy/README.md."""
+    page = (it.project / "deploy" / "README.md").read_text("utf-8")
+    section = page.partition("### Backups")[2].partition("\n## ")[0]
+    backup, restore = re.findall(r"```sh\n(.+?)```", section, re.DOTALL)
+    shell(it, backup)
+    create_table = ("psql", "--username=postgres", it.name, "--command=CREATE TABLE later ()")
+    postgres = "postgres" in it.compose("config", "--services").split()
+    with httpx2.Client(base_url=f"http://127.0.0.1:{it.port}", timeout=60) as client:
+        account = {"email": "later@example.com", "password": secrets.token_hex(12)}
+        assert client.post(f"{API}/users", json=account).status_code == 201
+        if postgres:
+            it.compose("exec", "-T", "postgres", *create_table)
+        shell(it, restore)
+        if postgres:  # a migration could create the table again
+            it.compose("exec", "-T", "postgres", *create_table)
+        bearer = {"Authorization": f"Bearer {token}"}
+        assert client.get(f"{API}/users/me", headers=bearer).status_code == 200
+        assert client.post(f"{API}/users", json=account).status_code == 201
 
 
 def check_release(it: Stack, token: str) -> None:

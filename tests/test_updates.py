@@ -144,6 +144,26 @@ def test_update_adds_changes_and_keeps_own_files(
 
 
 @pytest.mark.thorough
+def test_project_made_with_cookiecutter_is_linked_and_updated(
+    render: Render, older: Path, tmp_path: Path
+) -> None:
+    git(older, "checkout", "v1")
+    given = ("--no-input", "--output-dir", tmp_path, "database=sqlite")
+    done = command_line(older, *given, TEMPLATE_SKIP="lock")
+    assert done.returncode == 0, done.stderr
+    git(older, "checkout", "main")
+    project = tmp_path / "orders"
+
+    answers = ("--extra-context", '{"database": "sqlite"}')
+    cruft("link", older, "--checkout", "v1", "--no-input", *answers, "--project-dir", project)
+    commit(project)
+    assert cruft("diff", "--project-dir", project) == ""
+    update(project)
+
+    assert contents(project) == without_secrets(render(database="sqlite"))
+
+
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "answers",
     [

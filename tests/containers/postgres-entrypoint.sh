@@ -2,7 +2,7 @@
 # Initialize the database as the entrypoint of the official image does, then run the server.
 set -eu
 if [ "$(id -u)" = 0 ]; then
-    chown -R postgres: "$PGDATA"
+    chown -R postgres: "$PGDATA" /var/run/postgresql
     exec setpriv --reuid=postgres --regid=postgres --init-groups "$0" "$@"
 fi
 if [ ! -s "$PGDATA/PG_VERSION" ]; then
@@ -15,4 +15,4 @@ if [ ! -s "$PGDATA/PG_VERSION" ]; then
     pg_ctl --wait stop
 fi
 shift
-exec postgres -c "listen_addresses=*" -k /tmp "$@"
+exec postgres -c "listen_addresses=*" "$@"
