@@ -3,13 +3,34 @@
 import re
 from html import unescape
 
+from fastapi import FastAPI
 from httpx2 import AsyncClient, Response
+
+from support import PASSWORD, new_client
+
+
+def new_browser(app: FastAPI) -> AsyncClient:
+    """Return a client that sends the origin of its requests, as browsers do."""
+    browser = new_client(app)
+    browser.headers["Origin"] = "https://test"
+    return browser
+
+
+async def log_in_to_pages(browser: AsyncClient, email: str, password: str = PASSWORD) -> Response:
+    """Send the login form."""
+    return await browser.post("/admin/login", data={"username": email, "password": password})
 
 
 async def save(browser: AsyncClient, path: str, form: dict[str, str]) -> Response:
     """Send a form, encoded as sqladmin does."""
     parts = {name: (None, value) for name, value in {**form, "save": "Save"}.items()}
     return await browser.post(f"/admin/{path}", files=parts)
+
+
+def hidden_value(page: Response, name: str) -> str:
+    """Return the value of a hidden field."""
+    [value] = re.findall(rf'name="{name}" type="hidden" value="([^"]+)"', page.text)
+    return str(value)
 
 
 def is_saved(response: Response) -> bool:

@@ -1,11 +1,14 @@
 """Shared parts of the tests of jobs."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from email import message_from_bytes, policy
 from email.message import EmailMessage
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -14,6 +17,8 @@ from fastapi import FastAPI
 from pgqueuer import JobId
 from sqlalchemy import Row, select, text
 
+from {{ cookiecutter.package_name }}.settings import Settings
+from {{ cookiecutter.package_name }}.state import get_state
 from {{ cookiecutter.package_name }}.worker.models import (
     Status,
     jobs,
@@ -26,6 +31,8 @@ from {{ cookiecutter.package_name }}.worker.queue import (
     enqueue,
 )
 from {{ cookiecutter.package_name }}.worker.runner import run_jobs
+
+from support import environment_of
 
 # The types of a task's body, and of the fixtures that create something.
 Job = Row[*tuple[Any, ...]]
@@ -76,22 +83,43 @@ class MailServer:
         return "250 OK"
 
 
+@contextmanager
+def worker(settings: Settings, log: Path, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a worker process until the block ends."""
+    module = "{{ cookiecutter.package_name }}.cli"
+    command = [sys.executable, "-m", module, "worker"]
+    env = environment_of(settings) | environment
+    with (
+        log.open("ab") as output,
+        subprocess.Popen(command, env=env, stdout=output, stderr=output) as process,  # noqa: S603
+    ):
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
 @dataclass
 class Service:
     """The application on a database of its own, and its jobs."""
 
     app: FastAPI
 
+    def __post_init__(self) -> None:
+        """Name what the tests use."""
+        self.database = get_state(self.app).database
+        self.settings = get_state(self.app).settings
+
     async def add(
         self, task: Task[Arguments], *none: Arguments.args, **arguments: Arguments.kwargs
     ) -> JobId:
         """Enqueue a job."""
-        async with self.app.state.services.database.write_session() as session:
+        async with self.database.write_session() as session:
             return await enqueue(session, task, *none, **arguments)
 
     async def jobs(self, **values: object) -> list[Job]:
         """Return the unfinished jobs with these values, oldest first."""
-        async with self.app.state.services.database.read_session() as session:
+        async with self.database.read_session() as session:
             found = await session.execute(select(jobs).filter_by(**values).order_by(jobs.c.id))
             return list(found)
 
@@ -103,7 +131,7 @@ class Service:
     async def outcomes(self, job_id: int) -> list[str]:
         """Return the statuses that the log has of a job, oldest first."""
         statement = select(queue_log.c.status).where(queue_log.c.job_id == job_id)
-        async with self.app.state.services.database.read_session() as session:
+        async with self.database.read_session() as session:
             return list(await session.scalars(statement.order_by(queue_log.c.id)))
 
     async def becomes(self, job_id: int, status: Status, attempts: int = 1) -> Job:
@@ -126,7 +154,7 @@ class Service:
 
     async def execute(self, statement: str, **values: object) -> None:
         """Execute SQL in a transaction."""
-        async with self.app.state.services.database.write_session() as session:
+        async with self.database.write_session() as session:
             await session.execute(text(statement), values)
 
     async def make_due(self) -> None:
@@ -136,7 +164,7 @@ class Service:
     async def worker_of(self, job_id: int) -> UUID:
         """Return the id of the worker that has picked the job."""
         statement = text("SELECT queue_manager_id FROM pgqueuer WHERE id = :id")
-        async with self.app.state.services.database.read_session() as session:
+        async with self.database.read_session() as session:
             return UUID(str(await session.scalar(statement, {"id": job_id})))
 
     async def lose_heartbeats(self, worker_id: UUID) -> None:

@@ -12,15 +12,15 @@ from starlette.requests import Request
 from {{ cookiecutter.package_name }}.admin.auth import AdminAuthentication
 from {{ cookiecutter.package_name }}.auth.models import Role, User
 
-from support import PASSWORD, Account, new_client
+from admin_support import log_in_to_pages, new_browser
+from support import Account
 
 
 @pytest.fixture
 async def browser(app: FastAPI, admin: Account) -> AsyncIterator[AsyncClient]:
     """A browser in which the administrator is logged in."""
-    async with new_client(app) as browser:
-        browser.headers["Origin"] = "https://test"
-        await browser.post("/admin/login", data={"username": admin.email, "password": PASSWORD})
+    async with new_browser(app) as browser:
+        await log_in_to_pages(browser, admin.email)
         yield browser
 
 

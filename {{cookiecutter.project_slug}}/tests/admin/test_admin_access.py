@@ -20,22 +20,12 @@ from {{ cookiecutter.package_name }}.auth.sessions import revoke_all_sessions
 from {{ cookiecutter.package_name }}.state import get_state
 from {{ cookiecutter.package_name }}.users import service
 
+from admin_support import log_in_to_pages, new_browser
 from support import PASSWORD, Account, NewApp, exchange, listen, new_client
 
 LOGIN, LOGOUT, USERS = "/admin/login", "/admin/logout", "/admin/user/list"
 FORM_TYPE = "Content-Type: application/x-www-form-urlencoded"
 WRONG = "Incorrect email or password."
-
-
-async def log_in_to_pages(browser: AsyncClient, email: str, password: str = PASSWORD) -> Response:
-    return await browser.post(LOGIN, data={"username": email, "password": password})
-
-
-def browser_of(app: FastAPI) -> AsyncClient:
-    """Return a browser, which sends the origin of its requests."""
-    client = new_client(app)
-    client.headers["Origin"] = "https://test"
-    return client
 
 
 def redirects_to_login(response: Response) -> bool:
@@ -46,7 +36,7 @@ def redirects_to_login(response: Response) -> bool:
 async def test_login_creates_a_session_with_a_cookie_for_the_pages(
     app: FastAPI, admin: Account
 ) -> None:
-    browser = browser_of(app)
+    browser = new_browser(app)
 
     response = await log_in_to_pages(browser, admin.email.upper())
 
@@ -65,7 +55,7 @@ async def test_login_creates_a_session_with_a_cookie_for_the_pages(
 async def test_login_revokes_the_session_that_it_replaces(
     app: FastAPI, admin: Account, browser: AsyncClient
 ) -> None:
-    stolen = browser_of(app)
+    stolen = new_browser(app)
     stolen.cookies.set("__Secure-admin", browser.cookies["__Secure-admin"], path="/admin")
     assert (await stolen.get(USERS)).status_code == 200
 
@@ -80,7 +70,7 @@ async def test_cookies_of_pages_and_api_are_not_interchangeable(
 ) -> None:
     async with new_client(app) as api:
         await api.post("/api/v1/auth/session", json={"email": admin.email, "password": PASSWORD})
-        swapped = browser_of(app)
+        swapped = new_browser(app)
         swapped.cookies.set("__Secure-admin", api.cookies["__Host-session"], path="/admin")
         swapped.cookies.set("__Host-session", browser.cookies["__Secure-admin"])
 
@@ -90,7 +80,7 @@ async def test_cookies_of_pages_and_api_are_not_interchangeable(
 
 @pytest.mark.parametrize("password", ["wrong-password-1843", "", "\0", "x" * 2000])
 async def test_wrong_password_is_rejected(app: FastAPI, admin: Account, password: str) -> None:
-    response = await log_in_to_pages(browser_of(app), admin.email, password)
+    response = await log_in_to_pages(new_browser(app), admin.email, password)
 
     assert (response.status_code, "Set-Cookie" in response.headers) == (400, False)
     assert WRONG in response.text
@@ -99,8 +89,8 @@ async def test_wrong_password_is_rejected(app: FastAPI, admin: Account, password
 async def test_ordinary_user_gets_the_same_response_as_a_wrong_password(
     app: FastAPI, member: Account, session: AsyncSession
 ) -> None:
-    user = await log_in_to_pages(browser_of(app), member.email)
-    wrong = await log_in_to_pages(browser_of(app), member.email, "wrong-password-1843")
+    user = await log_in_to_pages(new_browser(app), member.email)
+    wrong = await log_in_to_pages(new_browser(app), member.email, "wrong-password-1843")
 
     assert (user.status_code, user.text) == (wrong.status_code, wrong.text)
     assert "Set-Cookie" not in user.headers
@@ -111,7 +101,7 @@ async def test_ordinary_user_gets_the_same_response_as_a_wrong_password(
 
 
 async def test_login_attempts_are_limited(new_app: NewApp, admin: Account) -> None:
-    browser = browser_of(new_app(login_attempts=1))
+    browser = new_browser(new_app(login_attempts=1))
     await log_in_to_pages(browser, admin.email, "wrong-password-1843")
 
     response = await log_in_to_pages(browser, admin.email)
@@ -141,7 +131,7 @@ async def test_login_attempts_are_limited(new_app: NewApp, admin: Account) -> No
 async def test_pages_require_an_administrator(
     app: FastAPI, member: Account, method: str, path: str, cookie: str | None
 ) -> None:
-    browser = browser_of(app)
+    browser = new_browser(app)
     if cookie is not None:
         browser.cookies.set("__Secure-admin", cookie, path="/admin")
 
@@ -208,7 +198,7 @@ async def test_requests_of_other_sites_are_rejected(
 
 
 async def test_cors_origins_are_other_sites(new_app: NewApp, admin: Account) -> None:
-    browser = browser_of(new_app(cors_origins=["https://app.example"]))
+    browser = new_browser(new_app(cors_origins=["https://app.example"]))
     browser.headers["Origin"] = "https://app.example"
 
     assert (await log_in_to_pages(browser, admin.email)).status_code == 403
@@ -325,7 +315,7 @@ async def test_redirects_contain_no_host(
     path: str,
     is_logged_in: bool,
 ) -> None:
-    client = browser if is_logged_in or path == LOGIN else browser_of(app)
+    client = browser if is_logged_in or path == LOGIN else new_browser(app)
     host = {"Host": "evil.example", "Origin": "https://evil.example"}
     form = {"username": admin.email, "password": PASSWORD} if method == "POST" else None
 

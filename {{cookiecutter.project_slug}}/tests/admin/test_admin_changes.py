@@ -20,7 +20,7 @@ from {{ cookiecutter.package_name }}.auth.models import (
     User,
 )
 
-from admin_support import alert, is_saved, save
+from admin_support import alert, hidden_value, is_saved, log_in_to_pages, new_browser, save
 from support import (
     NEW_PASSWORD,
     PASSWORD,
@@ -29,7 +29,6 @@ from support import (
     NewApp,
     log_in,
     new_account,
-    new_client,
     new_user,
     registration,
 )
@@ -46,8 +45,7 @@ async def edit_account(browser: AsyncClient, account: Account, form: dict[str, s
     """Open the form of an account, change it and send it."""
     path = f"user/edit/{account.id}"
     page = await browser.get(f"/admin/{path}")
-    [version] = re.findall(r'name="updated_at" type="hidden" value="([^"]+)"', page.text)
-    return await save(browser, path, {"updated_at": version, **form})
+    return await save(browser, path, {"updated_at": hidden_value(page, "updated_at"), **form})
 
 
 async def emails(browser: AsyncClient, **query: str) -> list[str]:
@@ -252,8 +250,8 @@ async def test_stale_form_does_not_undo_the_change_of_another_administrator(
 ) -> None:
     page = await browser.get(f"/admin/user/edit/{member.id}")
     await admin.client.patch(f"/api/v1/users/{member.id}", json={"is_active": False})
-    [version] = re.findall(r'name="updated_at" type="hidden" value="([^"]+)"', page.text)
-    form = {"updated_at": version, **account_form(member.email, full_name="Ada Lovelace")}
+    form = account_form(member.email, full_name="Ada Lovelace")
+    form["updated_at"] = hidden_value(page, "updated_at")
 
     response = await save(browser, f"user/edit/{member.id}", form)
 
@@ -290,11 +288,9 @@ async def test_administrators_cannot_delete_each_other_at_once(live_app: FastAPI
         pair = [await new_account(live_app) for _ in range(2)]
         async with live_app.state.services.database.write_session() as session:
             await session.execute(update(User).values(role=Role.ADMIN))
-        browsers = [new_client(live_app) for _ in pair]
+        browsers = [new_browser(live_app) for _ in pair]
         for browser, account in zip(browsers, pair, strict=True):
-            browser.headers["Origin"] = "https://test"
-            form = {"username": account.email, "password": PASSWORD}
-            assert (await browser.post("/admin/login", data=form)).status_code == 303
+            assert (await log_in_to_pages(browser, account.email)).status_code == 303
 
         await asyncio.gather(
             browsers[0].delete(f"/admin/user/delete?pks={pair[1].id}"),
@@ -373,11 +369,10 @@ async def test_every_change_is_in_the_audit_log_without_its_values(
     session: AsyncSession,
 ) -> None:
     caplog.set_level("WARNING", logger="httpx2")
-    browser = new_client(new_app(log_level="INFO"))
-    browser.headers["Origin"] = "https://test"
+    browser = new_browser(new_app(log_level="INFO"))
     login = await session.scalar(select(LoginSession.id).where(LoginSession.user_id == member.id))
 
-    await browser.post("/admin/login", data={"username": admin.email, "password": PASSWORD})
+    await log_in_to_pages(browser, admin.email)
     new = account_form("new@example.com", password=NEW_PASSWORD)
     await save(browser, "user/create", new)
     await save(browser, "user/create", new)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from httpx2 import AsyncClient
 
-from admin_support import alert, is_saved, save
+from admin_support import alert, hidden_value, is_saved, save
 from support import Account
 
 ITEMS = "/api/v1/items"
@@ -58,8 +58,8 @@ async def test_concurrent_change_of_an_item_is_rejected(
 ) -> None:
     path, url = f"item/edit/{item['id']}", f"{ITEMS}/{item['id']}"
     page = await browser.get(f"/admin/{path}")
-    [version] = re.findall(r'name="version" type="hidden" value="(\d+)"', page.text)
-    form = {"version": version, "title": "Tea", "description": "", "tags": "hot green"}
+    form = {"title": "Tea", "description": "", "tags": "hot green"}
+    form["version"] = hidden_value(page, "version")
     assert is_saved(await save(browser, path, form))
     assert (await member.client.get(url)).headers["ETag"] == item["etag"]
 

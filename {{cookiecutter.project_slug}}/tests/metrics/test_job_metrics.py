@@ -1,10 +1,8 @@
 """The metrics of jobs, and the port on which workers serve them."""
 
 import math
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import httpx2
@@ -13,28 +11,13 @@ from prometheus_client import REGISTRY
 from {{ cookiecutter.package_name }}.database import Database
 from {{ cookiecutter.package_name }}.main import create_app
 from {{ cookiecutter.package_name }}.metrics import jobs as job_metrics
-from {{ cookiecutter.package_name }}.settings import Settings
 from {{ cookiecutter.package_name }}.worker.models import Status
 from {{ cookiecutter.package_name }}.worker.tasks import purge, send_welcome
 
-from support import NewDatabase, environment_of, new_account, settings_for
-from worker_support import Service, until
+from support import NewDatabase, new_account, settings_for
+from worker_support import Service, until, worker
 
 Rises = Callable[..., AbstractContextManager[None]]
-
-
-@contextmanager
-def worker(settings: Settings, log: Path) -> Iterator[None]:
-    """Run a worker until the block ends."""
-    module = "{{ cookiecutter.package_name }}.cli"
-    command = [sys.executable, "-m", module, "worker"]
-    environment = environment_of(settings)
-    with (
-        log.open("wb") as output,
-        subprocess.Popen(command, env=environment, stdout=output, stderr=output) as running,  # noqa: S603
-    ):
-        yield
-        running.terminate()
 
 
 def measured(name: str, **labels: str) -> float | None:
@@ -47,12 +30,11 @@ async def test_jobs_are_counted_by_status_and_outcome(
 ) -> None:
     async with new_database() as url:
         app = create_app(settings_for(url))
-        database = app.state.services.database
+        service = Service(app)
         async with app.router.lifespan_context(app):
-            service = Service(app)
             user = await new_account(app)
             jobs = await service.add(purge), await service.add(send_welcome, user_id=user.id)
-            await job_metrics.measure_queue(database)
+            await job_metrics.measure_queue(service.database)
             assert measured("jobs_unfinished", status="queued") == 2
             assert measured("jobs_unfinished", status="picked") == 0
             assert 0 < (measured("job_wait_seconds") or 0) < 60
@@ -67,7 +49,7 @@ async def test_jobs_are_counted_by_status_and_outcome(
                     await service.becomes(jobs[1], Status.QUEUED)
 
             # The remaining job is not due yet.
-            await job_metrics.measure_queue(database)
+            await job_metrics.measure_queue(service.database)
             assert measured("jobs_unfinished", status="queued") == 1
             assert measured("job_wait_seconds") == 0
 

@@ -59,7 +59,7 @@ def job_lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
 async def make_admin(service: Service) -> Account:
     """Register an administrator."""
     account = await new_account(service.app)
-    async with service.app.state.services.database.write_session() as session:
+    async with service.database.write_session() as session:
         user = await session.get_one(User, account.id)
         user.role = Role.ADMIN
     return account
@@ -73,7 +73,7 @@ async def add_user(context: Context) -> None:
 
 async def count_users(service: Service) -> int:
     """Count what jobs have stored."""
-    async with service.app.state.services.database.read_session() as session:
+    async with service.database.read_session() as session:
         return len((await session.scalars(select(User))).all())
 
 
@@ -104,7 +104,7 @@ async def test_request_that_fails_enqueues_nothing(service: Service) -> None:
 
 async def test_job_is_rolled_back_although_nothing_was_done_before(service: Service) -> None:
     async def enqueue_in_vain() -> None:
-        async with service.app.state.services.database.write_session() as session:
+        async with service.database.write_session() as session:
             await enqueue(session, send_welcome, user_id=uuid4())
             raise LookupError
 
@@ -188,14 +188,14 @@ async def test_text_of_exceptions_is_stored_nowhere(
     async def work(_: Context) -> None:
         raise ValueError(secret)
 
-    configure_logging(service.app.state.services.settings)
+    configure_logging(service.settings)
     async with service.working():
         job_id = await service.add(new_task(work, max_attempts=2))
         await service.becomes(job_id, Status.QUEUED)
         await service.make_due()
         await service.becomes(job_id, Status.FAILED, attempts=2)
 
-    async with service.app.state.services.database.read_session() as session:
+    async with service.database.read_session() as session:
         records = (await session.scalars(select(queue_log.c.traceback))).all()
     printed = capsys.readouterr().out
     assert len([record for record in records if record]) == 2
@@ -258,7 +258,7 @@ async def test_worker_that_lost_the_job_stores_nothing(
     late: Body,
     outcome: str,
 ) -> None:
-    configure_logging(service.app.state.services.settings.model_copy(update=JSON_LOG))
+    configure_logging(service.settings.model_copy(update=JSON_LOG))
     begun, go_on, taken_over = (asyncio.Event() for _ in range(3))
 
     async def work(context: Context) -> None:
@@ -350,8 +350,8 @@ async def test_stop_releases_jobs_that_take_too_long(
 async def test_worker_survives_an_outage_of_the_database(
     service: Service, new_task: NewTask, capsys: pytest.CaptureFixture[str], begin: str, end: str
 ) -> None:
-    configure_logging(service.app.state.services.settings)
-    database = service.app.state.services.database
+    configure_logging(service.settings)
+    database = service.database
     task = new_task(add_user)
     printed = ""
 
@@ -377,7 +377,7 @@ async def test_log_line_of_a_job_names_request_and_user(
     service: Service, capsys: pytest.CaptureFixture[str]
 ) -> None:
     member = await new_account(service.app)
-    configure_logging(service.app.state.services.settings.model_copy(update=JSON_LOG))
+    configure_logging(service.settings.model_copy(update=JSON_LOG))
 
     @service.app.post("/welcome-again")
     async def welcome_again(principal: CurrentPrincipal, session: DbSession) -> int:

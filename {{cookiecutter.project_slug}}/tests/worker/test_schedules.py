@@ -54,7 +54,7 @@ async def test_scheduled_task_is_run_once_by_several_workers(
     async with service.working(), service.working():
         await until(has_run_three_times)
 
-    async with service.app.state.services.database.read_session() as session:
+    async with service.database.read_session() as session:
         statement = select(queue_log.c.created).where(queue_log.c.status == "queued")
         enqueued: list[datetime] = list(await session.scalars(statement))
     assert len(set(ran)) == len(ran)
@@ -64,7 +64,7 @@ async def test_scheduled_task_is_run_once_by_several_workers(
 async def test_purge_keeps_what_is_valid(service: Service) -> None:
     gone, ended, valid = [await new_account(service.app) for _ in range(3)]
     long_ago = utcnow() - LONG_AGO
-    async with service.app.state.services.database.write_session() as session:
+    async with service.database.write_session() as session:
         for account, column in ((gone, "expires_at"), (ended, "revoked_at")):
             login = await session.scalar(select(LoginSession).filter_by(user_id=account.id))
             setattr(login, column, long_ago)
@@ -75,7 +75,7 @@ async def test_purge_keeps_what_is_valid(service: Service) -> None:
     async with service.working():
         await service.finish(await service.add(purge))
 
-    async with service.app.state.services.database.read_session() as session:
+    async with service.database.read_session() as session:
         users: list[UUID] = list(await session.scalars(select(LoginSession.user_id)))
         tokens = await session.scalar(select(func.count()).select_from(RefreshToken))
         logged = await session.scalar(select(func.count()).where(queue_log.c.job_id == 0))

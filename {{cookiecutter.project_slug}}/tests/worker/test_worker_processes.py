@@ -2,41 +2,16 @@
 
 import asyncio
 import json
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from click.testing import CliRunner
 
 from {{ cookiecutter.package_name }}.cli import main
-from {{ cookiecutter.package_name }}.settings import Settings
 from {{ cookiecutter.package_name }}.worker.models import Status
 from {{ cookiecutter.package_name }}.worker.tasks import send_welcome
 
 from support import environment_of, new_account, settings_for
-from worker_support import MailServer, Service, until
-
-
-@contextmanager
-def worker(settings: Settings, log: Path, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a worker until the block ends."""
-    module = "{{ cookiecutter.package_name }}.cli"
-    command = [sys.executable, "-m", module, "worker"]
-    with (
-        log.open("ab") as output,
-        subprocess.Popen(  # noqa: S603
-            command,
-            env={**environment_of(settings), **environment},
-            stdout=output,
-            stderr=output,
-        ) as process,
-    ):
-        try:
-            yield process
-        finally:
-            process.kill()
+from worker_support import MailServer, Service, until, worker
 
 
 async def begin_mail(service: Service, mail_server: MailServer) -> int:
@@ -55,9 +30,7 @@ async def test_sigterm_finishes_the_running_job(
     service: Service, mail_server: MailServer, tmp_path: Path
 ) -> None:
     mail_server.opened.clear()
-    settings = service.app.state.services.settings.model_copy(
-        update={"log_level": "INFO", "log_format": "json"}
-    )
+    settings = service.settings.model_copy(update={"log_level": "INFO", "log_format": "json"})
     with worker(settings, tmp_path / "log") as process:
         job_id = await begin_mail(service, mail_server)
         process.terminate()
@@ -75,7 +48,7 @@ async def test_job_of_a_killed_worker_is_done_by_another(
     service: Service, mail_server: MailServer, tmp_path: Path
 ) -> None:
     mail_server.opened.clear()
-    with worker(service.app.state.services.settings, tmp_path / "log") as process:
+    with worker(service.settings, tmp_path / "log") as process:
         job_id = await begin_mail(service, mail_server)
         process.kill()
     assert (await service.job(job_id)).status == Status.PICKED
@@ -93,7 +66,7 @@ async def test_worker_shows_that_it_is_alive(service: Service, tmp_path: Path) -
     async def is_alive() -> bool:
         return (tmp_path / "worker-alive").exists()
 
-    with worker(service.app.state.services.settings, tmp_path / "log", TMPDIR=str(tmp_path)):
+    with worker(service.settings, tmp_path / "log", TMPDIR=str(tmp_path)):
         await until(is_alive)
 
 
