@@ -5,6 +5,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic import command
@@ -14,10 +15,11 @@ from fastapi import FastAPI
 from orders.auth.models import User
 from orders.database import Database
 from orders.items.models import Item
-from sqlalchemy import select, text
+from sqlalchemy import Connection, event, select, text
 from sqlalchemy.exc import OperationalError
 from support import (
     PROJECT,
+    Account,
     NewDatabase,
     alembic_config,
     environment_of,
@@ -153,3 +155,30 @@ async def test_concurrent_migrations_wait_for_each_other(new_database: NewDataba
         await asyncio.to_thread(migrate, settings)
 
         assert await process.wait() == 0
+
+
+@pytest.mark.parametrize("sort", ["created_at", "-created_at", "title", "-title"])
+async def test_list_is_read_in_the_order_of_an_index(
+    app: FastAPI, member: Account, sort: str
+) -> None:
+    for title in ("A", "B"):
+        await member.client.post("/api/v1/items", json={"title": title})
+    engine, plans = app.state.services.database.read_engine.sync_engine, []
+
+    def explain(connection: Connection, *arguments: Any) -> None:
+        _, statement, parameters, *_ = arguments
+        if "FROM items" in statement and not statement.startswith("EXPLAIN"):
+            plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+            plans.append(str(plan.all()))
+
+    event.listen(engine, "before_cursor_execute", explain)
+    query = {"sort": sort, "limit": "1"}
+    page = (await member.client.get("/api/v1/items", params=query)).json()
+    query["cursor"] = page["next_cursor"]
+    await member.client.get("/api/v1/items", params=query)
+    event.remove(engine, "before_cursor_execute", explain)
+
+    assert len(plans) == 2
+    for plan in plans:
+        assert f"ix_items_owner_id_{sort.removeprefix('-')}_id" in plan
+        assert "TEMP B-TREE" not in plan

@@ -37,12 +37,10 @@ from click.testing import CliRunner, Result
 from fastapi import FastAPI
 from httpx2 import ASGITransport, AsyncClient, Response
 from pydantic import SecretStr
-from sqlalchemy import Connection, event
 from starlette.types import ASGIApp
 
 from {{ cookiecutter.package_name }}.auth import sessions
 from {{ cookiecutter.package_name }}.auth.models import User
-from {{ cookiecutter.package_name }}.database import Database
 from {{ cookiecutter.package_name }}.main import create_app
 from {{ cookiecutter.package_name }}.settings import Settings
 {%- if cookiecutter.use_redis %}
@@ -56,10 +54,8 @@ NEW_PASSWORD = "difference-engine-1822"
 WRONG_PASSWORD = "a wrong password"
 PASSWORD_HASH = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
 {%- if cookiecutter.database == "postgresql" %}
-SORTED = "Sort"  # in a query plan that does not use the order of an index
 NOWHERE = "postgresql://nowhere/none"  # a database that no test connects to
 {%- else %}
-SORTED = "TEMP B-TREE"  # in a query plan that does not use the order of an index
 NOWHERE = "sqlite:///nowhere.db"  # a database that no test connects to
 {%- endif %}
 
@@ -249,32 +245,6 @@ async def read_pages(client: AsyncClient, path: str, **query: str | int) -> list
         pages.append(page["items"])
         cursor = {"cursor": page["next_cursor"]} if page["next_cursor"] else {}
     return pages
-
-
-async def page_plans(database: Database, client: AsyncClient, path: str, sort: str) -> list[str]:
-    """Return the query plans of the first two pages of a list with one row per page."""
-    table, plans = path.rpartition("/")[2], list[str]()
-
-    def explain(connection: Connection, *arguments: Any) -> None:
-        _, statement, parameters, *_ = arguments
-        if f"FROM {table}" in statement and not statement.startswith("EXPLAIN"):
-{%- if cookiecutter.database == "postgresql" %}
-            # Without these settings, the planner does not use an index for a few rows.
-            for method in ("seqscan", "bitmapscan", "sort", "incremental_sort"):
-                connection.exec_driver_sql(f"SET LOCAL enable_{method} = off")
-            plan = connection.exec_driver_sql(f"EXPLAIN {statement}", parameters)
-{%- else %}
-            plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
-{%- endif %}
-            plans.append(str(plan.all()))
-
-    engine = database.read_engine.sync_engine
-    event.listen(engine, "before_cursor_execute", explain)
-    query = {"sort": sort, "limit": "1"}
-    page = (await client.get(path, params=query)).json()
-    await client.get(path, params=query | {"cursor": page["next_cursor"]})
-    event.remove(engine, "before_cursor_execute", explain)
-    return plans
 
 
 def environment_of(settings: Settings) -> dict[str, str]:

@@ -187,10 +187,7 @@ async def _validation_problem(_: Request, error: Exception) -> Response:
     # Leave out the input, which may be a password.
     details = error.errors()
     errors = [
-        FieldError(
-            pointer="".join(f"/{_escape(part)}" for part in _location(detail)),
-            detail=validation_message(detail),
-        )
+        FieldError(pointer=_pointer(detail), detail=validation_message(detail))
         for detail in details[:MAX_ERRORS]
     ]
     summary = "The request is not valid."
@@ -199,14 +196,11 @@ async def _validation_problem(_: Request, error: Exception) -> Response:
     return problem_response(422, summary, errors=errors)
 
 
-def _location(detail: dict[str, Any]) -> Sequence[object]:
+def _pointer(detail: dict[str, Any]) -> str:
     # For malformed JSON, the location ends with an offset, which is not part of a JSON Pointer.
-    location: Sequence[object] = detail["loc"]
-    return location[:1] if detail["type"] == "json_invalid" else location
-
-
-def _escape(part: object) -> str:
-    return str(part)[:MAX_NAME].replace("~", "~0").replace("/", "~1")
+    parts = detail["loc"][:1] if detail["type"] == "json_invalid" else detail["loc"]
+    escaped = (str(part)[:MAX_NAME].replace("~", "~0").replace("/", "~1") for part in parts)
+    return "".join(f"/{part}" for part in escaped)
 
 
 async def _text_problem(_: Request, error: Exception) -> Response:
@@ -231,7 +225,7 @@ async def _database_problem(_: Request, error: Exception) -> Response:
 async def _conflict(_: Request, error: Exception) -> Response:
     # Services handle expected conflicts. This is a race with a request that inserted or deleted a
     # row; a violation of another kind is a defect of the service.
-    if isinstance(error, IntegrityError) and not _is_conflict(error):
+    if isinstance(error, IntegrityError) and _code(error) not in CONFLICTS:
         raise error
     log.warning("conflict", error=error)
     return problem_response(409, "The request conflicts with the stored data.")
@@ -244,23 +238,20 @@ def _is_caused_by_text(error: DBAPIError) -> bool:
     return state in NOT_STORABLE or isinstance(cause and cause.__cause__, UnicodeEncodeError)
 
 {% endif %}
-def _is_conflict(error: IntegrityError) -> bool:
-{%- if cookiecutter.database == "postgresql" %}
-    return getattr(error.orig, "sqlstate", None) in CONFLICTS
-{%- else %}
-    return getattr(error.orig, "sqlite_errorname", None) in CONFLICTS
-{%- endif %}
-
-
 def _is_transient(error: DBAPIError) -> bool:
 {%- if cookiecutter.database == "postgresql" %}
     if error.connection_invalidated or isinstance(error.orig, OSError):
         return True
-    code = getattr(error.orig, "sqlstate", None)
-{%- else %}
-    code = getattr(error.orig, "sqlite_errorname", None)
 {%- endif %}
-    return code is not None and code.startswith(TRANSIENT)
+    return _code(error).startswith(TRANSIENT)
+
+
+def _code(error: DBAPIError) -> str:
+{%- if cookiecutter.database == "postgresql" %}
+    return getattr(error.orig, "sqlstate", None) or ""
+{%- else %}
+    return getattr(error.orig, "sqlite_errorname", None) or ""
+{%- endif %}
 
 
 class ProblemMiddleware:

@@ -158,9 +158,6 @@ class Settings(BaseSettings):
     database_pool_timeout: float = Field(
         5, gt=0, description="Seconds to wait for a free connection before responding with 503."
     )
-    database_pool_recycle: int = Field(
-        1800, ge=-1, description="Seconds after which a connection is replaced; -1 disables this."
-    )
 {%- if cookiecutter.database == "postgresql" %}
     database_statement_timeout: float = Field(
         10,

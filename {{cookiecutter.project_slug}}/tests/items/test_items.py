@@ -12,12 +12,10 @@ from fastapi import FastAPI
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from {{ cookiecutter.package_name }}.database import Database
 from {{ cookiecutter.package_name }}.items.models import Item, Tag, item_tags
 
 from support import (
     PASSWORD,
-    SORTED,
     Account,
     NewDatabase,
     Register,
@@ -25,7 +23,6 @@ from support import (
     get_as,
     invoke,
     new_account,
-    page_plans,
     pointers,
     read_pages,
     settings_for,
@@ -152,18 +149,6 @@ async def test_pages_are_complete_and_in_order(
     assert [len(page) for page in pages] == [2, 2, 1]
     key = itemgetter(sort, "id")  # equal titles in the order of creation
     assert list(chain(*pages)) == sorted(items, key=key, reverse=descending)
-
-
-@pytest.mark.parametrize("sort", ["created_at", "-created_at", "title", "-title"])
-async def test_list_is_read_in_the_order_of_an_index(
-    member: Account, database: Database, sort: str
-) -> None:
-    for title in ("A", "B"):
-        await create_item(member, title)
-
-    for plan in await page_plans(database, member.client, ITEMS, sort):
-        assert f"ix_items_owner_id_{sort.removeprefix('-')}_id" in plan
-        assert SORTED not in plan
 
 
 @pytest.mark.usefixtures("items")

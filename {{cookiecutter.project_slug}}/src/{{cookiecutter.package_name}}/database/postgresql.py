@@ -21,11 +21,9 @@ PGBOUNCER_CONNECT_ARGS = {
 def asyncpg_url(url: str) -> URL:
     """Translate a URL in the form that platforms provide (postgres://...?sslmode=require)."""
     parsed = make_url(url)
-    query = dict(parsed.query)
+    query = {name: value for name, value in parsed.query.items() if name not in IGNORED_OPTIONS}
     if "sslmode" in query:
         query["ssl"] = query.pop("sslmode")
-    for name in IGNORED_OPTIONS:
-        query.pop(name, None)
     return parsed.set(drivername="postgresql+asyncpg", query=query)
 
 
@@ -81,7 +79,7 @@ def _create_engine(
         pool_size=settings.database_pool_size,
         max_overflow=settings.database_max_overflow + 1,  # for the readiness probe
         pool_timeout=settings.database_pool_timeout,
-        pool_recycle=settings.database_pool_recycle,
+        pool_recycle=1800,  # firewalls may drop connections that stay open for longer
         hide_parameters=not settings.debug,
         connect_args=connect_args,
         **options,

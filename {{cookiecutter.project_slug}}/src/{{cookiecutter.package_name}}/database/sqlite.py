@@ -33,7 +33,6 @@ def _create_engine(settings: Settings, **options: Any) -> AsyncEngine:
         pool_size=settings.database_pool_size,
         max_overflow=settings.database_max_overflow + 1,  # for the readiness probe
         pool_timeout=settings.database_pool_timeout,
-        pool_recycle=settings.database_pool_recycle,
         hide_parameters=not settings.debug,
         # The driver would begin transactions too late, and lose updates: see _begin.
         connect_args={"isolation_level": None, "timeout": settings.database_busy_timeout},
