@@ -21,6 +21,9 @@ from support import (
     Account,
     NewApp,
     NewDatabase,
+    accepts,
+    environment_of,
+    free_port,
     serve,
     settings_for,
 )
@@ -106,13 +109,21 @@ async def test_every_character_is_logged_in_every_encoding(
 
 @pytest.mark.parametrize("redirection", [">/dev/full 2>&1", ">&- 2>&-"])
 async def test_failing_output_does_not_affect_requests(
-    new_database: NewDatabase, tmp_path: Path, redirection: str
+    new_database: NewDatabase, redirection: str
 ) -> None:
     async with new_database() as url:
         settings = settings_for(url, log_level="INFO")
-        with serve(settings, tmp_path / "log", redirection=redirection) as server:
-            async with AsyncClient(base_url=server.base_url) as client:
+        command = ["sh", "-c", f'exec "$0" -m orders.cli run {redirection}', sys.executable]
+        with free_port() as port:
+            environment = environment_of(settings.model_copy(update={"port": port}))
+            process = await asyncio.create_subprocess_exec(*command, env=environment)
+            while not accepts(port):
+                assert process.returncode is None
+                await asyncio.sleep(0.01)
+            async with AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
                 statuses = [(await client.get("/unknown")).status_code for _ in "ab"]
+            process.terminate()
+            await process.wait()
 
     assert statuses == [404, 404]
 

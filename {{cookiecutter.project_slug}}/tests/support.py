@@ -297,19 +297,15 @@ def free_port() -> Iterator[int]:
 
 
 @contextmanager
-def serve(
-    settings: Settings, log: Path, *, redirection: str = "", **variables: str
-) -> Iterator[Server]:
+def serve(settings: Settings, log: Path, **variables: str) -> Iterator[Server]:
     """Run the service in a separate process, on a free port, until the block ends.
 
     Args:
         log: the file for the output of the process.
-        redirection: a redirection of the output, in the syntax of the shell.
         variables: further environment variables.
     """
     module = "{{ cookiecutter.package_name }}.cli"
-    run = [sys.executable, "-m", module, "run"]
-    command = ["sh", "-c", f'exec "$0" "$@" {redirection}', *run] if redirection else run
+    command = [sys.executable, "-m", module, "run"]
     with free_port() as port, log.open("wb") as output:
         environment = environment_of(settings.model_copy(update={"port": port})) | variables
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)  # noqa: S603
