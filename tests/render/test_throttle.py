@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 from fastapi import FastAPI
-from orders.throttle import Limit, MemoryThrottle
+from orders.throttle import Limit, Throttle
 from support import (
     NEW_PASSWORD,
     PASSWORD,
@@ -82,7 +82,7 @@ async def test_attempts_of_an_address_are_limited(
 
 
 async def test_oldest_keys_are_evicted() -> None:
-    throttle = MemoryThrottle(max_keys=2)
+    throttle = Throttle(max_keys=2)
     waits = [await throttle.attempt(key, Limit(1, 60)) for key in "abacaba"]
 
     assert [wait > 0 for wait in waits] == [False, False, True, False, True, False, True]

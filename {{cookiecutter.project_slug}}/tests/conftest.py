@@ -32,6 +32,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_sessionm
 
 from {{ cookiecutter.package_name }} import health
 from {{ cookiecutter.package_name }}.auth.models import Role, User
+{%- if not cookiecutter.use_redis %}
+from {{ cookiecutter.package_name }}.auth.service import AuthServices
+{%- endif %}
 {%- if cookiecutter.use_redis %}
 from {{ cookiecutter.package_name }}.cache.client import Client
 {%- endif %}
@@ -40,7 +43,7 @@ from {{ cookiecutter.package_name }}.main import create_app
 from {{ cookiecutter.package_name }}.settings import Settings
 from {{ cookiecutter.package_name }}.state import get_state
 {%- if not cookiecutter.use_redis %}
-from {{ cookiecutter.package_name }}.throttle import MemoryThrottle
+from {{ cookiecutter.package_name }}.throttle import Throttle
 {%- endif %}
 
 {% if has_notes -%}
@@ -281,7 +284,7 @@ def use_database(app: FastAPI, database: Database) -> FastAPI:
     database.commit_callbacks = [state.cache.invalidate_changes]
     app.state.services = replace(state, database=database)
 {%- else %}
-    auth = replace(state.auth, throttle=MemoryThrottle())
+    auth = AuthServices(state.settings, Throttle())
     app.state.services = replace(state, database=database, auth=auth)
 {%- endif %}
     return app

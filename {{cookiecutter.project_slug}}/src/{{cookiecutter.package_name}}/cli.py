@@ -132,8 +132,7 @@ async def _create_user(
 ) -> UUID:
     data = UserCreate.model_validate({"email": email, "password": password})
     hasher = PasswordHasher(settings)
-    await hasher.check(password, data.email, "command line")
-    password_hash = await hasher.hash(password, "command line")
+    password_hash = await hasher.hash_new(password, data.email, "command line")
     async with database.write_session() as session:
         return (await users.create_user(session, data, password_hash, role)).id
 

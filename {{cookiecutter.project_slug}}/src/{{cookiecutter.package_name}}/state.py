@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from fastapi import FastAPI
 
-from .auth.service import AuthServices, create_auth_services
+from .auth.service import AuthServices
 {%- if cookiecutter.use_redis %}
 from .cache.client import RedisClient
 from .cache.limits import RedisThrottle
@@ -15,7 +15,9 @@ from .database import Database
 from .mail import Mailer
 {%- endif %}
 from .settings import Settings
-from .throttle import MemoryThrottle
+{%- if not cookiecutter.use_redis %}
+from .throttle import Throttle
+{%- endif %}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,18 +48,18 @@ def create_state(settings: Settings) -> AppState:
     redis = RedisClient(settings)
     cache = Cache(redis, ttl=settings.cache_ttl)
     database.commit_callbacks.append(cache.invalidate_changes)
-    throttle = RedisThrottle(redis, fallback=MemoryThrottle())
+    throttle = RedisThrottle(redis)
 {%- endif %}
     return AppState(
         settings=settings,
         database=database,
 {%- if cookiecutter.use_redis %}
-        auth=create_auth_services(settings, throttle),
+        auth=AuthServices(settings, throttle),
         redis=redis,
         cache=cache,
         throttle=throttle,
 {%- else %}
-        auth=create_auth_services(settings, MemoryThrottle()),
+        auth=AuthServices(settings, Throttle()),
 {%- endif %}
 {%- if cookiecutter.use_worker %}
         mailer=Mailer(settings),

@@ -4,7 +4,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from ipaddress import IPv6Address, ip_address
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from .exceptions import TooManyAttemptsError
 {%- if cookiecutter.use_prometheus %}
@@ -19,24 +19,8 @@ class Limit(NamedTuple):
     window: int
 
 
-class Throttle(Protocol):
-    """Counts attempts by key."""
-
-    async def attempt(self, key: str, limit: Limit) -> float:
-        """Count an attempt unless the limit is reached.
-
-        Returns:
-            0 when the attempt is allowed, else the seconds until the next one is.
-        """
-        ...
-
-    async def reset(self, key: str, limit: Limit) -> None:
-        """Clear the attempts that were counted under a key for this limit."""
-        ...
-
-
-class MemoryThrottle:
-    """A throttle for one process; keeps the most recently used keys.
+class Throttle:
+    """Count the attempts of this process by key; keep the most recently used keys.
 
     Args:
         max_keys: number of keys to keep, which bounds the memory.
@@ -48,8 +32,25 @@ class MemoryThrottle:
         self._clock = clock
         self._attempts: OrderedDict[str, deque[float]] = OrderedDict()
 
+    async def check(self, key: str, limit: Limit) -> None:
+        """Count an attempt.
+
+        Raises:
+            TooManyAttemptsError: the limit is reached.
+        """
+        retry_after = await self.attempt(key, limit)
+        if retry_after > 0:
+{%- if cookiecutter.use_prometheus %}
+            ATTEMPTS_REFUSED.labels(key.partition(":")[0]).inc()
+{%- endif %}
+            raise TooManyAttemptsError(retry_after)
+
     async def attempt(self, key: str, limit: Limit) -> float:
-        """See `Throttle.attempt`."""
+        """Count an attempt unless the limit is reached.
+
+        Returns:
+            0 when the attempt is allowed, else the seconds until the next one is.
+        """
         now = self._clock()
         attempts = self._attempts.setdefault(key, deque())
         self._attempts.move_to_end(key)
@@ -63,22 +64,8 @@ class MemoryThrottle:
         return 0
 
     async def reset(self, key: str, _: Limit) -> None:
-        """See `Throttle.reset`."""
+        """Clear the attempts that were counted under a key for this limit."""
         self._attempts.pop(key, None)
-
-
-async def check_attempts(throttle: Throttle, key: str, limit: Limit) -> None:
-    """Count an attempt.
-
-    Raises:
-        TooManyAttemptsError: the limit is reached.
-    """
-    retry_after = await throttle.attempt(key, limit)
-    if retry_after > 0:
-{%- if cookiecutter.use_prometheus %}
-        ATTEMPTS_REFUSED.labels(key.partition(":")[0]).inc()
-{%- endif %}
-        raise TooManyAttemptsError(retry_after)
 
 
 def address_key(address: str | None) -> str:

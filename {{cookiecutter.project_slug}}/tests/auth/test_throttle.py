@@ -3,7 +3,7 @@
 from fastapi import FastAPI
 from httpx2 import AsyncClient
 
-from {{ cookiecutter.package_name }}.throttle import Limit, MemoryThrottle
+from {{ cookiecutter.package_name }}.throttle import Limit, Throttle
 
 from support import (
     NEW_PASSWORD,
@@ -66,7 +66,7 @@ async def test_attempts_to_confirm_the_password_are_limited(
 
 async def test_attempts_are_limited_in_a_sliding_window() -> None:
     times = (1000, 1004, 1005, 1009.5, 1010, 1010, 1014)
-    throttle = MemoryThrottle(clock=iter(times).__next__)
+    throttle = Throttle(clock=iter(times).__next__)
     waits = [await throttle.attempt("key", Limit(2, 10)) for _ in times]
 
     assert waits == [0, 0, 5, 0.5, 0, 4, 0]

@@ -15,7 +15,6 @@ from ..auth import models as auth
 from ..auth.dependencies import get_auth_services
 from ..auth.models import Role
 from ..auth.passwords import MIN_LENGTH, NewPassword
-from ..auth.service import hash_new_password
 from ..auth.sessions import revoke_session
 from ..exceptions import ConflictError
 from ..schemas import RequestModel
@@ -167,4 +166,4 @@ class LoginView(AdminView, model=LoginSession):
 async def _hash_password(request: Request, password: SecretStr, email: str) -> str:
     services = await get_auth_services(request)
     caller = str(request.state.principal.id)
-    return await hash_new_password(services, password.get_secret_value(), email, caller)
+    return await services.hasher.hash_new(password.get_secret_value(), email, caller)

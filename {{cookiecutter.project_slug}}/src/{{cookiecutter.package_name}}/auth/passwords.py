@@ -98,6 +98,16 @@ class PasswordHasher:
         salt = bcrypt.gensalt(self.rounds)
         return (await self._run(caller, bcrypt.hashpw, password.encode(), salt)).decode()
 
+    async def hash_new(self, password: str, email: str, caller: str) -> str:
+        """Check and hash a new password. Call this outside of a transaction.
+
+        Raises:
+            UnacceptablePasswordError: the password is easy to guess.
+            OverloadedError: too many passwords are waiting.
+        """
+        await self.check(password, email, caller)
+        return await self.hash(password, caller)
+
     async def check(self, password: str, email: str, caller: str) -> None:
         """Reject a new password that is easy to guess (NIST SP 800-63B-4 section 3.1.1.2).
 

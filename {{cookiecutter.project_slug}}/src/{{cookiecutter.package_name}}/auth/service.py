@@ -18,7 +18,7 @@ from ..instruments import LOGINS
 {%- endif %}
 from ..schemas import normalize_email
 from ..settings import Settings
-from ..throttle import Limit, Throttle, address_key, check_attempts
+from ..throttle import Limit, Throttle, address_key
 from .models import LoginSession, Role, User
 from .passwords import PasswordHasher
 from .sessions import ClientInfo, hash_cookie, hash_token, is_valid
@@ -28,29 +28,19 @@ log = structlog.stdlib.get_logger(__name__)
 
 INCORRECT_CREDENTIALS = "Incorrect email or password."
 
-ThrottleKey = tuple[str, Limit]
 
-
-@dataclass(frozen=True)
 class AuthServices:
-    """The authentication services of a process."""
-
-    settings: Settings
-    tokens: AccessTokens
-    hasher: PasswordHasher
-    throttle: Throttle
-
-
-def create_auth_services(settings: Settings, throttle: Throttle) -> AuthServices:
-    """Create the services of authentication.
-
-    Args:
-        throttle: counts login attempts.
+    """The authentication services of a process.
 
     Raises:
         SystemExit: JWT_KEYS is not a usable JSON Web Key Set.
     """
-    return AuthServices(settings, AccessTokens(settings), PasswordHasher(settings), throttle)
+
+    def __init__(self, settings: Settings, throttle: Throttle) -> None:
+        self.settings = settings
+        self.tokens = AccessTokens(settings)
+        self.hasher = PasswordHasher(settings)
+        self.throttle = throttle
 
 
 @dataclass(frozen=True)
@@ -164,9 +154,17 @@ async def login_transaction(
 async def _authenticate(
     database: Database, auth: AuthServices, email: str, password: str, client: ClientInfo
 ) -> VerifiedPassword:
-    email = normalize_email(email)
+    email, address = normalize_email(email), address_key(client.address)
+    account_key, window = hash_token(email), auth.settings.login_window  # no email in a counter
+    address_limit = (
+        f"account_address:{account_key}:{address}",
+        Limit(auth.settings.login_attempts, window),
+    )
+    total_limit = (
+        f"account:{account_key}",
+        Limit(auth.settings.login_attempts_per_account, window),
+    )
     await check_address_limit(auth, client, "login")
-    from_address, from_anywhere = _login_counters(auth.settings, email, client)
     async with database.read_connection() as connection:
         account = (
             await connection.execute(
@@ -179,24 +177,24 @@ async def _authenticate(
             .where(User.email == email, *is_valid())
         )
     # Count before the slow check, so that concurrent attempts are counted, and after the database
-    # has answered, so that an outage locks no one out.
-    await check_attempts(auth.throttle, *from_address)
-    known = {address_key(address) for address in addresses if address}
-    if address_key(client.address) not in known:
-        await check_attempts(auth.throttle, *from_anywhere)
-    caller = address_key(client.address)
+    # has answered, so that an outage locks no one out. An address beyond its limit adds nothing to
+    # the account's total, and addresses of its valid sessions skip that, so that no one can lock
+    # the owner out.
+    await auth.throttle.check(*address_limit)
+    if address not in {address_key(known) for known in addresses if known}:
+        await auth.throttle.check(*total_limit)
     password_hash = account and account.password_hash
-    if not await auth.hasher.verify(password, password_hash, caller) or account is None:
+    if not await auth.hasher.verify(password, password_hash, address) or account is None:
         log.info("login failed", address=client.address)
 {%- if cookiecutter.use_prometheus %}
         LOGINS.labels("failure").inc()
 {%- endif %}
         raise IncorrectPasswordError(INCORRECT_CREDENTIALS)
-    await auth.throttle.reset(*from_address)
-    await auth.throttle.reset(*from_anywhere)
+    await auth.throttle.reset(*address_limit)
+    await auth.throttle.reset(*total_limit)
     new_hash = None
     if auth.hasher.needs_rehash(account.password_hash):
-        new_hash = await auth.hasher.hash(password, caller)
+        new_hash = await auth.hasher.hash(password, address)
     return VerifiedPassword(account.id, account.password_hash, new_hash)
 
 
@@ -217,7 +215,7 @@ async def verify_current_password(
         password_hash = await connection.scalar(
             select(User.password_hash).where(User.id == user.id)
         )
-    await check_attempts(auth.throttle, *_reauthentication_counter(auth.settings, user.id))
+    await auth.throttle.check(*_reauthentication_counter(auth.settings, user.id))
     verified = await auth.hasher.verify(password, password_hash, caller=str(user.id))
     if not verified or password_hash is None:
         raise IncorrectPasswordError
@@ -251,20 +249,6 @@ async def get_user_for_update(session: AsyncSession, verified: VerifiedPassword)
     return user
 
 
-async def hash_new_password(auth: AuthServices, password: str, email: str, caller: str) -> str:
-    """Check a new password and return its hash. Call this outside of a transaction.
-
-    Args:
-        caller: account or address of the client; see `PasswordHasher`.
-
-    Raises:
-        UnacceptablePasswordError: the password is easy to guess.
-        OverloadedError: too many passwords are waiting.
-    """
-    await auth.hasher.check(password, email, caller)
-    return await auth.hasher.hash(password, caller)
-
-
 async def check_address_limit(auth: AuthServices, client: ClientInfo, purpose: str) -> None:
     """Count an attempt of the client's address.
 
@@ -272,29 +256,8 @@ async def check_address_limit(auth: AuthServices, client: ClientInfo, purpose: s
         TooManyAttemptsError: more than LOGIN_ATTEMPTS_PER_ADDRESS.
     """
     limit = Limit(auth.settings.login_attempts_per_address, auth.settings.login_window)
-    await check_attempts(auth.throttle, f"{purpose}:{address_key(client.address)}", limit)
+    await auth.throttle.check(f"{purpose}:{address_key(client.address)}", limit)
 
 
-def _login_counters(
-    settings: Settings, email: str, client: ClientInfo
-) -> tuple[ThrottleKey, ThrottleKey]:
-    """Return the counters of failed logins: of the account from this address, and from anywhere.
-
-    The first one is used first, so that an address beyond its limit adds nothing to the second and
-    cannot lock the owner out. Addresses of the account's valid sessions skip the second one.
-    """
-{%- if cookiecutter.use_redis %}
-    # Hashed, so that Redis keys contain no email addresses.
-{%- else %}
-    # Hashed, so that the counters contain no email addresses.
-{%- endif %}
-    account, window = hash_token(email), settings.login_window
-    address = address_key(client.address)
-    return (
-        (f"account_address:{account}:{address}", Limit(settings.login_attempts, window)),
-        (f"account:{account}", Limit(settings.login_attempts_per_account, window)),
-    )
-
-
-def _reauthentication_counter(settings: Settings, user_id: UUID) -> ThrottleKey:
+def _reauthentication_counter(settings: Settings, user_id: UUID) -> tuple[str, Limit]:
     return f"reauthentication:{user_id}", Limit(settings.login_attempts, settings.login_window)

@@ -40,17 +40,16 @@ class Allowance:
         return headers
 
 
-class RedisThrottle:
-    """A throttle for all replicas; see `throttle.Throttle`.
+class RedisThrottle(Throttle):
+    """Count the attempts of all replicas.
 
-    Args:
-        fallback: counts requests during an outage of Redis, and login attempts at all times, so
-            that an outage does not reset the login limits.
+    The process also counts by itself: requests during an outage of Redis, and login attempts at
+    all times, so that an outage does not reset the login limits.
     """
 
-    def __init__(self, redis: RedisClient, *, fallback: Throttle) -> None:
+    def __init__(self, redis: RedisClient) -> None:
+        super().__init__()
         self._redis = redis
-        self._fallback = fallback
         options: dict[str, Any] = {"connection_pool": redis.client.connection_pool}
         # The URL is not used: the pool has the connections.
         storage = RedisStorage(
@@ -63,19 +62,19 @@ class RedisThrottle:
         try:
             return await self._hit(key, limit)
         except RedisUnavailableError:
-            wait = await self._fallback.attempt(key, limit)
+            wait = await super().attempt(key, limit)
             return Allowance(limit, None, wait, wait)
 
     async def attempt(self, key: str, limit: Limit) -> float:
         """See `Throttle.attempt`."""
-        wait = await self._fallback.attempt(key, limit)
+        wait = await super().attempt(key, limit)
         with suppress(RedisUnavailableError):
             wait = (await self._hit(key, limit)).wait
         return wait
 
     async def reset(self, key: str, limit: Limit) -> None:
         """See `Throttle.reset`."""
-        await self._fallback.reset(key, limit)
+        await super().reset(key, limit)
         with suppress(RedisUnavailableError):
             async with self._redis.available():
                 await self._limiter.clear(_item(limit), key)

@@ -10,7 +10,7 @@ from ..auth.cookies import clear_cookies
 from ..auth.dependencies import AuthDep, ClientDep, CurrentAdmin, CurrentPrincipal
 from ..auth.models import User
 from ..auth.schemas import UserRead
-from ..auth.service import Principal, check_address_limit, hash_new_password
+from ..auth.service import Principal, check_address_limit
 from ..dependencies import DatabaseDep, DbSession, ReadSession
 from ..errors import field_problem, problem_responses
 from ..exceptions import IncorrectPasswordError, UnacceptablePasswordError
@@ -39,7 +39,7 @@ async def register_user(
     await check_address_limit(auth, client, "register")
     password, caller = data.password.get_secret_value(), address_key(client.address)
     try:
-        password_hash = await hash_new_password(auth, password, data.email, caller)
+        password_hash = await auth.hasher.hash_new(password, data.email, caller)
     except UnacceptablePasswordError as error:
         raise field_problem(422, "/body/password", str(error)) from None
     async with database.write_session() as session:

@@ -49,7 +49,7 @@ async def create_user(
     """Create an account.
 
     Args:
-        password_hash: see `auth.service.hash_new_password`.
+        password_hash: see `PasswordHasher.hash_new`.
 
     Raises:
         ConflictError: the email address has an account.
