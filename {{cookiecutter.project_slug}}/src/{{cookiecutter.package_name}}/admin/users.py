@@ -27,15 +27,7 @@ from .views import TEXT, AdminView, ChoiceFilter, ReadModel, changed
 class User(ReadModel):
     """An account, without its password hash."""
 
-    __table__ = select(
-        auth.User.id,
-        auth.User.email,
-        auth.User.full_name,
-        auth.User.role,
-        auth.User.is_active,
-        auth.User.created_at,
-        auth.User.updated_at,
-    ).subquery("user_rows")
+    __table__ = select(*auth.ACCOUNT_COLUMNS).subquery("user_rows")
 
 
 class LoginSession(ReadModel):

@@ -31,6 +31,18 @@ class User(UuidKeyMixin, TimestampMixin, Base):
     __table_args__ = (Index("ix_users_created_at_id", "created_at", "id"),)
 
 
+# What the owner and administrators see of an account.
+ACCOUNT_COLUMNS = (
+    User.id,
+    User.email,
+    User.full_name,
+    User.role,
+    User.is_active,
+    User.created_at,
+    User.updated_at,
+)
+
+
 class LoginSession(UuidKeyMixin, TimestampMixin, Base):
     """A login: of a browser if it has a cookie, else of an OAuth client with a token family."""
 

@@ -54,10 +54,8 @@ class OAuthRoute(APIRoute):
             try:
                 return await handle(request)
             except RequestValidationError as error:
-                names = {str(detail["loc"][-1]) for detail in error.errors()}
-                raise OAuthError(
-                    "invalid_request", f"Not valid: {', '.join(sorted(names))}."
-                ) from error
+                names = ", ".join(sorted({str(detail["loc"][-1]) for detail in error.errors()}))
+                raise OAuthError("invalid_request", f"Not valid: {names}.") from error
 
         return handle_oauth
 

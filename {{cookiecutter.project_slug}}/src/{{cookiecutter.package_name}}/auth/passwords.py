@@ -7,7 +7,7 @@ import time
 {%- endif %}
 from collections import Counter
 from collections.abc import Callable
-from typing import Annotated, Final, TypeVar, TypeVarTuple
+from typing import Annotated, Final, TypeVar
 from weakref import WeakValueDictionary
 
 import bcrypt
@@ -29,7 +29,6 @@ MAX_SCORED: Final = 24  # characters
 MAX_PENDING: Final = 100
 MAX_PENDING_PER_CALLER: Final = 25
 
-Arguments = TypeVarTuple("Arguments")
 Result = TypeVar("Result")
 
 
@@ -96,7 +95,7 @@ class PasswordHasher:
             OverloadedError: too many passwords are waiting.
         """
         salt = bcrypt.gensalt(self.rounds)
-        return (await self._run(caller, bcrypt.hashpw, password.encode(), salt)).decode()
+        return (await self._run(caller, lambda: bcrypt.hashpw(password.encode(), salt))).decode()
 
     async def hash_new(self, password: str, email: str, caller: str) -> str:
         """Check and hash a new password. Call this outside of a transaction.
@@ -115,7 +114,7 @@ class PasswordHasher:
             UnacceptablePasswordError: an attacker would guess it among the first million.
             OverloadedError: too many passwords are waiting.
         """
-        if await self._run(caller, _score, password, email) < MIN_SCORE:
+        if await self._run(caller, lambda: _score(password, email)) < MIN_SCORE:
             raise UnacceptablePasswordError
 
     async def verify(self, password: str, password_hash: str | None, caller: str) -> bool:
@@ -127,18 +126,15 @@ class PasswordHasher:
             OverloadedError: too many passwords are waiting.
         """
         presented = password.encode()
-        is_usable = len(presented) <= MAX_BYTES
         expected = (password_hash or self._unknown_user).encode()
-        matches = await self._run(caller, bcrypt.checkpw, presented[:MAX_BYTES], expected)
-        return matches and is_usable and password_hash is not None
+        matches = await self._run(caller, lambda: bcrypt.checkpw(presented[:MAX_BYTES], expected))
+        return matches and len(presented) <= MAX_BYTES and password_hash is not None
 
     def needs_rehash(self, password_hash: str) -> bool:
         """Return whether the cost of the hash differs from `rounds`."""
         return int(password_hash.split("$")[2]) != self.rounds
 
-    async def _run(
-        self, caller: str, function: Callable[[*Arguments], Result], *arguments: *Arguments
-    ) -> Result:
+    async def _run(self, caller: str, function: Callable[[], Result]) -> Result:
         if (
             self._pending.total() >= MAX_PENDING * self.threads
             or self._pending[caller] >= MAX_PENDING_PER_CALLER * self.threads
@@ -152,7 +148,7 @@ class PasswordHasher:
         try:
             # The limiter serves its queue in order, and a caller has few places in it at a time.
             async with self._turns.setdefault(caller, asyncio.Semaphore(self.threads)):
-                return await to_thread.run_sync(function, *arguments, limiter=self._limiter)
+                return await to_thread.run_sync(function, limiter=self._limiter)
         finally:
             # Subtracting also removes the key when the count reaches zero.
             self._pending -= Counter([caller])

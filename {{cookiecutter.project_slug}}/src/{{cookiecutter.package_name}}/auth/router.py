@@ -31,13 +31,13 @@ from .schemas import (
     UserRead,
 )
 from .service import AuthServices, Principal
-from .sessions import ClientInfo, IssuedTokens
+from .sessions import ClientInfo
 
 # Parsing a form costs CPU for each byte, and no parameter is longer than a few kilobytes.
 oauth = APIRouter(
     prefix="/api/v1/auth", tags=["auth"], route_class=OAuthRoute, max_body_size=32 * 1024
 )
-router = APIRouter(prefix="/api/v1/auth", tags=["auth"])
+router = APIRouter(prefix="/api/v1/auth", tags=["auth"], responses=problem_responses(401))
 well_known = APIRouter(prefix="/.well-known", tags=["auth"])
 
 OAUTH_ERRORS = {
@@ -58,24 +58,20 @@ async def create_token(
     if form.scope:
         raise OAuthError("invalid_scope", "No scopes are defined; leave the parameter out.")
     if form.grant_type == "password":
-        issued = await _grant_by_password(form, database, auth, client)
+        tokens = await _grant_by_password(form, database, auth, client)
     elif form.grant_type == "refresh_token":
-        issued = await _grant_by_refresh_token(form, database, auth)
+        tokens = await _grant_by_refresh_token(form, database, auth)
     elif form.grant_type:
         raise OAuthError("unsupported_grant_type", "grant_type must be password or refresh_token.")
     else:
         raise OAuthError("invalid_request", "grant_type is required.")
     response.headers.update(NO_STORE)
-    return TokenResponse(
-        access_token=issued.access_token,
-        expires_in=auth.tokens.ttl,
-        refresh_token=issued.refresh_token,
-    )
+    return tokens
 
 
 async def _grant_by_password(
     form: TokenRequest, database: Database, auth: AuthServices, client: ClientInfo
-) -> IssuedTokens:
+) -> TokenResponse:
     if not form.username or not form.password:
         raise OAuthError("invalid_request", "username and password are required.")
     password = form.password.get_secret_value()
@@ -91,7 +87,7 @@ async def _grant_by_password(
 
 async def _grant_by_refresh_token(
     form: TokenRequest, database: Database, auth: AuthServices
-) -> IssuedTokens:
+) -> TokenResponse:
     if not form.refresh_token:
         raise OAuthError("invalid_request", "refresh_token is required.")
     try:
@@ -112,7 +108,7 @@ async def revoke_token(
 
 
 @router.post(
-    "/session", status_code=201, response_model=UserRead, responses=problem_responses(401, 403, 429)
+    "/session", status_code=201, response_model=UserRead, responses=problem_responses(403, 429)
 )
 async def create_session(
     data: SessionCreate,
@@ -145,7 +141,7 @@ async def create_session(
     return user
 
 
-@router.get("/session", response_model=UserRead, responses=problem_responses(401))
+@router.get("/session", response_model=UserRead)
 async def read_session(
     request: Request, response: Response, principal: CurrentPrincipal, auth: AuthDep
 ) -> Principal:
@@ -156,7 +152,7 @@ async def read_session(
     return principal
 
 
-@router.delete("/session", status_code=204, responses=problem_responses(401, 403, 404))
+@router.delete("/session", status_code=204, responses=problem_responses(403, 404))
 async def delete_session(
     response: Response, principal: CurrentPrincipal, session: DbSession, auth: AuthDep
 ) -> None:
@@ -166,7 +162,7 @@ async def delete_session(
         clear_cookies(response, auth.settings)
 
 
-@router.get("/sessions", responses=problem_responses(401))
+@router.get("/sessions")
 async def list_sessions(
     principal: CurrentPrincipal, session: ReadSession
 ) -> list[LoginSessionRead]:
@@ -186,7 +182,7 @@ async def list_sessions(
     ]
 
 
-@router.delete("/sessions", status_code=204, responses=problem_responses(401, 403))
+@router.delete("/sessions", status_code=204, responses=problem_responses(403))
 async def delete_sessions(
     response: Response, principal: CurrentPrincipal, session: DbSession, auth: AuthDep
 ) -> None:
@@ -196,9 +192,7 @@ async def delete_sessions(
         clear_cookies(response, auth.settings)
 
 
-@router.delete(
-    "/sessions/{session_id}", status_code=204, responses=problem_responses(401, 403, 404)
-)
+@router.delete("/sessions/{session_id}", status_code=204, responses=problem_responses(403, 404))
 async def delete_session_by_id(
     session_id: UUID, principal: CurrentPrincipal, session: DbSession
 ) -> None:

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from ..schemas import RequestModel, ResponseModel, Secret, Text
 from .models import Role
@@ -46,14 +46,8 @@ class RevocationRequest(BaseModel):
 class SessionCreate(RequestModel):
     """A login from a browser."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [{"email": "ada@example.com", "password": "analytical-engine-1843"}]
-        }
-    )
-
-    email: Annotated[Text, Field(max_length=254)]
-    password: Annotated[Secret, Field(max_length=1000)]
+    email: Annotated[Text, Field(max_length=254, examples=["ada@example.com"])]
+    password: Annotated[Secret, Field(max_length=1000, examples=["analytical-engine-1843"])]
 
 
 class LoginSessionRead(ResponseModel):

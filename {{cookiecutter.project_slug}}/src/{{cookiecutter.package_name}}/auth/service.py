@@ -19,7 +19,7 @@ from ..instruments import LOGINS
 from ..schemas import normalize_email
 from ..settings import Settings
 from ..throttle import Limit, Throttle, address_key
-from .models import LoginSession, Role, User
+from .models import ACCOUNT_COLUMNS, LoginSession, Role, User
 from .passwords import PasswordHasher
 from .sessions import ClientInfo, hash_cookie, hash_token, is_valid
 from .tokens import AccessTokens, Claims
@@ -80,13 +80,7 @@ class VerifiedPassword:
 # once, which takes half the time of loading an object in a session.
 _PRINCIPAL = (
     select(
-        User.id,
-        User.email,
-        User.full_name,
-        User.role,
-        User.is_active,
-        User.created_at,
-        User.updated_at,
+        *ACCOUNT_COLUMNS,
         LoginSession.id.label("session_id"),
         LoginSession.cookie_hash.is_not(None).label("is_browser"),
     )

@@ -20,6 +20,7 @@ from ..exceptions import InvalidTokenError, NotFoundError
 from ..instruments import REFRESH_TOKEN_REUSES
 {%- endif %}
 from .models import LoginSession, RefreshToken, User
+from .schemas import TokenResponse
 from .tokens import AccessTokens
 
 log = structlog.stdlib.get_logger(__name__)
@@ -31,14 +32,6 @@ class ClientInfo:
 
     address: str | None
     user_agent: str | None
-
-
-@dataclass(frozen=True)
-class IssuedTokens:
-    """A new access token and a new refresh token, which is shown only once."""
-
-    access_token: str
-    refresh_token: str
 
 
 def hash_token(token: str) -> str:
@@ -56,7 +49,7 @@ def hash_cookie(name: str, token: str) -> str:
 
 async def create_token_session(
     session: AsyncSession, tokens: AccessTokens, user: User, client: ClientInfo, ttl: int
-) -> IssuedTokens:
+) -> TokenResponse:
     """Log in an OAuth client: create a session with its first pair of tokens.
 
     Args:
@@ -91,7 +84,7 @@ async def create_browser_session(
 
 async def rotate_refresh_token(
     session: AsyncSession, tokens: AccessTokens, refresh_token: str, ttl: int
-) -> IssuedTokens:
+) -> TokenResponse:
     """Exchange a refresh token for a new pair (RFC 6749 section 6).
 
     Reusing a refresh token revokes the whole token family, because it indicates theft (RFC 9700
@@ -214,11 +207,15 @@ async def _create_session(
 
 async def _issue_tokens(
     session: AsyncSession, tokens: AccessTokens, login: LoginSession
-) -> IssuedTokens:
+) -> TokenResponse:
     refresh_token = secrets.token_urlsafe(32)
     session.add(RefreshToken(token_hash=hash_token(refresh_token), session_id=login.id))
     await session.flush()
-    return IssuedTokens(tokens.issue(login.user_id, login.id), refresh_token)
+    return TokenResponse(
+        access_token=tokens.issue(login.user_id, login.id),
+        expires_in=tokens.ttl,
+        refresh_token=refresh_token,
+    )
 
 
 async def _revoke(session: AsyncSession, *conditions: ColumnElement[bool]) -> bool:

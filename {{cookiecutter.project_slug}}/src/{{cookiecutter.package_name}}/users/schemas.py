@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, StrictBool
+from pydantic import Field, StrictBool
 
 from ..auth.models import Role
 from ..auth.passwords import NewPassword
@@ -15,21 +15,9 @@ Password = Annotated[Secret, Field(max_length=1000)]
 class UserCreate(RequestModel):
     """A new account."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "email": "ada@example.com",
-                    "password": "analytical-engine-1843",
-                    "full_name": "Ada Lovelace",
-                }
-            ]
-        }
-    )
-
-    email: Email
-    password: NewPassword
-    full_name: SingleLineStr | None = None
+    email: Annotated[Email, Field(examples=["ada@example.com"])]
+    password: Annotated[NewPassword, Field(examples=["analytical-engine-1843"])]
+    full_name: Annotated[SingleLineStr | None, Field(examples=["Ada Lovelace"])] = None
 
 
 class ProfileUpdate(RequestModel):

@@ -6,7 +6,7 @@ import structlog
 from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from ..auth.models import Role, User
+from ..auth.models import ACCOUNT_COLUMNS, Role, User
 from ..auth.service import (
     AuthServices,
     Principal,
@@ -32,15 +32,6 @@ UNIQUE_EMAIL = "uq_users_email"
 UNIQUE_EMAIL = "users.email"
 {%- endif %}
 CONFLICTS = {UNIQUE_EMAIL: "This email address already has an account."}
-_USERS = select(
-    User.id,
-    User.email,
-    User.full_name,
-    User.role,
-    User.is_active,
-    User.created_at,
-    User.updated_at,
-)
 
 
 async def create_user(
@@ -66,7 +57,7 @@ async def create_user(
 
 async def list_users(session: AsyncSession, query: UserQuery) -> RowPage:
     """List the accounts that match the query."""
-    statement = _USERS
+    statement = select(*ACCOUNT_COLUMNS)
     if query.q:
         statement = statement.where(
             or_(
