@@ -9,15 +9,17 @@ cookiecutter and what the render depends on, development tools included.
 
 import argparse
 import asyncio
+import atexit
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +100,7 @@ async def enqueue_all(app: Any, name: str, count: int) -> float:
 
     started = time.perf_counter()
     for _ in range(count):
-        async with app.state.database.write_session() as session:
+        async with app.state.services.database.write_session() as session:
             await enqueue(session, known[name])
     return time.perf_counter() - started
 
@@ -107,7 +109,7 @@ async def totals(app: Any) -> Any:
     """Return the numbers of the log of jobs."""
     from sqlalchemy import text
 
-    async with app.state.database.read_session() as session:
+    async with app.state.services.database.read_session() as session:
         return (await session.execute(text(TOTALS))).one()
 
 
@@ -115,7 +117,7 @@ async def reset(app: Any) -> None:
     """Delete all jobs, and what they stored."""
     from sqlalchemy import text
 
-    async with app.state.database.write_session() as session:
+    async with app.state.services.database.write_session() as session:
         await session.execute(text("CREATE TABLE IF NOT EXISTS effects (job_id bigint NOT NULL)"))
         await session.execute(text("TRUNCATE pgqueuer, pgqueuer_log, effects"))
 
@@ -170,21 +172,21 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--kills", type=int, default=10, help="how often a worker is killed")
     arguments = parser.parse_args()
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        project = render(folder)
-        os.chdir(project)
-        sys.path[:0] = [str(project), str(project / "src")]
-        os.environ["PYTHONPATH"] = os.pathsep.join(sys.path[:2])
-        import dev
+    folder = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, folder)  # after the server, which stops at the exit, too
+    project = render(folder)
+    os.chdir(project)
+    sys.path[:0] = [str(project), str(project / "src")]
+    os.environ["PYTHONPATH"] = os.pathsep.join(sys.path[:2])
+    import dev
 
-        os.environ |= {
-            "ENVIRONMENT": "local",
-            "LOG_LEVEL": "WARNING",
-            "DATABASE_URL": dev.embedded_postgres(project / ".local", keep=False),
-        }
-        subprocess.run([sys.executable, "-m", "alembic", "upgrade", "head"], check=True)
-        asyncio.run(run(arguments))
+    os.environ |= {
+        "ENVIRONMENT": "local",
+        "LOG_LEVEL": "WARNING",
+        "DATABASE_URL": dev.embedded_postgres(project / ".local", keep=False),
+    }
+    subprocess.run([sys.executable, "-m", "alembic", "upgrade", "head"], check=True)
+    asyncio.run(run(arguments))
 
 
 if __name__ == "__main__":
