@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 import rendering
 from harness import (
@@ -18,6 +19,7 @@ from harness import (
     REDIS,
     Application,
     Server,
+    answers_to,
     environ,
     pythons,
     quick_coverage,
@@ -216,6 +218,21 @@ def new_environment(render: Render) -> Callable[[str], Path]:
 def environment(new_environment: Callable[[str], Path]) -> Path:
     """The environment of this Python."""
     return new_environment(sys.executable)
+
+
+@pytest.fixture
+def engine() -> Iterator[None]:
+    """A container engine with compose, one test at a time.
+
+    A step of a build has been seen to be killed while another test removed its containers.
+    """
+    if not answers_to("docker", "info"):
+        pytest.skip("no container engine: `docker info` fails")
+    if not answers_to("docker", "compose", "version"):
+        pytest.skip("no `docker compose`")
+    CACHE.mkdir(exist_ok=True)
+    with FileLock(CACHE / "engine.lock"):
+        yield
 
 
 @pytest.fixture(scope="session")

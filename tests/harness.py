@@ -81,6 +81,14 @@ def program(name: str, *packages: str) -> str:
     return found
 
 
+def answers_to(*command: str) -> bool:
+    """Return whether a command exists and succeeds."""
+    program = shutil.which(command[0])
+    return (
+        bool(program) and not subprocess.run(command, check=False, capture_output=True).returncode
+    )
+
+
 def requirements(project: Path, *, only_to_run: bool = False) -> set[str]:
     """Return the requirements of a render, with those of its dependency groups."""
     content = tomllib.loads((project / "pyproject.toml").read_text("utf-8"))

@@ -24,10 +24,9 @@ from typing import Any, Self
 import httpx2
 import pytest
 import yaml
-from filelock import FileLock
 
 from conftest import Render
-from harness import CACHE, free_port, run, uv, wait_for
+from harness import answers_to, free_port, run, uv, wait_for
 from questions import Answers
 from rendering import render_privately
 
@@ -67,29 +66,6 @@ print([tool for tool in ("uv", "gcc", "cc", "make", "git", "curl") if shutil.whi
 print([path for path in ("/root/.cache", "/app/src", "/app/.env") if os.path.exists(path)])
 print("site-packages" in importlib.util.find_spec(sys.argv[1]).origin)
 """
-
-
-def answers_to(*command: str) -> bool:
-    """Return whether a command exists and succeeds."""
-    program = shutil.which(command[0])
-    return (
-        bool(program) and not subprocess.run(command, check=False, capture_output=True).returncode
-    )
-
-
-@pytest.fixture
-def engine() -> Iterator[None]:
-    """A container engine with compose, one test at a time.
-
-    A step of a build has been seen to be killed while another test removed its containers.
-    """
-    if not answers_to("docker", "info"):
-        pytest.skip("no container engine: `docker info` fails")
-    if not answers_to("docker", "compose", "version"):
-        pytest.skip("no `docker compose`")
-    CACHE.mkdir(exist_ok=True)
-    with FileLock(CACHE / "engine.lock"):
-        yield
 
 
 # What validators say
