@@ -123,7 +123,12 @@ async def test_hashing_does_not_block_other_requests(
 
 @pytest.mark.parametrize(
     ("changes", "threads"),
-    [({}, 8), ({"web_concurrency": 3}, 2), ({"web_concurrency": 16}, 1), ({"password_threads": 3}, 3)],
+    [
+        ({}, 8),
+        ({"web_concurrency": 3}, 2),
+        ({"web_concurrency": 16}, 1),
+        ({"password_threads": 3}, 3),
+    ],
     ids=str,
 )
 def test_processes_share_the_cores(
