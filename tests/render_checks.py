@@ -124,7 +124,8 @@ def find_problems(files: Files) -> list[str]:
         for path, data in files.items()
         for problem in (*_problems_of_file(path, data), *_dead_links_to_docs(data))
     ]
-    return found + find_dead_links(files) + _problems_of_style(files) + _problems_of_settings(files)
+    found += find_dead_links(files) + _problems_of_layout(files)
+    return found + _problems_of_style(files) + _problems_of_settings(files)
 
 
 def find_dead_links(files: Files) -> list[str]:
@@ -274,6 +275,14 @@ def _style(files: Files, paths: list[PurePosixPath]) -> list[str]:
             for command in (["format", "--check"], ["check"])
         ]
     return [line for done in said if done.returncode for line in done.stdout.splitlines()]
+
+
+def _problems_of_layout(files: Files) -> list[str]:
+    """Return the modules that the README's layout does not name, or that do not exist."""
+    layout = files[PurePosixPath("README.md")].decode().partition("\n## Layout\n")[2]
+    named = set(re.findall(r"^  ([\w.]+)/? +", layout.partition("\n```\n\n")[0], re.MULTILINE))
+    modules = {path.parts[2] for path in files if path.parts[0] == "src"}
+    return [f"README.md: layout: {name}" for name in named ^ modules - {"__init__.py", "py.typed"}]
 
 
 def _problems_of_settings(files: Files) -> list[str]:
