@@ -328,6 +328,11 @@ def ready(
         wait_until_ready(service, int(env.get("WEB_CONCURRENCY", "1")))
         yield service
     finally:
+        if env.get("WEB_CONCURRENCY", "1") != "1":
+            # SIGKILL would leave its server processes running.
+            process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=60)
         process.kill()
         process.wait(timeout=30)
 
