@@ -7,7 +7,7 @@ A fenced block means what its language and the line above it say:
   terminal. Ids and times may differ, and `...` in a text stands for anything.
 - "Create `PATH`:" a new file. "Add to the end of `PATH`:" an addition, after blank lines.
 - "Change `PATH`:" with `diff`: lines to add and remove, which occur once in the file.
-- "In `PATH`, ...:" lines that the file has.
+- "In `PATH`, ...:" text that the file has.
 """
 
 import contextlib
@@ -182,7 +182,7 @@ class Reader:
             assert text.count(old) == 1, f"not once in {path}:\n{old}"
             path.write_text(text.replace(old, new), "utf-8")
         elif lead.startswith("In "):
-            assert content in text, f"not in {path}:\n{content}"
+            assert content.strip() in text, f"not in {path}:\n{content}"
         else:
             pytest.fail(f"nothing says what to do with\n{content}")
 
