@@ -10,7 +10,6 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
 from fastapi.routing import APIRoute
-from pydantic.json_schema import models_json_schema
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
@@ -27,7 +26,12 @@ def setup(app: FastAPI, settings: Settings) -> None:
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            _add_problem(describe())
+            # errors.problem_responses refers to these schemas.
+            problem = ProblemDetails.model_json_schema(ref_template=REF_TEMPLATE)
+            added = {**problem.pop("$defs"), ProblemDetails.__name__: problem}
+            schemas = describe()["components"]["schemas"]
+            assert not schemas.keys() & added.keys(), "another model has the name of one of errors"
+            schemas |= added
         return describe()
 
     app.openapi = openapi  # type: ignore[method-assign]
@@ -72,12 +76,3 @@ def _serve(page: HTMLResponse) -> Callable[[Request], Response]:
         "worker-src blob:; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
     )
     return lambda _: HTMLResponse(html, headers={"Content-Security-Policy": policy})
-
-
-def _add_problem(schema: dict[str, Any]) -> None:
-    # errors.problem_responses refers to this schema.
-    _, described = models_json_schema([(ProblemDetails, "validation")], ref_template=REF_TEMPLATE)
-    added = described["$defs"]
-    schemas = schema["components"]["schemas"]
-    assert not schemas.keys() & added.keys(), "another model has the name of one of errors.py"
-    schemas |= added
