@@ -12,13 +12,12 @@ from support import (
     Account,
     NewApp,
     assert_throttled,
+    change_password,
     fail_to_log_in,
     log_in,
     new_client,
     registration,
 )
-
-ME = "/api/v1/users/me"
 
 
 async def test_distributed_attempts_do_not_lock_out_a_known_address(
@@ -42,8 +41,8 @@ async def test_password_change_resets_the_limit(new_app: NewApp, member: Account
         login = await log_in(new_client(app), member.email, password)
         client = new_client(app, login.json()["access_token"])
         for current in (WRONG_PASSWORD, password):
-            change = {"current_password": current, "new_password": new}
-            statuses.append((await client.put(f"{ME}/password", json=change)).status_code)
+            response = await change_password(client, current, new)
+            statuses.append(response.status_code)
         password = new
 
     assert statuses == [403, 204, 403, 204]

@@ -15,6 +15,8 @@ from support import (
     PASSWORD,
     Account,
     NewApp,
+    change_password,
+    delete_account,
     log_in,
     new_account,
     new_client,
@@ -23,7 +25,6 @@ from support import (
 )
 
 USERS = "/api/v1/users"
-ME = "/api/v1/users/me"
 
 
 @pytest.mark.parametrize(
@@ -98,10 +99,9 @@ async def test_confirmation_fails_when_the_password_changes_meanwhile(
 
     monkeypatch.setattr(app.state.services.auth.hasher, "verify", verify_while_it_changes)
     if path == "/me":
-        response = await member.client.request("DELETE", ME, json={"password": PASSWORD})
+        response = await delete_account(member.client)
     else:
-        change = {"current_password": PASSWORD, "new_password": "difference-engine-1822"}
-        response = await member.client.put(f"{ME}/password", json=change)
+        response = await change_password(member.client)
 
     assert response.status_code == 403
     assert await session.scalar(select(User.password_hash)) == "changed"
@@ -111,10 +111,7 @@ async def test_rejected_deletion_does_not_reset_the_limit(new_app: NewApp, admin
     token = admin.client.headers["Authorization"].removeprefix("Bearer ")
     client = new_client(new_app(login_attempts=2), token)
 
-    statuses = [
-        (await client.request("DELETE", f"{USERS}/me", json={"password": PASSWORD})).status_code
-        for _ in range(3)
-    ]
+    statuses = [(await delete_account(client)).status_code for _ in range(3)]
 
     assert statuses == [409, 409, 429]
 
@@ -124,12 +121,7 @@ async def test_concurrent_deletions_keep_one_administrator(live_app: FastAPI) ->
     async with live_app.state.services.database.write_session() as session:
         await session.execute(update(User).values(role=Role.ADMIN))
 
-    responses = await asyncio.gather(
-        *(
-            account.client.request("DELETE", f"{USERS}/me", json={"password": PASSWORD})
-            for account in accounts
-        )
-    )
+    responses = await asyncio.gather(*(delete_account(account.client) for account in accounts))
 
     assert sorted(response.status_code for response in responses) == [204, 204, 409]
 

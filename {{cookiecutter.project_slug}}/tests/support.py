@@ -231,6 +231,19 @@ async def refresh(client: AsyncClient, refresh_token: str) -> Response:
     return await client.post("/api/v1/auth/token", data=form)
 
 
+async def change_password(
+    client: AsyncClient, current: str = PASSWORD, new: str = NEW_PASSWORD
+) -> Response:
+    """Change the password of the client's account."""
+    change = {"current_password": current, "new_password": new}
+    return await client.put("/api/v1/users/me/password", json=change)
+
+
+async def delete_account(client: AsyncClient, password: str = PASSWORD) -> Response:
+    """Delete the client's account."""
+    return await client.request("DELETE", "/api/v1/users/me", json={"password": password})
+
+
 def pointers(response: Response) -> list[str]:
     """Return the JSON Pointers of a problem's errors."""
     return [error["pointer"] for error in response.json()["errors"]]

@@ -15,6 +15,7 @@ from support import (
     PASSWORD,
     Account,
     NewApp,
+    change_password,
     create_session,
     log_in,
     new_client,
@@ -76,13 +77,12 @@ async def test_log_has_no_secrets(
     client = new_client(new_app(log_level="DEBUG"))
     client.headers["Authorization"] = member.client.headers["Authorization"]
     login = {"email": member.email, "password": PASSWORD}
-    change = {"current_password": PASSWORD, "new_password": f"{SECRET}-{SECRET}"}
 
     tokens = (await log_in(client, member.email)).json()
     rotated = (await refresh(client, tokens["refresh_token"])).json()
     await log_in(client, member.email, password=SECRET)
     cookies = (await client.post("/api/v1/auth/session", json=login)).cookies
-    await client.put("/api/v1/users/me/password", json=change)
+    await change_password(client, new=f"{SECRET}-{SECRET}")
     await client.post("/api/v1/users", json=registration(email=SECRET, password=SECRET))
     await client.get(f"/api/v1/users?cursor={SECRET}")
     await client.post("/api/v1/auth/revoke", data={"token": rotated["refresh_token"]})

@@ -20,10 +20,10 @@ from {{ cookiecutter.package_name }}.auth.models import (
 from {{ cookiecutter.package_name }}.database import utcnow
 
 from support import (
-    NEW_PASSWORD,
     PASSWORD,
     Account,
     Register,
+    change_password,
     create_session,
     log_in,
     new_account,
@@ -206,8 +206,7 @@ async def test_all_logins_of_the_user_end(
         for is_active in (False, True):
             await admin.client.patch(f"/api/v1/users/{member.id}", json={"is_active": is_active})
     elif end == "new password":
-        change = {"current_password": PASSWORD, "new_password": NEW_PASSWORD}
-        await member.client.put(f"{ME}/password", json=change)
+        await change_password(member.client)
     else:
         await member.client.delete(SESSIONS)
 

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from {{ cookiecutter.package_name }}.auth.models import User
 
-from support import PASSWORD, Account, Register, log_in, pointers, registration
+from support import PASSWORD, Account, Register, change_password, log_in, pointers, registration
 
 EMAIL = "ada.lovelace@example.com"
 TOO_SHORT_OR_LONG = ["elevenchars", "é" * 37, "x" * 73]
@@ -22,8 +22,7 @@ async def test_weak_password_is_rejected(
     body = registration(email=EMAIL, password=password)
     registered = await client.post("/api/v1/users", json=body)
     member = await register(email=EMAIL)
-    change = {"current_password": PASSWORD, "new_password": password}
-    changed = await member.client.put("/api/v1/users/me/password", json=change)
+    changed = await change_password(member.client, new=password)
 
     for response, pointer in ((registered, "/body/password"), (changed, "/body/new_password")):
         assert (response.status_code, pointers(response)) == (422, [pointer])
@@ -35,11 +34,8 @@ async def test_weak_new_password_is_rejected_without_hashing(
 ) -> None:
     monkeypatch.delattr(bcrypt, "checkpw")
     monkeypatch.delattr(bcrypt, "hashpw")
-    change = {"current_password": PASSWORD, "new_password": "1qaz2wsx3edc"}
 
-    responses = [
-        await member.client.put("/api/v1/users/me/password", json=change) for _ in range(11)
-    ]
+    responses = [await change_password(member.client, new="1qaz2wsx3edc") for _ in range(11)]
 
     assert {response.status_code for response in responses} == {422}
 

@@ -6,18 +6,17 @@ from httpx2 import AsyncClient
 from {{ cookiecutter.package_name }}.throttle import Limit, Throttle
 
 from support import (
-    NEW_PASSWORD,
     PASSWORD,
     WRONG_PASSWORD,
     Account,
     Register,
     assert_throttled,
+    change_password,
+    delete_account,
     fail_to_log_in,
     log_in,
     new_client,
 )
-
-ME = "/api/v1/users/me"
 
 
 async def test_login_attempts_are_limited(
@@ -47,16 +46,14 @@ async def test_attempts_of_another_address_do_not_lock_out_the_owner(
 
     assert_throttled(await log_in(attacker, member.email))
     assert (await log_in(owner, member.email)).status_code == 200
-    change = {"current_password": PASSWORD, "new_password": NEW_PASSWORD}
-    assert (await member.client.put(f"{ME}/password", json=change)).status_code == 204
+    assert (await change_password(member.client)).status_code == 204
 
 
 async def test_attempts_to_confirm_the_password_are_limited(
     client: AsyncClient, member: Account
 ) -> None:
-    change = {"current_password": WRONG_PASSWORD, "new_password": NEW_PASSWORD}
-    responses = [await member.client.put(f"{ME}/password", json=change) for _ in range(11)]
-    deletion = await member.client.request("DELETE", ME, json={"password": WRONG_PASSWORD})
+    responses = [await change_password(member.client, WRONG_PASSWORD) for _ in range(11)]
+    deletion = await delete_account(member.client, WRONG_PASSWORD)
 
     assert [response.status_code for response in responses[:-1]] == [403] * 10
     assert_throttled(responses[-1])

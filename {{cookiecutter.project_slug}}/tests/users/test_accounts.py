@@ -18,8 +18,11 @@ from {{ cookiecutter.package_name }}.auth.models import (
 from support import (
     NEW_PASSWORD,
     PASSWORD,
+    WRONG_PASSWORD,
     Account,
     Register,
+    change_password,
+    delete_account,
     log_in,
     new_client,
     pointers,
@@ -103,9 +106,7 @@ async def test_profile_update_rejects_other_fields(member: Account) -> None:
 
 
 async def test_new_password_replaces_the_old_one(client: AsyncClient, member: Account) -> None:
-    body = {"current_password": PASSWORD, "new_password": NEW_PASSWORD}
-
-    response = await member.client.put(f"{ME}/password", json=body)
+    response = await change_password(member.client)
 
     assert response.status_code == 204
     assert (await log_in(client, member.email)).json()["error"] == "invalid_grant"
@@ -113,9 +114,7 @@ async def test_new_password_replaces_the_old_one(client: AsyncClient, member: Ac
 
 
 async def test_new_password_requires_the_current_one(client: AsyncClient, member: Account) -> None:
-    body = {"current_password": "not-my-password", "new_password": NEW_PASSWORD}
-
-    response = await member.client.put(f"{ME}/password", json=body)
+    response = await change_password(member.client, current=WRONG_PASSWORD)
 
     assert (response.status_code, pointers(response)) == (403, ["/body/current_password"])
     assert (await log_in(client, member.email)).status_code == 200
@@ -126,8 +125,8 @@ async def test_deletion_requires_the_password_and_deletes_the_logins(
 ) -> None:
     other = await register()
 
-    rejected = await member.client.request("DELETE", ME, json={"password": "not-my-password"})
-    deleted = await member.client.request("DELETE", ME, json={"password": PASSWORD})
+    rejected = await delete_account(member.client, WRONG_PASSWORD)
+    deleted = await delete_account(member.client)
 
     assert (rejected.status_code, deleted.status_code) == (403, 204)
     assert (await member.client.get(ME)).status_code == 401

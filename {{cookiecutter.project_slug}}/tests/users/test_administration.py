@@ -12,8 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from {{ cookiecutter.package_name }}.auth.models import Role, User
 
 from support import (
-    PASSWORD,
     Account,
+    delete_account,
     log_in,
     new_user,
     pointers,
@@ -166,9 +166,7 @@ async def test_last_administrator_cannot_delete_the_account(
         other = update(User).where(User.id == member.id).values(is_active=other_is_active)
         await session.execute(other)
         await session.commit()
-        proof = {"password": PASSWORD}
-        response = await admin.client.request("DELETE", f"{USERS}/me", json=proof)
-        return response.status_code
+        return (await delete_account(admin.client)).status_code
 
     assert await delete(other_is_active=False) == 409
     assert await delete(other_is_active=True) == 204

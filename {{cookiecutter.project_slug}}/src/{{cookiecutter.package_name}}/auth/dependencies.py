@@ -7,14 +7,14 @@ from uuid import UUID
 {%- endif %}
 
 import structlog
-from fastapi import Depends, Request, Security
+from fastapi import Depends, Request, Response, Security
 from fastapi.security import APIKeyCookie, OAuth2PasswordBearer
 
 from ..database import Database
 from ..errors import Problem
 from ..exceptions import InvalidTokenError
 from ..state import get_state
-from .cookies import check_csrf, read_cookie, session_cookie
+from .cookies import check_csrf, clear_cookies, read_cookie, session_cookie
 from .models import Role
 from .service import AuthServices, Principal, get_principal_by_cookie, get_principal_by_token
 from .sessions import ClientInfo{% if cookiecutter.use_redis %}, cache_namespace{% endif %}
@@ -101,6 +101,17 @@ async def _authenticate_cookie(
 
 
 CurrentPrincipal = Annotated[Principal, Depends(get_current_principal)]
+
+
+async def clear_session_cookies(
+    response: Response, principal: CurrentPrincipal, auth: AuthDep
+) -> None:
+    """Delete the cookies of a browser, for routes that end its session."""
+    if principal.is_browser:
+        clear_cookies(response, auth.settings)
+
+
+ClearCookies = Depends(clear_session_cookies)
 
 
 async def get_current_admin(principal: CurrentPrincipal) -> Principal:

@@ -70,8 +70,9 @@ class PasswordHasher:
 
     A hash takes a core for a quarter of a second. Hashes run in threads, no more at a time than
     the process has cores, so that logins do not delay other requests. Callers take turns, so that
-    one who sends many requests does not keep the others waiting, and the queue is bounded. A caller
-    is an account when the request is authenticated, and a client address otherwise.
+    one who sends many requests does not keep the others waiting. A caller is an account when the
+    request is authenticated, and a client address otherwise. When the queue of one caller or of all
+    is full, every method raises OverloadedError.
 
     Attributes:
         rounds: binary logarithm of the cost of a hash.
@@ -89,11 +90,7 @@ class PasswordHasher:
         self._unknown_user = bcrypt.gensalt(self.rounds).decode() + "." * 31
 
     async def hash(self, password: str, caller: str) -> str:
-        """Hash a password of at most 72 bytes.
-
-        Raises:
-            OverloadedError: too many passwords are waiting.
-        """
+        """Hash a password of at most 72 bytes."""
         salt = bcrypt.gensalt(self.rounds)
         return (await self._run(caller, lambda: bcrypt.hashpw(password.encode(), salt))).decode()
 
@@ -102,7 +99,6 @@ class PasswordHasher:
 
         Raises:
             UnacceptablePasswordError: the password is easy to guess.
-            OverloadedError: too many passwords are waiting.
         """
         await self.check(password, email, caller)
         return await self.hash(password, caller)
@@ -112,7 +108,6 @@ class PasswordHasher:
 
         Raises:
             UnacceptablePasswordError: an attacker would guess it among the first million.
-            OverloadedError: too many passwords are waiting.
         """
         if await self._run(caller, lambda: _score(password, email)) < MIN_SCORE:
             raise UnacceptablePasswordError
@@ -121,9 +116,6 @@ class PasswordHasher:
         """Return whether the hash is that of the password.
 
         Without a hash (an unknown user), return False after the same time.
-
-        Raises:
-            OverloadedError: too many passwords are waiting.
         """
         presented = password.encode()
         expected = (password_hash or self._unknown_user).encode()

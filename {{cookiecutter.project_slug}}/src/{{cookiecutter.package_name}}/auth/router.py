@@ -10,15 +10,8 @@ from ..dependencies import DatabaseDep, DbSession, ReadSession
 from ..errors import Problem, problem_responses
 from ..exceptions import IncorrectPasswordError, InvalidTokenError
 from . import service, sessions
-from .cookies import (
-    check_origin,
-    clear_cookies,
-    read_cookie,
-    session_cookie,
-    set_cookies,
-    set_csrf,
-)
-from .dependencies import AuthDep, ClientDep, CurrentPrincipal
+from .cookies import check_origin, read_cookie, session_cookie, set_cookies, set_csrf
+from .dependencies import AuthDep, ClearCookies, ClientDep, CurrentPrincipal
 from .models import User
 from .oauth import NO_STORE, OAuthError, OAuthRoute
 from .schemas import (
@@ -152,14 +145,15 @@ async def read_session(
     return principal
 
 
-@router.delete("/session", status_code=204, responses=problem_responses(403, 404))
-async def delete_session(
-    response: Response, principal: CurrentPrincipal, session: DbSession, auth: AuthDep
-) -> None:
+@router.delete(
+    "/session",
+    status_code=204,
+    dependencies=[ClearCookies],
+    responses=problem_responses(403, 404),
+)
+async def delete_session(principal: CurrentPrincipal, session: DbSession) -> None:
     """Log out: revoke the session of this request, by cookie or by token."""
     await sessions.revoke_session(session, principal.id, principal.session_id)
-    if principal.is_browser:
-        clear_cookies(response, auth.settings)
 
 
 @router.get("/sessions")
@@ -182,14 +176,12 @@ async def list_sessions(
     ]
 
 
-@router.delete("/sessions", status_code=204, responses=problem_responses(403))
-async def delete_sessions(
-    response: Response, principal: CurrentPrincipal, session: DbSession, auth: AuthDep
-) -> None:
+@router.delete(
+    "/sessions", status_code=204, dependencies=[ClearCookies], responses=problem_responses(403)
+)
+async def delete_sessions(principal: CurrentPrincipal, session: DbSession) -> None:
     """Log out everywhere: revoke every session of the caller."""
     await sessions.revoke_all_sessions(session, principal.id)
-    if principal.is_browser:
-        clear_cookies(response, auth.settings)
 
 
 @router.delete("/sessions/{session_id}", status_code=204, responses=problem_responses(403, 404))

@@ -99,8 +99,9 @@ _PRINCIPAL_BY_COOKIE = _PRINCIPAL.where(LoginSession.cookie_hash == bindparam("c
 
 async def get_principal_by_token(database: Database, claims: Claims) -> Principal | None:
     """Return the user of an access token, or None if its session has expired or been revoked."""
-    parameters = {"session_id": claims.session_id, "user_id": claims.user_id}
-    return await _get_principal(database, _PRINCIPAL_BY_TOKEN, parameters)
+    return await _get_principal(
+        database, _PRINCIPAL_BY_TOKEN, session_id=claims.session_id, user_id=claims.user_id
+    )
 
 
 async def get_principal_by_cookie(database: Database, cookie: str, token: str) -> Principal | None:
@@ -109,12 +110,12 @@ async def get_principal_by_cookie(database: Database, cookie: str, token: str) -
     Args:
         cookie: the name of the cookie that the token was sent in.
     """
-    parameters = {"cookie_hash": hash_cookie(cookie, token)}
-    return await _get_principal(database, _PRINCIPAL_BY_COOKIE, parameters)
+    hashed = hash_cookie(cookie, token)
+    return await _get_principal(database, _PRINCIPAL_BY_COOKIE, cookie_hash=hashed)
 
 
 async def _get_principal(
-    database: Database, statement: Select[*tuple[Any, ...]], parameters: dict[str, Any]
+    database: Database, statement: Select[*tuple[Any, ...]], **parameters: object
 ) -> Principal | None:
     async with database.read_connection() as connection:
         result = await connection.execute(statement, {"now": utcnow(), **parameters})

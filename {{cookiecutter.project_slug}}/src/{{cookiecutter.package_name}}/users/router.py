@@ -4,10 +4,9 @@ from typing import Annotated
 from uuid import UUID
 
 import structlog
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query
 
-from ..auth.cookies import clear_cookies
-from ..auth.dependencies import AuthDep, ClientDep, CurrentAdmin, CurrentPrincipal
+from ..auth.dependencies import AuthDep, ClearCookies, ClientDep, CurrentAdmin, CurrentPrincipal
 from ..auth.models import User
 from ..auth.schemas import UserRead
 from ..auth.service import Principal, check_address_limit
@@ -17,14 +16,7 @@ from ..exceptions import IncorrectPasswordError, UnacceptablePasswordError
 from ..pagination import Page, RowPage
 from ..throttle import address_key
 from . import service
-from .schemas import (
-    AccountDelete,
-    PasswordChange,
-    ProfileUpdate,
-    UserCreate,
-    UserQuery,
-    UserUpdate,
-)
+from .schemas import AccountDelete, PasswordChange, ProfileUpdate, UserCreate, UserQuery, UserUpdate
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -60,13 +52,14 @@ async def update_me(data: ProfileUpdate, principal: CurrentPrincipal, session: D
     return await service.update_profile(session, principal.id, data)
 
 
-@router.put("/me/password", status_code=204, responses=problem_responses(401, 403, 429))
+@router.put(
+    "/me/password",
+    status_code=204,
+    dependencies=[ClearCookies],
+    responses=problem_responses(401, 403, 429),
+)
 async def change_my_password(
-    data: PasswordChange,
-    response: Response,
-    principal: CurrentPrincipal,
-    database: DatabaseDep,
-    auth: AuthDep,
+    data: PasswordChange, principal: CurrentPrincipal, database: DatabaseDep, auth: AuthDep
 ) -> None:
     """Change the caller's password and revoke every session, also that of this request."""
     current, new = data.current_password.get_secret_value(), data.new_password.get_secret_value()
@@ -76,25 +69,22 @@ async def change_my_password(
         raise field_problem(403, "/body/current_password", str(error)) from None
     except UnacceptablePasswordError as error:
         raise field_problem(422, "/body/new_password", str(error)) from None
-    if principal.is_browser:
-        clear_cookies(response, auth.settings)
 
 
-@router.delete("/me", status_code=204, responses=problem_responses(401, 403, 409, 429))
+@router.delete(
+    "/me",
+    status_code=204,
+    dependencies=[ClearCookies],
+    responses=problem_responses(401, 403, 409, 429),
+)
 async def delete_me(
-    data: AccountDelete,
-    response: Response,
-    principal: CurrentPrincipal,
-    database: DatabaseDep,
-    auth: AuthDep,
+    data: AccountDelete, principal: CurrentPrincipal, database: DatabaseDep, auth: AuthDep
 ) -> None:
     """Delete the caller's account and everything that belongs to it."""
     try:
         await service.delete_account(database, auth, principal, data.password.get_secret_value())
     except IncorrectPasswordError as error:
         raise field_problem(403, "/body/password", str(error)) from None
-    if principal.is_browser:
-        clear_cookies(response, auth.settings)
 
 
 @router.get("", response_model=Page[UserRead], responses=problem_responses(401, 403))

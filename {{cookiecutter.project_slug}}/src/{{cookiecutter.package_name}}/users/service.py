@@ -26,12 +26,13 @@ from .schemas import ProfileUpdate, UserCreate, UserQuery, UserUpdate
 
 log = structlog.stdlib.get_logger(__name__)
 
-{% if cookiecutter.database == "postgresql" -%}
-UNIQUE_EMAIL = "uq_users_email"
-{%- else -%}
-UNIQUE_EMAIL = "users.email"
+CONFLICTS = {
+{%- if cookiecutter.database == "postgresql" %}
+    "uq_users_email": "This email address already has an account.",
+{%- else %}
+    "users.email": "This email address already has an account.",
 {%- endif %}
-CONFLICTS = {UNIQUE_EMAIL: "This email address already has an account."}
+}
 
 
 async def create_user(
