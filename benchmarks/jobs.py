@@ -134,13 +134,13 @@ async def measure(app: Any, jobs: int, workers: int) -> None:
 
 
 async def torment(app: Any, jobs: int, workers: int, kills: int) -> None:
-    """Chaos: a random worker is killed every two seconds or so, and another takes its place."""
+    """Chaos: a worker is killed every five seconds or so, and another takes its place."""
     await reset(app)
     with processes(workers) as running:
         enqueuing = asyncio.create_task(enqueue_all(app, "slow", jobs))
         killed = 0
         while (found := await totals(app)).done < jobs or not enqueuing.done():
-            await asyncio.sleep(random.uniform(1, 3))
+            await asyncio.sleep(random.uniform(4, 6))
             if killed < kills:
                 victim = killed % workers  # it has had the time to begin jobs
                 running[victim].kill()
