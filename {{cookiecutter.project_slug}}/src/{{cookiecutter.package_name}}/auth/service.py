@@ -150,15 +150,11 @@ async def _authenticate(
     database: Database, auth: AuthServices, email: str, password: str, client: ClientInfo
 ) -> VerifiedPassword:
     email, address = normalize_email(email), address_key(client.address)
-    account_key, window = hash_token(email), auth.settings.login_window  # no email in a counter
-    address_limit = (
-        f"account_address:{account_key}:{address}",
-        Limit(auth.settings.login_attempts, window),
-    )
-    total_limit = (
-        f"account:{account_key}",
-        Limit(auth.settings.login_attempts_per_account, window),
-    )
+    settings, account_key = auth.settings, hash_token(email)  # the counters contain no email
+    per_address = Limit(settings.login_attempts, settings.login_window)
+    in_total = Limit(settings.login_attempts_per_account, settings.login_window)
+    address_limit = f"account_address:{account_key}:{address}", per_address
+    total_limit = f"account:{account_key}", in_total
     await check_address_limit(auth, client, "login")
     async with database.read_connection() as connection:
         account = (

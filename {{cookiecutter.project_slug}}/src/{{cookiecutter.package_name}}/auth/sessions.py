@@ -180,11 +180,7 @@ def is_valid() -> tuple[ColumnElement[bool], ...]:
 
 
 async def _create_session(
-    session: AsyncSession,
-    user: User,
-    client: ClientInfo,
-    ttl: int,
-    cookie_hash: str | None = None,
+    session: AsyncSession, user: User, client: ClientInfo, ttl: int, cookie_hash: str | None = None
 ) -> LoginSession:
     now = utcnow()
     await session.execute(
