@@ -133,8 +133,8 @@ def test_every_variable_is_documented_with_its_default() -> None:
     readme = (PROJECT / "README.md").read_text(encoding="utf-8")
     section = readme.partition("\n## Settings\n")[2].partition("\n## ")[0]
 
-    rows = re.findall(r"^\| `([A-Z_]+)` \| `?(.*?)`? \| (.*) \|$", section, re.MULTILINE)
+    rows = re.findall(r"^\| `([A-Z0-9_]+)` \| `?(.*?)`? \| (.*) \|$", section, re.MULTILINE)
     assert rows == [(name, default_of(f), f.description) for name, f in fields.items()]
-    assert set(re.findall("^(?:# )?([A-Z_]+)=", example, re.MULTILINE)) <= fields.keys()
-    for name, value in re.findall("^# ([A-Z_]+)=(.*)$", example, re.MULTILINE):
+    assert set(re.findall("^(?:# )?([A-Z0-9_]+)=", example, re.MULTILINE)) <= fields.keys()
+    for name, value in re.findall("^# ([A-Z0-9_]+)=(.*)$", example, re.MULTILINE):
         assert default_of(fields[name]) in (value, "required")
