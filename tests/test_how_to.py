@@ -21,6 +21,7 @@ PAGES: dict[str, Answers] = {
     "run-work-without-a-worker": {"database": "sqlite"},
     "add-a-metric-and-an-alert": {"use_prometheus": True},
     "make-a-hot-endpoint-faster": {"use_redis": True},
+    "send-server-sent-events": {},
     "add-an-admin-view": {"use_admin": True},
 }
 

@@ -1,5 +1,7 @@
 """The tutorial: its commands and files work to the letter, and print what it says."""
 
+import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -15,6 +17,7 @@ from walkthrough import Reader, reader
 PAGE = (TEMPLATE / "docs" / "tutorial.md").read_text("utf-8")
 BUILD, REST = PAGE.split("\n## 11. ")
 CHECK, DEPLOY = REST.split("\n## 12. ")
+DOCKER = shutil.which("docker") or "docker"
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("tutorial")]
 
@@ -54,4 +57,8 @@ def test_service_of_the_tutorial_is_deployed_with_compose(member: Reader) -> Non
     try:
         member.follow(DEPLOY)
     finally:
-        member.run("docker compose down --volumes --rmi all --timeout 1")
+        for command in (
+            ["compose", "--project-name", "readers", "down", "--volumes", "--timeout", "1"],
+            ["rmi", "--force", "readers"],
+        ):
+            subprocess.run([DOCKER, *command], check=False)
