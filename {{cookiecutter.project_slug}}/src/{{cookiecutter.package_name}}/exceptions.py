@@ -28,20 +28,14 @@ class ConflictError(ServiceError):
 
 
 class PermissionDeniedError(ServiceError):
-    """The caller lacks permission."""
-
     message = "Only administrators may do this."
 
 
 class IncorrectPasswordError(ServiceError):
-    """The given password is incorrect."""
-
     message = "Incorrect password."
 
 
 class UnacceptablePasswordError(ServiceError):
-    """A new password is too easy to guess."""
-
     message = "The password is easy to guess."
 
 
@@ -70,14 +64,10 @@ class RetryableError(ServiceError):
 
 
 class TooManyAttemptsError(RetryableError):
-    """The client made too many attempts."""
-
     message = "Too many attempts; try again later."
 
 
 class OverloadedError(RetryableError):
-    """The service is overloaded."""
-
     message = "The service is busy; try again shortly."
 
 
