@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy import Select, bindparam, select
+from sqlalchemy import Row, Select, bindparam, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ..database import Database, utcnow
@@ -60,20 +60,6 @@ class Principal:
     updated_at: datetime
     session_id: UUID
     is_browser: bool
-
-
-@dataclass(frozen=True)
-class VerifiedPassword:
-    """An account whose password was just verified.
-
-    Attributes:
-        password_hash: the hash that the password was verified against.
-        new_hash: its replacement, if BCRYPT_ROUNDS has changed since.
-    """
-
-    user_id: UUID
-    password_hash: str
-    new_hash: str | None = None
 
 
 # Every authenticated request runs this query. It selects columns on a connection, and is built
@@ -136,9 +122,14 @@ async def login_transaction(
         TooManyAttemptsError: too many failures for the account or the address.
         OverloadedError: too many passwords are waiting.
     """
-    verified = await _authenticate(database, auth, email, password, client)
+    account = await _authenticate(database, auth, email, password, client)
+    new_hash = None
+    if auth.hasher.needs_rehash(account.password_hash):
+        new_hash = await auth.hasher.hash(password, address_key(client.address))
     async with database.write_session() as session:
-        user = await get_user_for_update(session, verified)
+        user = await get_user_for_update(session, account.id, account.password_hash)
+        if new_hash is not None:
+            user.password_hash = new_hash
         yield session, user
     log.info("login", user_id=str(user.id), address=client.address)
 {%- if cookiecutter.use_prometheus %}
@@ -148,7 +139,7 @@ async def login_transaction(
 
 async def _authenticate(
     database: Database, auth: AuthServices, email: str, password: str, client: ClientInfo
-) -> VerifiedPassword:
+) -> Row[UUID, str]:
     email, address = normalize_email(email), address_key(client.address)
     settings, account_key = auth.settings, hash_token(email)  # the counters contain no email
     per_address = Limit(settings.login_attempts, settings.login_window)
@@ -183,16 +174,13 @@ async def _authenticate(
         raise IncorrectPasswordError(INCORRECT_CREDENTIALS)
     await auth.throttle.reset(*address_limit)
     await auth.throttle.reset(*total_limit)
-    new_hash = None
-    if auth.hasher.needs_rehash(account.password_hash):
-        new_hash = await auth.hasher.hash(password, address)
-    return VerifiedPassword(account.id, account.password_hash, new_hash)
+    return account
 
 
 async def verify_current_password(
     database: Database, auth: AuthServices, user: Principal, password: str
-) -> VerifiedPassword:
-    """Re-authenticate the caller before a sensitive change.
+) -> str:
+    """Re-authenticate the caller before a sensitive change, and return the hash of the password.
 
     Attempts are counted apart from logins, so that other clients cannot use them up. Call
     `reset_reauthentication` after the change.
@@ -210,7 +198,7 @@ async def verify_current_password(
     verified = await auth.hasher.verify(password, password_hash, caller=str(user.id))
     if not verified or password_hash is None:
         raise IncorrectPasswordError
-    return VerifiedPassword(user.id, password_hash)
+    return password_hash
 
 
 async def reset_reauthentication(auth: AuthServices, user_id: UUID) -> None:
@@ -218,25 +206,19 @@ async def reset_reauthentication(auth: AuthServices, user_id: UUID) -> None:
     await auth.throttle.reset(*_reauthentication_counter(auth.settings, user_id))
 
 
-async def get_user_for_update(session: AsyncSession, verified: VerifiedPassword) -> User:
-    """Lock and return the account of a verified password, and store its new hash, if any.
+async def get_user_for_update(session: AsyncSession, user_id: UUID, password_hash: str) -> User:
+    """Lock and return the account whose password was verified against the hash.
 
     Raises:
         IncorrectPasswordError: the password was changed, or the account deactivated, since then.
     """
     user = await session.scalar(
         select(User)
-        .where(
-            User.id == verified.user_id,
-            User.password_hash == verified.password_hash,
-            User.is_active,
-        )
+        .where(User.id == user_id, User.password_hash == password_hash, User.is_active)
         .with_for_update(key_share=True)
     )
     if user is None:
         raise IncorrectPasswordError
-    if verified.new_hash is not None:
-        user.password_hash = verified.new_hash
     return user
 
 

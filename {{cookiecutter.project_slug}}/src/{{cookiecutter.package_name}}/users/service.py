@@ -198,18 +198,16 @@ async def change_password(
     """Replace the password and revoke every session of the user.
 
     Raises:
-        IncorrectPasswordError: the current password is wrong.
         UnacceptablePasswordError: the new password is easy to guess.
-        TooManyAttemptsError: too many attempts.
-        OverloadedError: too many passwords are waiting.
+        ServiceError: see `verify_current_password`.
     """
     caller = str(principal.id)
     await auth.hasher.check(new_password, principal.email, caller)
-    verified = await verify_current_password(database, auth, principal, current_password)
-    password_hash = await auth.hasher.hash(new_password, caller)
+    current_hash = await verify_current_password(database, auth, principal, current_password)
+    new_hash = await auth.hasher.hash(new_password, caller)
     async with database.write_session() as session:
-        user = await get_user_for_update(session, verified)
-        user.password_hash = password_hash
+        user = await get_user_for_update(session, principal.id, current_hash)
+        user.password_hash = new_hash
         await revoke_all_sessions(session, user.id)
     await reset_reauthentication(auth, principal.id)
     log.info("password changed")
@@ -221,15 +219,13 @@ async def delete_account(
     """Delete the caller's account with everything that belongs to it.
 
     Raises:
-        IncorrectPasswordError: the password is wrong.
         ConflictError: the caller is the last active administrator.
-        TooManyAttemptsError: too many attempts.
-        OverloadedError: too many passwords are waiting.
+        ServiceError: see `verify_current_password`.
     """
-    verified = await verify_current_password(database, auth, principal, password)
+    password_hash = await verify_current_password(database, auth, principal, password)
     async with database.write_session() as session:
         administrators = await lock_administrators(session)
-        user = await get_user_for_update(session, verified)
+        user = await get_user_for_update(session, principal.id, password_hash)
         if administrators == {user.id}:
             raise ConflictError("The last administrator cannot delete the account.")
 {%- if cookiecutter.use_redis %}
