@@ -124,13 +124,17 @@ async def test_unsafe_requests_with_cookies_require_a_csrf_token(
 
 
 async def test_examples_are_valid_requests(app: FastAPI, admin: Account) -> None:
-    examples = [(o, body) for o in operations(app) for body in o.schema.get("examples", [])]
-    assert examples
+    requested = set()
 
-    for operation, body in examples:
-        response = await admin.client.request(operation.method, operation.url, json=body)
-        assert response.status_code == 201 or "{" in operation.path, operation.path
-        assert response.status_code in (201, 404), operation.path
+    for operation in operations(app):
+        members = operation.properties.items()
+        body = {name: schema["examples"][0] for name, schema in members if "examples" in schema}
+        if body and body.keys() >= set(operation.schema.get("required", ())):
+            response = await admin.client.request(operation.method, operation.url, json=body)
+            assert response.status_code < 400, (operation.path, response.text)
+            requested.add(operation.path)
+
+    assert "/api/v1/users" in requested
 
 
 async def test_invalid_text_in_a_body_is_rejected(app: FastAPI, admin: Account) -> None:

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
 from ..pagination import PageQuery
 from ..schemas import UNSET, RequestModel, ResponseModel, SingleLineStr, Text
@@ -21,15 +21,9 @@ Tags = Annotated[
 class ItemCreate(RequestModel):
     """A new item."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [{"title": "Write the report", "description": None, "tags": ["work"]}]
-        }
-    )
-
-    title: SingleLineStr
+    title: SingleLineStr = Field(examples=["Write the report"])
     description: Description | None = None
-    tags: Tags = Field(default_factory=list)
+    tags: Tags = Field(default_factory=list, examples=[["work"]])
 
 
 class ItemUpdate(RequestModel):
