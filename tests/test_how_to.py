@@ -2,12 +2,14 @@
 
 import os
 import shutil
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from conftest import Render
-from harness import CACHE, environ, uv
+from harness import CACHE, clean_environ, environ, uv
 from questions import TEMPLATE, Answers
 from walkthrough import reader
 
@@ -24,6 +26,15 @@ PAGES: dict[str, Answers] = {
     "send-server-sent-events": {},
     "add-an-admin-view": {"use_admin": True},
 }
+
+CHECKS = "uv run poe lint\nuv run poe types"
+# Pages that add packages.
+PAGES_WITH_PACKAGES = ["upload-files-to-s3"]
+
+
+def page(name: str) -> str:
+    """Return the text of a page."""
+    return (TEMPLATE / "docs" / "how-to" / f"{name}.md").read_text("utf-8")
 
 
 @pytest.mark.slow
@@ -42,5 +53,19 @@ def test_page_works(
     env["PATH"] += f"{os.pathsep}{Path(uv()).parent}"
 
     with reader(project, env) as one:
-        one.follow((TEMPLATE / "docs" / "how-to" / f"{name}.md").read_text("utf-8"))
-        one.run("uv run poe lint\nuv run poe types")
+        one.follow(page(name))
+        one.run(CHECKS)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("name", PAGES_WITH_PACKAGES)
+def test_page_with_packages_works(name: str, render: Render) -> None:
+    with tempfile.TemporaryDirectory() as temporary:
+        # As root, PostgreSQL runs as another user, which needs access to its programs in .venv.
+        Path(temporary).chmod(0o755)
+        project = shutil.copytree(render(), Path(temporary) / "orders")
+        env = clean_environ(project) | {"UV_PYTHON": sys.executable}
+        env["PATH"] += f"{os.pathsep}{Path(uv()).parent}"
+        with reader(project, env) as one:
+            one.follow(page(name))
+            one.run(CHECKS)
