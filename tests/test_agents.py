@@ -34,12 +34,10 @@ router = APIRouter(prefix="/api/v1/invoices")
 from datetime import datetime
 from typing import Protocol
 from uuid import UUID
-import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 from ..database import utcnow
 from ..exceptions import ConflictError
 from ..worker.queue import Context, enqueue, task
-log = structlog.stdlib.get_logger(__name__)
 class Invoice:
     paid_at: datetime | None
 async def get_invoice(

@@ -38,7 +38,7 @@ def setup(app: FastAPI, settings: Settings) -> None:
     if not settings.docs_enabled:
         return
 
-    # Relative URLs, which hold below any path of a proxy.
+    # Relative URLs also work behind a proxy's path prefix.
     swagger_ui = get_swagger_ui_html(
         openapi_url="openapi.json",
         title=app.title,

@@ -35,8 +35,9 @@ from .exceptions import (
 log = structlog.stdlib.get_logger(__name__)
 
 {% if cookiecutter.database == "postgresql" -%}
-# SQLSTATE of errors that the same request may not meet again: connection, rollback (deadlock,
-# serialization failure), resources, lock timeout, intervention (statement timeout, shutdown).
+# SQLSTATE of errors that may not recur when the request is repeated: connection, rollback
+# (deadlock, serialization failure), resources, lock timeout, intervention (statement timeout,
+# shutdown).
 TRANSIENT = ("08", "40", "53", "55P03", "57")
 # SQLSTATE of text with a NUL, in text and in JSON.
 NOT_STORABLE = ("22021", "22P05")

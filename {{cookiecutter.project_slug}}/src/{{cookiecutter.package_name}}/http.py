@@ -157,6 +157,7 @@ class AccessLogMiddleware:
             await self.app(scope, receive, send)
             return
         structlog.contextvars.clear_contextvars()
+        is_probe = route_path(scope).startswith("/health/")
         started = time.perf_counter_ns()
         status = 500
 
@@ -169,9 +170,8 @@ class AccessLogMiddleware:
         try:
             await self.app(scope, receive, send_observed)
         finally:
-            is_quiet = status < 400 and route_path(scope).startswith("/health/")
             log.log(
-                logging.DEBUG if is_quiet else logging.INFO,
+                logging.DEBUG if is_probe and status < 400 else logging.INFO,
                 "request",
                 method=scope["method"],
                 path=scope["path"],
@@ -186,7 +186,8 @@ class AccessLogMiddleware:
 def route_path(scope: Scope) -> str:
     """Return the path below `root_path`, which a proxy may put in front of the service."""
     path: str = scope["path"]
-    return path.removeprefix(scope.get("root_path", ""))
+    root: str = scope.get("root_path", "")
+    return path.removeprefix(root) if path.startswith(f"{root}/") else path
 
 
 def route_template(scope: Scope) -> str | None:

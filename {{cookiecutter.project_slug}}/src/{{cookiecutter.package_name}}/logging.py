@@ -96,7 +96,7 @@ def configure_logging(settings: Settings) -> None:
         logging.getLogger(name).propagate = True
     # http.AccessLogMiddleware logs the requests.
     logging.getLogger("uvicorn.access").disabled = True
-    # It warns for each invalid request id, and quotes it.
+    # The library logs each invalid request id, and with it text of the client.
     logging.getLogger("asgi_correlation_id").setLevel("ERROR")
     logging.getLogger("alembic.runtime.plugins").setLevel("WARNING")
     logging.getLogger("sqlalchemy.engine").setLevel("INFO" if settings.debug else "WARNING")

@@ -121,6 +121,7 @@ async def test_access_token_takes_precedence_over_the_cookies(
     [
         ("DELETE", SESSION, None),
         ("DELETE", SESSIONS, None),
+        ("DELETE", SESSIONS + "/{current}", None),
         ("DELETE", ME, {"password": PASSWORD}),
         ("PUT", f"{ME}/password", {"current_password": PASSWORD, "new_password": NEW_PASSWORD}),
     ],
@@ -129,8 +130,10 @@ async def test_end_of_the_session_clears_the_cookies(
     app: FastAPI, browser: AsyncClient, method: str, url: str, body: dict[str, str] | None
 ) -> None:
     stolen = {"Cookie": f"__Host-session={browser.cookies['__Host-session']}"}
-
+    [current] = [login for login in (await browser.get(SESSIONS)).json() if login["current"]]
     csrf_token = OWN | {"X-CSRF-Token": browser.cookies["__Host-csrf"]}
+
+    url = url.format(current=current["id"])
     response = await browser.request(method, url, json=body, headers=csrf_token)
 
     assert response.status_code == 204

@@ -31,7 +31,7 @@ class User(UuidKeyMixin, TimestampMixin, Base):
     __table_args__ = (Index("ix_users_created_at_id", "created_at", "id"),)
 
 
-# What the owner and administrators see of an account.
+# The columns of an account that its owner and administrators may read.
 ACCOUNT_COLUMNS = (
     User.id,
     User.email,

@@ -25,7 +25,7 @@ MIN_LENGTH: Final = 12
 MAX_BYTES: Final = 72  # bcrypt ignores the rest
 MIN_SCORE: Final = 2  # zxcvbn: at least a million guesses
 MAX_SCORED: Final = 24  # characters
-# Passwords in progress or waiting, for each thread: of all callers, and of one of them.
+# Limits of the passwords in progress or waiting, per thread: of all callers, and of one caller.
 MAX_PENDING: Final = 100
 MAX_PENDING_PER_CALLER: Final = 25
 

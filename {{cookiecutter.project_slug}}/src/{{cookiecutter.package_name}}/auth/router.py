@@ -10,7 +10,14 @@ from ..dependencies import DatabaseDep, DbSession, ReadSession
 from ..errors import Problem, problem_responses
 from ..exceptions import IncorrectPasswordError, InvalidTokenError
 from . import service, sessions
-from .cookies import check_origin, read_cookie, session_cookie, set_cookies, set_csrf
+from .cookies import (
+    check_origin,
+    clear_cookies,
+    read_cookie,
+    session_cookie,
+    set_cookies,
+    set_csrf,
+)
 from .dependencies import AuthDep, ClearCookies, ClientDep, CurrentPrincipal
 from .models import User
 from .oauth import NO_STORE, OAuthError, OAuthRoute
@@ -186,10 +193,16 @@ async def delete_sessions(principal: CurrentPrincipal, session: DbSession) -> No
 
 @router.delete("/sessions/{session_id}", status_code=204, responses=problem_responses(403, 404))
 async def delete_session_by_id(
-    session_id: UUID, principal: CurrentPrincipal, session: DbSession
+    session_id: UUID,
+    principal: CurrentPrincipal,
+    session: DbSession,
+    auth: AuthDep,
+    response: Response,
 ) -> None:
     """Revoke one session of the caller."""
     await sessions.revoke_session(session, principal.id, session_id)
+    if principal.is_browser and session_id == principal.session_id:
+        clear_cookies(response, auth.settings)
 
 
 @well_known.get("/jwks.json")

@@ -160,8 +160,8 @@ async def _authenticate(
         )
     # Count before the slow check, so that concurrent attempts are counted, and after the database
     # has answered, so that an outage locks no one out. An address beyond its limit adds nothing to
-    # the account's total, and addresses of its valid sessions skip that, so that no one can lock
-    # the owner out.
+    # the account's total. Addresses at which the account is logged in skip the total, so that no
+    # one can lock the owner out.
     await auth.throttle.check(*address_limit)
     if address not in {address_key(known) for known in addresses if known}:
         await auth.throttle.check(*total_limit)

@@ -77,7 +77,7 @@ def _create_engine(
     engine = create_async_engine(
         asyncpg_url(url),
         pool_size=settings.database_pool_size,
-        max_overflow=settings.database_max_overflow + 1,  # for the readiness probe
+        max_overflow=settings.database_max_overflow + 1,  # one for a readiness probe
         pool_timeout=settings.database_pool_timeout,
         pool_recycle=1800,  # firewalls may drop connections that stay open for longer
         hide_parameters=not settings.debug,

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 {%- else %}
 from collections.abc import AsyncIterator, Iterator, Mapping
 {%- endif %}
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import Self
 
 from sqlalchemy.exc import IntegrityError
@@ -79,6 +79,7 @@ class Database:
 {%- endif %}
         self.read_queue = PoolQueue(settings)
         self.write_queue = PoolQueue(settings)
+        self.probe_slot = asyncio.Semaphore(1)
 {%- if cookiecutter.database == "postgresql" %}
         self.replica_engine, self.replica_queue = self.read_engine, self.read_queue
         if settings.database_read_url is not None:
@@ -112,12 +113,14 @@ class Database:
         async with self.read_queue, self.read_engine.connect() as connection:
             yield connection
 
-    def probe_connection(self) -> AbstractAsyncContextManager[AsyncConnection]:
-        """Open a connection for the readiness probe, which does not wait behind requests.
+    @asynccontextmanager
+    async def probe_connection(self) -> AsyncIterator[AsyncConnection]:
+        """Open a connection for the readiness probe, which waits for other probes only.
 
         A load balancer that took busy replicas out of service would overload the others.
         """
-        return self.read_engine.connect()
+        async with self.probe_slot, self.read_engine.connect() as connection:
+            yield connection
 
     @asynccontextmanager
     async def read_session(self) -> AsyncIterator[AsyncSession]:

@@ -31,7 +31,7 @@ def _create_engine(settings: Settings, **options: Any) -> AsyncEngine:
     engine = create_async_engine(
         url,
         pool_size=settings.database_pool_size,
-        max_overflow=settings.database_max_overflow + 1,  # for the readiness probe
+        max_overflow=settings.database_max_overflow + 1,  # one for a readiness probe
         pool_timeout=settings.database_pool_timeout,
         hide_parameters=not settings.debug,
         # The driver would begin transactions too late, and lose updates: see _begin.

@@ -25,7 +25,9 @@ TELEMETRY: Final[TelemetryConfig] = {
     "logs": False,
     "operation_spans": False,
     "auto_configure": False,
-    "exclude": lambda scope: scope["path"].startswith("/health/"),
+    "exclude": lambda scope: (
+        scope["path"].removeprefix(scope.get("root_path", "")).startswith("/health/")
+    ),
 }
 
 
