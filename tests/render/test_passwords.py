@@ -1,7 +1,6 @@
 """Passwords: bytes, hashing and its queue."""
 
 import asyncio
-import os
 import threading
 from dataclasses import dataclass
 from uuid import uuid4
@@ -102,7 +101,7 @@ async def test_hashing_does_not_block_other_requests(
     paused_hashing: PausedHashing, new_database: NewDatabase
 ) -> None:
     async with new_database() as url:
-        app = create_app(settings_for(url, database_pool_size=1, password_threads=1))
+        app = create_app(settings_for(url, database_pool_size=1))
         async with (
             app.router.lifespan_context(app),
             new_client(app) as client,
@@ -119,26 +118,8 @@ async def test_hashing_does_not_block_other_requests(
     assert [login.result().status_code for login in logins] == [400, 400]
 
 
-@pytest.mark.parametrize(
-    ("changes", "threads"),
-    [
-        ({}, 8),
-        ({"web_concurrency": 3}, 2),
-        ({"web_concurrency": 16}, 1),
-        ({"password_threads": 3}, 3),
-    ],
-    ids=str,
-)
-def test_processes_share_the_cores(
-    changes: dict[str, int], threads: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(os, "cpu_count", lambda: 8)
-
-    assert PasswordHasher(settings_for(NOWHERE, **changes)).threads == threads
-
-
 async def test_callers_are_served_in_turn() -> None:
-    hasher, served = PasswordHasher(settings_for(NOWHERE, password_threads=1)), []
+    hasher, served = PasswordHasher(settings_for(NOWHERE)), []
 
     async def verify(caller: str) -> None:
         await hasher.verify(PASSWORD, None, caller)
@@ -155,7 +136,7 @@ async def test_callers_are_served_in_turn() -> None:
     ids=["of one caller", "of all"],
 )
 async def test_queue_of_hashing_is_bounded(callers: list[str]) -> None:
-    hasher = PasswordHasher(settings_for(NOWHERE, password_threads=1))
+    hasher = PasswordHasher(settings_for(NOWHERE))
 
     checks = (hasher.verify(PASSWORD, None, caller) for caller in callers)
     *results, error = await asyncio.gather(*checks, return_exceptions=True)

@@ -266,11 +266,8 @@ class Settings(BaseSettings):
     bcrypt_rounds: int = Field(
         12, ge=4, le=16, description="Cost of a password hash; at least 10 in production."
     )
-    password_threads: int | None = Field(
-        None,
-        ge=1,
-        description="Passwords that a process hashes at the same time; set it where a container "
-        "has fewer CPUs than its host. Unset: cores / WEB_CONCURRENCY.",
+    password_threads: int = Field(
+        1, ge=1, description="Passwords that a server process hashes at the same time."
     )
     login_attempts: int = Field(
         10,

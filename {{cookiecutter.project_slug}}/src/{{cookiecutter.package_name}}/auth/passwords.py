@@ -1,7 +1,6 @@
 """Passwords: hashing off the event loop, and the rules for new ones."""
 
 import asyncio
-import os
 {%- if cookiecutter.use_prometheus %}
 import time
 {%- endif %}
@@ -68,11 +67,11 @@ def _score(password: str, email: str) -> int:
 class PasswordHasher:
     """Check, hash and verify passwords; hash them with bcrypt.
 
-    A hash takes a core for a quarter of a second. Hashes run in threads, no more at a time than
-    the process has cores, so that logins do not delay other requests. Callers take turns, so that
-    one who sends many requests does not keep the others waiting. A caller is an account when the
-    request is authenticated, and a client address otherwise. When the queue of one caller or of all
-    is full, every method raises OverloadedError.
+    A hash takes a core for a quarter of a second. PASSWORD_THREADS of them run at a time, in
+    threads, so that logins do not delay other requests. Callers take turns, so that one who sends
+    many requests does not keep the others waiting. A caller is an account when the request is
+    authenticated, and a client address otherwise. When the queue of one caller or of all is full,
+    every method raises OverloadedError.
 
     Attributes:
         rounds: binary logarithm of the cost of a hash.
@@ -81,8 +80,7 @@ class PasswordHasher:
 
     def __init__(self, settings: Settings) -> None:
         self.rounds = settings.bcrypt_rounds
-        cores = (os.cpu_count() or 1) // settings.web_concurrency
-        self.threads = settings.password_threads or max(1, cores)
+        self.threads = settings.password_threads
         self._limiter = CapacityLimiter(self.threads)
         self._pending: Counter[str] = Counter()
         self._turns: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
