@@ -250,13 +250,14 @@ async def take_over(service: Service, job_id: int, taken_over: asyncio.Event) ->
     await until(is_taken_over)
 
 
-@pytest.mark.parametrize(("late", "outcome"), [(add_user, "lease_lost"), (fail, "retry")])
+@pytest.mark.parametrize("late", [add_user, fail])
+@pytest.mark.parametrize("attempts", [0, 99])
 async def test_worker_that_lost_the_job_stores_nothing(
     service: Service,
     new_task: NewTask,
     capsys: pytest.CaptureFixture[str],
     late: Body,
-    outcome: str,
+    attempts: int,
 ) -> None:
     configure_logging(service.settings.model_copy(update=JSON_LOG))
     begun, go_on, taken_over = (asyncio.Event() for _ in range(3))
@@ -270,15 +271,16 @@ async def test_worker_that_lost_the_job_stores_nothing(
             taken_over.set()
             await add_user(context)
 
+    job_id = await service.add(new_task(work, max_attempts=100))
+    await service.execute("UPDATE pgqueuer SET attempts = :attempts", attempts=attempts)
     async with service.working():
-        job_id = await service.add(new_task(work))
         await begun.wait()
         async with service.working():
             await take_over(service, job_id, taken_over)
             await service.finish(job_id)
         go_on.set()
 
-    assert [line["labels"]["outcome"] for line in job_lines(capsys)] == ["done", outcome]
+    assert [line["labels"]["outcome"] for line in job_lines(capsys)] == ["done", "lease_lost"]
     assert await count_users(service) == 1
     assert await service.jobs() == []
 

@@ -158,6 +158,14 @@ class TaskExecutor(AbstractEntrypointExecutor):
         raise RetryRequested(timedelta(seconds=seconds), reason=error_type)
 
     async def _attempt(self, job: Job) -> None:
+        try:
+            await self._run_task(job)
+        except Exception as error:
+            if await self._has_lost_lease(job):
+                raise LeaseLostError from error
+            raise
+
+    async def _run_task(self, job: Job) -> None:
         state = get_state(self.app)
         async with asyncio.timeout(self.task.timeout), state.database.write_session() as session:
             if await session.scalar(STARTS, {"id": job.id}) > self.task.max_attempts:
@@ -168,6 +176,13 @@ class TaskExecutor(AbstractEntrypointExecutor):
             if not await holds_lease(queries, job):
                 raise LeaseLostError
             await queries.log_jobs([(job, "successful", None)])
+
+    async def _has_lost_lease(self, job: Job) -> bool:
+        try:
+            async with get_state(self.app).database.write_session() as session:
+                return not await holds_lease(await job_queries(session), job)
+        except DATABASE_ERRORS:
+            return False  # unknown; LeasedQueries checks it again before changing the job
 
     def _outcome(self, job: Job, error: BaseException | None) -> str:
         if error is None:
