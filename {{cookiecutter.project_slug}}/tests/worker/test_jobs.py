@@ -173,6 +173,27 @@ async def test_failed_job_waits_for_an_administrator(service: Service, new_task:
     assert (await admin.client.post(f"{path}/retry")).status_code == 404
 
 
+async def test_retry_is_logged_after_its_commit(
+    service: Service, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def fail_to_commit(_: AsyncSession) -> None:
+        raise ConnectionError
+
+    admin = await make_admin(service)
+    job_id = await service.add(send_welcome, user_id=admin.id)
+    await service.execute("UPDATE pgqueuer SET status = 'failed'")
+    configure_logging(service.settings.model_copy(update=JSON_LOG))
+    url = f"/api/v1/jobs/{job_id}/retry"
+
+    with monkeypatch.context() as patch:
+        patch.setattr(AsyncSession, "commit", fail_to_commit)
+        assert (await admin.client.post(url)).status_code == 500
+    assert "job retried" not in capsys.readouterr().out
+
+    assert (await admin.client.post(url)).status_code == 202
+    assert capsys.readouterr().out.count("job retried") == 1
+
+
 async def test_only_a_failed_job_can_be_retried(session: AsyncSession) -> None:
     job_id = await enqueue(session, send_welcome, user_id=uuid4())
 

@@ -2,15 +2,18 @@
 
 from typing import Annotated
 
+import structlog
 from fastapi import APIRouter, Path, Query
 from sqlalchemy import Row
 
 from ..auth.dependencies import CurrentAdmin
-from ..dependencies import DbSession, ReadSession
+from ..dependencies import DatabaseDep, ReadSession
 from ..errors import problem_responses
 from ..pagination import Page, RowPage
 from . import service
 from .schemas import JobQuery, JobRead
+
+log = structlog.stdlib.get_logger(__name__)
 
 router = APIRouter(prefix="/api/v1/jobs", tags=["jobs"])
 
@@ -40,8 +43,11 @@ async def read_job(
     responses=problem_responses(401, 403, 404, 409),
 )
 async def retry_job(
-    job_id: JobKey, _: CurrentAdmin, session: DbSession
+    job_id: JobKey, _: CurrentAdmin, database: DatabaseDep
 ) -> Row[*tuple[object, ...]]:
     """Enqueue a failed job again."""
-    await service.retry_job(session, job_id)
-    return await service.get_job(session, job_id)
+    async with database.write_session() as session:
+        await service.retry_job(session, job_id)
+        job = await service.get_job(session, job_id)
+    log.info("job retried", task=job.task, job_id=str(job_id))
+    return job

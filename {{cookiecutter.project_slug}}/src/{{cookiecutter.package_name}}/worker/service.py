@@ -1,6 +1,5 @@
 """What administrators do with jobs."""
 
-import structlog
 from pgqueuer import JobId
 from sqlalchemy import Row, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -10,8 +9,6 @@ from ..pagination import RowPage, paginate
 from .models import Status, jobs, queue
 from .queue import job_queries
 from .schemas import JobQuery
-
-log = structlog.stdlib.get_logger(__name__)
 
 _JOBS = select(jobs)
 
@@ -45,12 +42,11 @@ async def retry_job(session: AsyncSession, job_id: int) -> None:
         NotFoundError: there is no such job.
         ConflictError: the job has not failed.
     """
-    row = select(queue.c.status, queue.c.entrypoint).where(queue.c.id == job_id)
-    job = (await session.execute(row.with_for_update())).one_or_none()
-    if job is None:
+    statement = select(queue.c.status).where(queue.c.id == job_id).with_for_update()
+    status = await session.scalar(statement)
+    if status is None:
         raise NotFoundError("Job not found.")
-    if job.status != Status.FAILED:
+    if status != Status.FAILED:
         raise ConflictError("Only a failed job can be retried.")
     queries = await job_queries(session)
     await queries.requeue_jobs([JobId(job_id)])
-    log.info("job retried", task=job.entrypoint, job_id=str(job_id))
