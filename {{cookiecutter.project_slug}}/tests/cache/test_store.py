@@ -211,6 +211,47 @@ async def test_error_of_another_replica_is_not_waited_for(replica: Replica) -> N
         await first
 
 
+async def test_one_caller_loads_after_the_error_of_another_replica(replica: Replica) -> None:
+    failing, source = FailingSource(""), Source("one", "two")
+    failing.open.clear()
+    source.open.clear()
+    first = asyncio.create_task(failing.get(replica()))
+    await failing.begun.wait()
+    waiting = [replica(), replica()]
+    readers = [asyncio.create_task(source.get(cache)) for cache in waiting]
+    await until(lambda: all(len(cache.redis.users) > 2 for cache in waiting))
+    failing.open.set()
+    await source.begun.wait()
+    for cache in waiting:
+        cache.redis.users.clear()
+    # The other caller has polled, unless it loads too.
+    await until(lambda: source.loads > 1 or any(len(cache.redis.users) > 4 for cache in waiting))
+    source.open.set()
+
+    assert await asyncio.gather(*readers) == ["one", "one"]
+    with pytest.raises(LookupError):
+        await first
+
+
+async def test_caller_that_does_not_wait_leaves_the_lock_of_another_replica(
+    replica: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, there = Source("one", "two"), replica()
+    source.open.clear()
+    first = asyncio.create_task(source.get(replica()))
+    await source.begun.wait()
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "LOAD_TIMEOUT", 0.05)
+        with pytest.raises(LookupError):
+            await FailingSource("").get(replica())
+
+    second = asyncio.create_task(source.get(there))
+    await until(lambda: source.loads > 1 or len(there.redis.users) > 4)
+    source.open.set()
+
+    assert [await first, await second] == ["one", "one"]
+
+
 async def test_another_caller_loads_when_the_one_that_loads_is_cancelled(
     cache: ObservedCache,
 ) -> None:

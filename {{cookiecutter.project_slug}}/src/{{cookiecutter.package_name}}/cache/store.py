@@ -62,7 +62,8 @@ class Cache:
     async def get_or_load(self, namespace: str, key: str, load: Load) -> str:
         """Return the cached value, or load and cache it. Concurrent callers share one load.
 
-        Without Redis, every caller loads.
+        Callers in one process that share a load also share its error. Without Redis, every caller
+        loads.
 
         Args:
             namespace: names what is invalidated together, such as `items:{user_id}`, or `news`
@@ -98,7 +99,7 @@ class Cache:
             raise
         finally:
             del self._loading[name, version]
-            loading.cancel()  # if this caller was cancelled: one of those that wait loads next
+            loading.cancel()  # If this caller was canceled, a waiting caller loads instead.
         return value
 
     async def invalidate(self, namespaces: Iterable[str]) -> None:
@@ -138,18 +139,22 @@ class Cache:
 
     async def _load_and_store(self, namespace: str, name: str, version: str, load: Load) -> str:
         """Load and cache the value, unless another process is loading it."""
-        lock = f"{name}:{version}"
+        lock, lock_ttl = f"{name}:{version}", int(LOAD_TIMEOUT * 1000)
         deadline = time.monotonic() + LOAD_TIMEOUT
         try:
             async with self._redis.available() as redis:
-                is_locked = not await redis.set(lock, "", nx=True, px=int(LOAD_TIMEOUT * 1000))
-            while is_locked and time.monotonic() < deadline:
+                has_lock = bool(await redis.set(lock, "", nx=True, px=lock_ttl))
+            while not has_lock and time.monotonic() < deadline:
                 await asyncio.sleep(POLL_INTERVAL)
-                # Before the value is read, because it is stored when the lock is released.
+                # Check the lock before reading: the holder stores the value and releases the lock
+                # together.
                 async with self._redis.available() as redis:
-                    is_locked = bool(await redis.exists(lock))
+                    has_lock = bool(await redis.set(lock, "", nx=True, px=lock_ttl))
                 _, value = await self._read(namespace, name)
                 if value is not None:
+                    if has_lock:
+                        async with self._redis.available() as redis:
+                            await redis.delete(lock)
                     return value
         except RedisUnavailableError:
             return await load()
@@ -163,7 +168,8 @@ class Cache:
                     if value is not None and len(value) <= MAX_LENGTH:
                         ttl = self._ttl * random.uniform(0.9, 1.1)  # noqa: S311
                         pipeline.set(name, f"{version}\n{value}", px=int(ttl * 1000))
-                    pipeline.delete(lock)
+                    if has_lock:
+                        pipeline.delete(lock)
                     await pipeline.execute()
         return value
 
