@@ -87,12 +87,14 @@ async def test_wrong_password_is_rejected(app: FastAPI, admin: Account, password
 
 
 async def test_ordinary_user_gets_the_same_response_as_a_wrong_password(
-    app: FastAPI, member: Account, session: AsyncSession
+    new_app: NewApp, member: Account, session: AsyncSession, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    app = new_app(log_level="INFO", log_format="json")
     user = await log_in_to_pages(new_browser(app), member.email)
     wrong = await log_in_to_pages(new_browser(app), member.email, "wrong-password-1843")
 
     assert (user.status_code, user.text) == (wrong.status_code, wrong.text)
+    assert capsys.readouterr().out.count('"login failed"') == 2
     assert "Set-Cookie" not in user.headers
     logins = await session.scalars(
         select(LoginSession).where(LoginSession.cookie_hash.is_not(None))

@@ -115,22 +115,30 @@ async def login_transaction(
 ) -> AsyncIterator[tuple[AsyncSession, User]]:
     """Verify the credentials of an active user, then open the transaction that stores the login.
 
-    Takes the same time for unknown users, to prevent user enumeration.
+    Takes the same time for unknown users, to prevent user enumeration. An IncorrectPasswordError
+    that the caller raises in the transaction is a failed login too.
 
     Raises:
         IncorrectPasswordError: the email is unknown or the password is wrong.
         TooManyAttemptsError: too many failures for the account or the address.
         OverloadedError: too many passwords are waiting.
     """
-    account = await _authenticate(database, auth, email, password, client)
-    new_hash = None
-    if auth.hasher.needs_rehash(account.password_hash):
-        new_hash = await auth.hasher.hash(password, address_key(client.address))
-    async with database.write_session() as session:
-        user = await get_user_for_update(session, account.id, account.password_hash)
-        if new_hash is not None:
-            user.password_hash = new_hash
-        yield session, user
+    try:
+        account = await _authenticate(database, auth, email, password, client)
+        new_hash = None
+        if auth.hasher.needs_rehash(account.password_hash):
+            new_hash = await auth.hasher.hash(password, address_key(client.address))
+        async with database.write_session() as session:
+            user = await get_user_for_update(session, account.id, account.password_hash)
+            if new_hash is not None:
+                user.password_hash = new_hash
+            yield session, user
+    except IncorrectPasswordError:
+        log.info("login failed", address=client.address)
+{%- if cookiecutter.use_prometheus %}
+        LOGINS.labels("failure").inc()
+{%- endif %}
+        raise
     log.info("login", user_id=str(user.id), address=client.address)
 {%- if cookiecutter.use_prometheus %}
     LOGINS.labels("success").inc()
@@ -167,10 +175,6 @@ async def _authenticate(
         await auth.throttle.check(*total_limit)
     password_hash = account and account.password_hash
     if not await auth.hasher.verify(password, password_hash, address) or account is None:
-        log.info("login failed", address=client.address)
-{%- if cookiecutter.use_prometheus %}
-        LOGINS.labels("failure").inc()
-{%- endif %}
         raise IncorrectPasswordError(INCORRECT_CREDENTIALS)
     await auth.throttle.reset(*address_limit)
     await auth.throttle.reset(*total_limit)
