@@ -13,7 +13,7 @@ from ..auth.models import User
 from ..exceptions import ConflictError, NotFoundError
 from ..items import models, service
 from ..items.schemas import ItemUpdate
-from .transaction import AdminTransaction, form_errors, transaction
+from .transaction import AdminTransaction, transaction
 from .views import TEXT, AdminView, ReadModel, changed
 
 
@@ -60,11 +60,10 @@ class ItemView(AdminView, model=Item):
     column_default_sort = ("created_at", True)
     form = ItemForm
 
-    @form_errors
-    async def update_model(self, request: Request, pk: str, data: dict[str, Any]) -> models.Item:
+    async def update_row(self, request: Request, key: UUID, data: dict[str, Any]) -> models.Item:
         description = data["description"].replace("\r\n", "\n") or None
         async with transaction(request) as tx:
-            item = await _get_item(tx.session, UUID(pk))
+            item = await _get_item(tx.session, key)
             changes = changed(item, {"title": data["title"], "description": description})
             tag_names = [name for name in re.split(r"[\s,]+", data["tags"]) if name]
             if set(tag_names) != set(item.tag_names):

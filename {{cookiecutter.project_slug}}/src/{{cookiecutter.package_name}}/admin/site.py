@@ -22,7 +22,7 @@ from ..settings import Settings
 from ..state import get_state
 from .auth import AdminAuthentication, RouteAuthorization, SecurityMiddleware
 from .transaction import transaction
-from .views import TEMPLATES, AdminView, confirm
+from .views import TEMPLATES, AdminView, confirm, raise_unexpected_error
 
 MAX_FORM_SIZE: Final = 32 * 1024  # parsing costs CPU for each byte, and the login form is public
 LABELS: Final = {
@@ -109,11 +109,15 @@ class AdminSite(Admin):
 
     async def create(self, request: Request) -> Response:
         """Show the form of a new row, or create the row."""
-        return _unless_failed(request, await super().create(request))
+        response: Response = await super().create(request)
+        raise_unexpected_error(request)
+        return response
 
     async def edit(self, request: Request) -> Response:
         """Show the form of a row, or change the row."""
-        return _unless_failed(request, await super().edit(request))
+        response: Response = await super().edit(request)
+        raise_unexpected_error(request)
+        return response
 
     @login_required
     async def delete(self, request: Request) -> Response:
@@ -136,13 +140,6 @@ class AdminSite(Admin):
         except ServiceError as error:
             url = url.include_query_params(error=str(error))
         return PlainTextResponse(str(url))
-
-
-def _unless_failed(request: Request, response: Response) -> Response:
-    error: Exception | None = getattr(request.state, "unexpected_error", None)
-    if error is not None:
-        raise error
-    return response
 
 
 async def _bad_request(_: Request, __: Exception) -> Response:

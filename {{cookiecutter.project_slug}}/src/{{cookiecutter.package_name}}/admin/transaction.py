@@ -1,22 +1,16 @@
 """The transactions in which administrators change data, and the audit log."""
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from functools import wraps
-from typing import Any
 
 import structlog
-from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.requests import Request
 
 from ..auth.service import Principal
 from ..dependencies import get_database
-from ..exceptions import ServiceError, validation_message
 from ..users.service import begin_administration
-
-Change = Callable[..., Coroutine[Any, Any, Any]]
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -52,29 +46,3 @@ async def transaction(request: Request) -> AsyncIterator[AdminTransaction]:
         yield tx
     for line in tx.lines:
         log.info("admin action", user_id=str(admin.id), **line)
-
-
-def form_errors(change: Change) -> Change:
-    """Decorate a method whose exceptions sqladmin shows as text in the form.
-
-    `AdminSite` raises unexpected ones again, such as those of a database outage.
-    """
-
-    @wraps(change)
-    async def change_or_explain(view: object, request: Request, *args: Any, **data: Any) -> Any:
-        try:
-            return await change(view, request, *args, **data)
-        except ServiceError:
-            raise
-        except ValidationError as error:
-            sentences = [
-                f"{str(detail['loc'][0]).replace('_', ' ').capitalize()}: "
-                f"{validation_message(detail).removesuffix('.')}."
-                for detail in error.errors()
-            ]
-            raise ServiceError(" ".join(sentences)) from None
-        except Exception as error:
-            request.state.unexpected_error = error
-            raise
-
-    return change_or_explain

@@ -20,7 +20,7 @@ from ..exceptions import ConflictError
 from ..schemas import RequestModel
 from ..users import service
 from ..users.schemas import UserCreate, UserUpdate
-from .transaction import AdminTransaction, form_errors, transaction
+from .transaction import AdminTransaction, transaction
 from .views import TEXT, AdminView, ChoiceFilter, ReadModel, changed
 
 
@@ -85,8 +85,7 @@ class UserView(AdminView, model=User):
     )
     form = UserForm
 
-    @form_errors
-    async def insert_model(self, request: Request, data: dict[str, Any]) -> auth.User:
+    async def create_row(self, request: Request, data: dict[str, Any]) -> auth.User:
         user_data = UserCreate(
             email=data["email"], password=data["password"], full_name=data["full_name"] or None
         )
@@ -102,14 +101,13 @@ class UserView(AdminView, model=User):
             tx.record("create", self.identity, user.id, fields)
         return user
 
-    @form_errors
-    async def update_model(self, request: Request, pk: str, data: dict[str, Any]) -> auth.User:
+    async def update_row(self, request: Request, key: UUID, data: dict[str, Any]) -> auth.User:
         password_hash = None
         if password := data.pop("password"):
             new_password = PasswordReset(password=password).password
             password_hash = await _hash_password(request, new_password, data["email"])
         async with transaction(request) as tx:
-            user = await service.get_user(tx.session, UUID(pk), for_update=True)
+            user = await service.get_user(tx.session, key, for_update=True)
             if data.pop("updated_at") != str(user.updated_at):
                 raise ConflictError("The account has changed in the meantime; load it again.")
             changes = changed(user, {**data, "full_name": data["full_name"] or None})

@@ -1,12 +1,14 @@
 """The base of all views: sqladmin reads and shows rows, services change them."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar, Final
 from unicodedata import normalize
 from uuid import UUID
 
+from pydantic import ValidationError
 from sqladmin import ModelView
 from sqladmin.filters import StaticValuesFilter
 from sqladmin.formatters import BASE_FORMATTERS
@@ -17,6 +19,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from ..exceptions import ServiceError, validation_message
 from .transaction import AdminTransaction, transaction
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
@@ -32,8 +35,8 @@ class ReadModel(DeclarativeBase):
 class AdminView(ModelView):
     """A list, details, forms and an export of a `ReadModel`.
 
-    Define `insert_model` and `update_model` (with `form_errors`), and `delete_row`, which call
-    services in a `transaction`, or switch off `can_create`, `can_edit` and `can_delete`.
+    Define `create_row`, `update_row` and `delete_row`, which call services in a `transaction`, or
+    switch off `can_create`, `can_edit` and `can_delete`.
     """
 
     page_size = 25
@@ -45,9 +48,25 @@ class AdminView(ModelView):
         datetime: lambda value: f"{value:%Y-%m-%d %H:%M} UTC"
     }
 
+    async def create_row(self, request: Request, data: dict[str, Any]) -> Any:
+        """Create a row from a form, and return it."""
+        raise NotImplementedError
+
+    async def update_row(self, request: Request, key: Any, data: dict[str, Any]) -> Any:
+        """Change a row by a form, and return it."""
+        raise NotImplementedError
+
     async def delete_row(self, tx: AdminTransaction, key: Any) -> None:
         """Delete a row; called for each selected row in one transaction."""
         raise NotImplementedError
+
+    async def insert_model(self, request: Request, data: dict[str, Any]) -> Any:
+        with form_errors(request):
+            return await self.create_row(request, data)
+
+    async def update_model(self, request: Request, pk: str, data: dict[str, Any]) -> Any:
+        with form_errors(request):
+            return await self.update_row(request, self.parse_key(pk), data)
 
     def parse_key(self, text: str) -> Any:
         """Return a key that a URL contains.
@@ -131,6 +150,36 @@ class ChoiceFilter(StaticValuesFilter):
         if value not in dict(self.values):
             return query
         return await super().get_filtered_query(query, value, model)
+
+
+@contextmanager
+def form_errors(request: Request) -> Iterator[None]:
+    """Convert errors of a form to the text that sqladmin shows in it.
+
+    sqladmin shows the text of every exception. `AdminSite` raises the unexpected ones again, such
+    as those of a database outage.
+    """
+    try:
+        yield
+    except ServiceError:
+        raise
+    except ValidationError as error:
+        sentences = [
+            f"{str(detail['loc'][0]).replace('_', ' ').capitalize()}: "
+            f"{validation_message(detail).removesuffix('.')}."
+            for detail in error.errors()
+        ]
+        raise ServiceError(" ".join(sentences)) from None
+    except Exception as error:
+        request.state.unexpected_error = error
+        raise
+
+
+def raise_unexpected_error(request: Request) -> None:
+    """Raise the error that `form_errors` has stored, if there is one."""
+    error: Exception | None = getattr(request.state, "unexpected_error", None)
+    if error is not None:
+        raise error
 
 
 async def confirm(
