@@ -96,7 +96,11 @@ def worker(settings: Settings, log: Path, **environment: str) -> Iterator[subpro
         try:
             yield process
         finally:
-            process.kill()
+            process.terminate()
+            try:
+                process.wait(timeout=60)
+            except subprocess.TimeoutExpired:
+                process.kill()
 
 
 @dataclass
@@ -106,7 +110,7 @@ class Service:
     app: FastAPI
 
     def __post_init__(self) -> None:
-        """Name what the tests use."""
+        """Set shortcuts to the database and settings."""
         self.database = get_state(self.app).database
         self.settings = get_state(self.app).settings
 
