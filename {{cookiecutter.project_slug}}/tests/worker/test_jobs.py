@@ -337,6 +337,23 @@ async def test_worker_that_lost_a_running_job_does_not_interrupt_it(
     assert await count_users(service) == 1
 
 
+async def test_job_that_fails_without_the_database_is_retried(
+    service: Service, new_task: NewTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse() -> None:
+        raise ConnectionRefusedError
+
+    async def work(_: Context) -> None:
+        monkeypatch.setattr(service.database, "write_session", refuse)
+        raise ValueError
+
+    job_id = await service.add(new_task(work))
+    async with service.working():
+        queued = await service.becomes(job_id, Status.QUEUED)
+
+    assert queued.error_type == "ValueError"
+
+
 async def test_job_that_no_worker_survives_fails(service: Service, new_task: NewTask) -> None:
     job_id = await service.add(new_task(add_user, max_attempts=2))
     for _ in range(2):
