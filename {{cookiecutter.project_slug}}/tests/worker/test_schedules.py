@@ -47,18 +47,20 @@ async def test_scheduled_task_is_run_once_by_several_workers(
     async def record(context: Context) -> None:
         ran.append(context.job_id)
 
-    async def has_run_three_times() -> bool:
-        return len(ran) >= 3
+    async def has_run_five_times() -> bool:
+        return len(ran) >= 5
 
     new_task(record, cron="* * * * * *")
     async with service.working(), service.working():
-        await until(has_run_three_times)
+        await until(has_run_five_times)
 
     async with service.database.read_session() as session:
         statement = select(queue_log.c.created).where(queue_log.c.status == "queued")
         enqueued: list[datetime] = list(await session.scalars(statement))
     assert len(set(ran)) == len(ran)
-    assert len({time.replace(microsecond=0) for time in enqueued}) == len(enqueued)
+    # Two runs may be in one second, if the first is late by nearly a second.
+    seconds = (max(enqueued) - min(enqueued)).total_seconds()
+    assert len(enqueued) <= seconds + 2
 
 
 async def test_purge_keeps_what_is_valid(service: Service) -> None:
