@@ -77,7 +77,7 @@ def main() -> None:
 
 
 def render(folder: Path, **answers: object) -> Path:
-    """A project with these answers."""
+    """Render a project with these answers."""
     with tempfile.TemporaryDirectory() as home:
         config = Path(home) / "config.yaml"
         config.write_text(f"replay_dir: {home}\ncookiecutters_dir: {home}\n")

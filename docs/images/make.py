@@ -42,7 +42,6 @@ from typing import Any
 
 import matplotlib as mpl
 import pexpect
-from cookiecutter.main import cookiecutter
 from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 from rich.console import Console
@@ -53,6 +52,9 @@ from matplotlib import pyplot as plt
 from matplotlib.ticker import EngFormatter, Formatter, PercentFormatter, StrMethodFormatter
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+
+from cache import render
 
 from harness import (
     POSTGRES,
@@ -186,20 +188,6 @@ def show_service(seconds: float) -> None:
         load(watched.service, seconds)
         for file in sorted((project / "deploy/monitoring/grafana/dashboards").iterdir()):
             draw(json.loads(file.read_text("utf-8")), watched, started)
-
-
-def render(folder: Path, **answers: object) -> Path:
-    """Render a project with these answers."""
-    config = folder.parent / "cookiecutter.yaml"
-    config.write_text(f"replay_dir: {folder.parent}\ncookiecutters_dir: {folder.parent}\n")
-    project = cookiecutter(
-        str(TEMPLATE),
-        no_input=True,
-        extra_context=answers,
-        output_dir=str(folder),
-        config_file=str(config),
-    )
-    return Path(project)
 
 
 def take_screenshots(watched: Watched) -> None:

@@ -10,15 +10,14 @@ from ..dependencies import DatabaseDep, DbSession, ReadSession
 from ..errors import Problem, problem_responses
 from ..exceptions import IncorrectPasswordError, InvalidTokenError
 from . import service, sessions
-from .cookies import (
-    check_origin,
-    clear_cookies,
-    read_cookie,
-    session_cookie,
-    set_cookies,
-    set_csrf,
+from .cookies import check_origin, read_cookie, session_cookie, set_cookies, set_csrf
+from .dependencies import (
+    AuthDep,
+    ClearCookies,
+    ClientDep,
+    CurrentPrincipal,
+    clear_session_cookies,
 )
-from .dependencies import AuthDep, ClearCookies, ClientDep, CurrentPrincipal
 from .models import User
 from .oauth import NO_STORE, OAuthError, OAuthRoute
 from .schemas import (
@@ -201,8 +200,8 @@ async def delete_session_by_id(
 ) -> None:
     """Revoke one session of the caller."""
     await sessions.revoke_session(session, principal.id, session_id)
-    if principal.is_browser and session_id == principal.session_id:
-        clear_cookies(response, auth.settings)
+    if session_id == principal.session_id:
+        await clear_session_cookies(response, principal, auth)
 
 
 @well_known.get("/jwks.json")
