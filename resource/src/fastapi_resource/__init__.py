@@ -1,0 +1,1 @@
+"""Generate a resource: models, schemas, service, router, tests and migration."""
