@@ -7,9 +7,10 @@ Renders the PostgreSQL service with nothing and with everything, starts both wit
 command (one process, access log, all middleware, bcrypt 12) and `reference/bare.py` beside them,
 all on one server and with pools of the same size, and loads them in turn with wrk (Linux; Debian's
 package is installed where that may be). The service has a processor of its own; load, database and
-all else share the other. Ratios to the reference in the same round are what counts. `--peers` adds
-what Flask, Django, fastify (npm) and Go (Debian's packages) do. `--more` goes on with the default
-service alone: two processes, 200 clients, a locked table, 200,000 requests, a million items.
+all else share the other. Ratios to the reference in the same round are what counts. `pat` is `user`
+with a personal access token, which the reference does not have. `--peers` adds what Flask, Django,
+fastify (npm) and Go (Debian's packages) do. `--more` goes on with the default service alone: two
+processes, 200 clients, a locked table, 200,000 requests, a million items.
 """
 
 import argparse
@@ -113,11 +114,12 @@ class Request:
     method: str = "GET"
     body: str = ""
     content_type: str = ""
+    by_program: bool = False  # with the personal access token of the account, if there are any
 
 
 @dataclass
 class Target:
-    """A service, and once it runs the process that answers and the token of its account."""
+    """A service, and once it runs the process that answers and the tokens of its account."""
 
     url: str
     requests: Mapping[str, Request]
@@ -128,6 +130,7 @@ class Target:
     log: Path
     process: int = 0
     token: str = ""
+    personal_token: str = ""
     cold: list[float] = field(default_factory=list)
 
 
@@ -137,10 +140,11 @@ FORM_TYPE = "application/x-www-form-urlencoded"
 
 
 def requests(health: str, token: str, prefix: str) -> dict[str, Request]:
-    """The same five requests by the paths of a service."""
+    """The same six requests by the paths of a service."""
     return {
         "health": Request(health),
         "user": Request(f"{prefix}/users/me"),
+        "pat": Request(f"{prefix}/users/me", by_program=True),
         "list": Request(f"{prefix}/items?limit=20"),
         "create": Request(f"{prefix}/items", "POST", BODY, "application/json"),
         "login": Request(token, "POST", FORM, FORM_TYPE),
@@ -256,7 +260,7 @@ def started(stack: ExitStack, peers: Iterable[str], python: str) -> tuple[Path, 
             process, seconds = start(target)
             stop(process)
             target.cold.append(seconds)
-    for target in targets.values():
+    for name, target in targets.items():
         process, _ = start(target)
         stack.callback(stop, process)
         if "login" in target.requests:
@@ -266,9 +270,21 @@ def started(stack: ExitStack, peers: Iterable[str], python: str) -> tuple[Path, 
                 headers={"Content-Type": FORM_TYPE},
             )
             token = login.raise_for_status().json()["access_token"]
+        if name in renders:
+            target.personal_token = create_personal_token(target.url, token)
         target.token = token  # peers have that of the reference before them
         target.process = workers(process.pid)[0]
     return environments["default"], targets
+
+
+def create_personal_token(url: str, token: str) -> str:
+    """A personal access token that may read the account."""
+    expires_at = datetime.now(UTC) + timedelta(days=1)
+    body = {"name": "wrk", "scopes": ["account:read"], "expires_at": expires_at.isoformat()}
+    headers = {"Authorization": f"Bearer {token}"}
+    created = httpx2.post(f"{url}{API}/auth/tokens", json=body, headers=headers)
+    personal_token: str = created.raise_for_status().json()["token"]
+    return personal_token
 
 
 def peer(name: str, port: int, python: str) -> list[str]:
@@ -371,7 +387,8 @@ def load(
         RuntimeError: the service has refused or broken off a request, and is not overloaded.
     """
     request = target.requests[name]
-    headers = f"Authorization: Bearer {target.token}\n"
+    token = (request.by_program and target.personal_token) or target.token
+    headers = f"Authorization: Bearer {token}\n"
     if request.content_type:
         headers += f"Content-Type: {request.content_type}\n"
     env = os.environ | {"METHOD": request.method, "HEADERS": headers}

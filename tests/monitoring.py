@@ -176,7 +176,7 @@ def load(service: Service, seconds: float, enough: threading.Event | None = None
             "email": f"{secrets.token_hex(8)}@example.com",
             "password": secrets.token_hex(12),
         }
-        assert client.post(f"{API}/users", json=account).status_code == 201
+        assert client.post(f"{API}/users", json=account).status_code == 202
         form = {"grant_type": "password", "username": account["email"]}
         while time.monotonic() < end and not (enough and enough.is_set()):
             form["password"] = account["password"]
@@ -185,7 +185,8 @@ def load(service: Service, seconds: float, enough: threading.Event | None = None
             bearer = {"Authorization": f"Bearer {tokens['access_token']}"}
             for number in range(10):
                 item = {"title": f"Item {number}", "tags": ["work"]}
-                made = client.post(f"{API}/items", json=item, headers=bearer)
+                key = {"Idempotency-Key": secrets.token_hex(8)}
+                made = client.post(f"{API}/items", json=item, headers=bearer | key)
                 client.get(made.headers["Location"], headers=bearer)
                 client.get(f"{API}/items", headers=bearer)
                 client.get(f"{API}/users/me", headers=bearer)

@@ -110,6 +110,10 @@ def min_max_configurations(database: str | None = None) -> list[Answers]:
     return chosen
 
 
+# No feature on SQLite, all on PostgreSQL: the applications with the fewest and the most packages.
+MIN_AND_MAX = [min_max_configurations("sqlite")[0], min_max_configurations("postgresql")[1]]
+
+
 def label(answers: Answers) -> str:
     """Return a test's id for these answers: what they ask for, in the order of the questions."""
     given = answers.items()

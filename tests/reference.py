@@ -51,8 +51,10 @@ NO_RESPONSES = (
 # Run in a render: print as JSON what its objects say about themselves.
 DESCRIBE = """
 import json, types, typing
-import click
-from orders import cli, errors
+import click, fastapi
+from orders import api, cli, errors, exceptions
+from orders.auth.models import Role
+from orders.auth.scopes import SCOPES
 from orders.logging import FIELDS
 from orders.settings import Settings
 
@@ -94,11 +96,29 @@ settings = [
 commands = [
     (f"`{name}`", ", ".join(
         f"`{one.opts[0]}`" if isinstance(one, click.Option) else f"`{one.name.upper()}`"
-        for one in command.params), command.help)
+        for one in command.params), command.help.partition("\\n\\n")[0])
     for name, command in cli.main.commands.items()
 ]
+types = [
+    (f"`{kind.type}`", str(status))
+    for kind in vars(exceptions).values()
+    if isinstance(kind, type) and getattr(kind, "type", "about:blank") != "about:blank"
+    for status in [next(code for one, code in errors.STATUSES.items() if issubclass(kind, one))]
+]
+scopes = [
+    (f"`{name}`", scope.description, ", ".join(f"`{one}`" for one in Role if one in scope.roles))
+    for name, scope in SCOPES.items()
+]
+app = fastapi.FastAPI()
+api.setup(app)
+operations = [
+    (f"`{method.upper()} {path}`", f"`{operation['security'][0]['OAuth2'][0]}`")
+    for path, item in app.openapi()["paths"].items()
+    for method, operation in item.items() if "security" in operation
+]
 print(json.dumps({"settings": settings, "commands": commands, "fields": FIELDS,
-                  "statuses": list(errors.STATUSES.values())}))
+                  "statuses": list(errors.STATUSES.values()), "types": types, "scopes": scopes,
+                  "operations": operations}))
 """
 
 Row = tuple[str, ...]
@@ -149,7 +169,7 @@ class Render:
 
     @functools.cached_property
     def described(self) -> dict[str, Any]:
-        """What the render's objects say: settings, commands, fields of logs, statuses of errors."""
+        """What the render's objects say: settings, commands, fields of logs, statuses and types."""
         python = str(self.environment / "bin" / "python")
         env = environ(self.folder, self.environment)
         said: dict[str, Any] = json.loads(run([python, "-c", DESCRIBE], cwd=self.folder, env=env))
@@ -233,6 +253,18 @@ class Render:
                 found |= {one.value for one in call.args[:1] if isinstance(one, ast.Constant)}
         return [(str(one), TITLES.get(one) or HTTPStatus(one).phrase) for one in sorted(found)]
 
+    def types(self) -> list[Row]:
+        """Return the type and the status of each problem that has a type."""
+        return [tuple(row) for row in self.described["types"]]
+
+    def scopes(self) -> list[Row]:
+        """Return each scope with its description and the roles that include it."""
+        return [tuple(row) for row in self.described["scopes"]]
+
+    def operations(self) -> list[Row]:
+        """Return each operation that needs a credential, with its scope."""
+        return [tuple(row) for row in self.described["operations"]]
+
     def fields(self) -> list[Row]:
         """Return the name of each field of a log line."""
         names = ast.unparse(self.modules["logging.py"])
@@ -263,11 +295,12 @@ def metric(call: ast.Call, constants: dict[str, str]) -> Row | None:
 
 
 def values(node: ast.AST) -> Iterator[ast.expr]:
-    """Yield the expressions of a module, but for docstrings and descriptions."""
+    """Yield the expressions of a module, but for docstrings, descriptions and scopes."""
     for child in ast.iter_child_nodes(node):
         is_description = isinstance(child, ast.keyword) and child.arg in {"description", "title"}
         is_docstring = isinstance(child, ast.Expr) and isinstance(child.value, ast.Constant)
-        if not is_description and not is_docstring:
+        is_scope = isinstance(child, ast.Call) and ast.unparse(child.func) == "define_scope"
+        if not (is_description or is_docstring or is_scope):
             if isinstance(child, ast.expr):
                 yield child
             if not isinstance(child, ast.JoinedStr):
@@ -376,7 +409,10 @@ def tables(render: Callable[..., Path], environment: Path) -> dict[str, Table]:
         "modules": Table(("module", "purpose", needs), rows(Render.layout, 1)),
         "top": Table(("path",), renders.everything.top(), "purpose"),
         "statuses": Table(("status", "title"), renders.everything.statuses(), "cause"),
+        "types": Table(("type", "status"), renders.everything.types(), "cause"),
         "details": Table(("detail", needs), rows(Render.details), "status and cause"),
+        "scopes": Table(("scope", "allows", "roles", needs), rows(Render.scopes)),
+        "operations": Table(("operation", "scope", needs), rows(Render.operations)),
         "fields": Table(("field",), renders.everything.fields(), "content"),
         "events": Table(("event", "level", "fields", needs), rows(Render.events, 1), "meaning"),
         "metrics": Table(("metric", "type", "labels", "meaning", needs), metrics),
@@ -414,4 +450,5 @@ def features() -> list[Row]:
 
 
 def _condition(when: Answers) -> str:
-    return ", ".join(f"`{name}={'yes' if one is True else one}`" for name, one in when.items())
+    words = {True: "yes", False: "no"}
+    return ", ".join(f"`{name}={words.get(one, one)}`" for name, one in when.items())

@@ -29,6 +29,7 @@ HEADINGS: dict[str, set[str]] = {
     "Tasks": set(),
     "Layout": set(),
     "Using the API": set(),
+    "Accounts and email": set(),
     "Admin pages": {"admin"},
     "Background jobs": {"worker"},
     "Cache and rate limits": {"redis"},
@@ -43,8 +44,9 @@ HEADINGS: dict[str, set[str]] = {
     "Removing the sample": set(),
     "Settings": set(),
 }
-# The address of this template's docs/, which names things that no render may contain otherwise.
-DOCS = CONTEXT["_docs"]
+# The addresses of this template's docs/ and resource/, which name things that no render may contain
+# otherwise.
+DOCS, RESOURCE = CONTEXT["_docs"], CONTEXT["_resource"]
 
 
 def is_on(feature: str, answers: Answers) -> bool:
@@ -109,7 +111,9 @@ def find_forbidden_patterns(files: Files, feature: str) -> list[str]:
 
 @functools.cache
 def _forbidden_patterns(feature: str, path: PurePosixPath, data: bytes) -> list[str]:
-    text = f"{path}\n".encode() + SECRET.sub(b"", data).replace(DOCS.encode(), b"")
+    text = f"{path}\n".encode() + SECRET.sub(b"", data)
+    for address in (DOCS, RESOURCE):
+        text = text.replace(address.encode(), b"")
     return [
         pattern
         for pattern in FEATURES[feature]["forbidden_patterns"]
@@ -184,10 +188,12 @@ def _problems_of_text(path: PurePosixPath, text: str) -> Iterator[str]:
     if re.search(r"[ \t]\n", text):
         yield "has trailing blanks"
     # ${{ }} is an expression of a workflow, {{resolve: }} of CloudFormation, {{ .x }} of Go; in an
-    # f-string {{ }} are two braces. An .html file is a template of the service itself.
+    # f-string {{ }} are two braces. The service has templates of its own.
     braces = r"" if path.suffix == ".py" else r"|(?<!\$)\{\{(?! [.$]|resolve:secretsmanager:)"
-    syntax = "" if path.suffix == ".html" else rf"|\{{%|\{{#{braces}"
-    if residue := re.search(f"cookiecutter{syntax}", text.replace(DOCS, ""), re.IGNORECASE):
+    is_template = "templates" in path.parts
+    syntax = "" if is_template else rf"|\{{%|\{{#{braces}"
+    own = text.replace(DOCS, "").replace(RESOURCE, "")
+    if residue := re.search(f"cookiecutter{syntax}", own, re.IGNORECASE):
         yield f"has {residue[0]} left from the template"
     try:
         PARSERS.get(path.suffix or path.name, str)(text)

@@ -171,6 +171,13 @@ def git(folder: Path, *arguments: str) -> str:
     return subprocess.run(command, cwd=folder, capture_output=True, check=True, text=True).stdout
 
 
+def commit(folder: Path) -> None:
+    """Commit all files of a folder, in a new repository if it has none."""
+    git(folder, "init", "--quiet", "--initial-branch=main")
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--message", "Change")
+
+
 def hook_messages(output: str) -> list[str]:
     """Return the lines of the hook in the output of cookiecutter."""
     return [line for line in output.splitlines() if line.startswith(tuple(QUESTIONS))]

@@ -1,5 +1,6 @@
 """The admin pages in a real browser, for administrators and for other users."""
 
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -58,7 +59,7 @@ def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         for name, full_name in PEOPLE.items():
             account = {"email": f"{name}@example.com", "full_name": full_name}
             created = client.post("/api/v1/users", json={**account, "password": PASSWORD})
-            assert created.status_code == 201
+            assert created.status_code == 202
         yield service
 
 
@@ -132,6 +133,44 @@ def test_administrator_deletes_an_account_and_revokes_a_session(page: Page, site
             page.click("#modal-delete-button")
         assert page.locator("tbody tr").count() == 0
         assert client.post("/api/v1/auth/session", json=login).status_code == 401
+
+
+def test_administrator_creates_a_service_account_and_rotates_its_secret(
+    page: Page, site: Service
+) -> None:
+    name = secrets.token_hex(4)
+    sign_in(page, ADMIN)
+    page.goto("/admin/service-account/create")
+    page.fill("[name=name]", name)
+    page.check("[value='users:admin']")
+    page.click("input[value=Save]")
+    shown = [read_secret(page)]
+    page.click("tbody a[href*='/service-account/details/']")
+    page.click("text=Rotate secret")
+    page.click("button:has-text('Rotate secret')")
+    shown.append(read_secret(page))
+
+    account = page.inner_text("tbody tr")
+    assert all(text in account for text in (name, "users:admin"))
+    [client_id] = re.findall(r"[0-9a-f-]{36}", account)
+    with site.client() as client:
+        statuses = [
+            client.post(
+                "/api/v1/auth/token",
+                data={"grant_type": "client_credentials"},
+                auth=(client_id, secret),
+            ).status_code
+            for secret in shown
+        ]
+    assert statuses == [401, 200]
+
+
+def read_secret(page: Page) -> str:
+    """Return the client secret in a dialog, and close the dialog, which leads to the list."""
+    secret = page.input_value("#modal-secret.show #modal-secret-value")
+    page.click("#modal-secret >> text=Done")
+    page.wait_for_url("**/service-account/list")
+    return secret
 
 
 def test_administrator_logs_out(page: Page) -> None:

@@ -8,27 +8,30 @@ import pytest
 
 from conftest import Render
 from harness import environ, run
-from questions import Answers, label, min_max_configurations
+from questions import MIN_AND_MAX, Answers, label
 
-# No feature on one database, all on the other.
-MIN_AND_MAX = [min_max_configurations("sqlite")[0], min_max_configurations("postgresql")[1]]
 BLOCK = re.compile(r"(?ms)^(Do|Don't): [^\n]+\n\n```python\n# (\w+\.py)\n(.*?)```")
 # What stands above the code in the modules of a domain.
 IMPORTS = {
     "router.py": """
 import asyncio
 import time
+from typing import Annotated
 from uuid import UUID
 import structlog
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Response, Security
 from sqlalchemy.exc import SQLAlchemyError
-from ..auth.dependencies import CurrentPrincipal
+from ..auth.dependencies import get_current_principal
+from ..auth.principal import Principal
+from ..auth.scopes import define_scopes
 from ..dependencies import DbSession
 from ..errors import problem_responses
 from . import service
 from .service import Invoice, send_receipt
 log = structlog.stdlib.get_logger(__name__)
 router = APIRouter(prefix="/api/v1/invoices")
+READ, WRITE = define_scopes("invoices")
+Writer = Annotated[Principal, Security(get_current_principal, scopes=[WRITE])]
 """,
     "service.py": """
 from datetime import datetime
@@ -63,9 +66,7 @@ def write(folder: Path, wanted: str) -> list[str]:
         if kind == wanted:
             text = IMPORTS[name]
             if not (folder / "src" / "orders" / "worker").exists():
-                text = re.sub(r".*worker\.queue.*\n|@task\(\)\n.*\n", "", text).replace(
-                    "import Invoice, send_receipt", "import Invoice"
-                )
+                text = text.replace("..worker.queue", "..background")
             (package / name).write_text(text + code, "utf-8")
             codes += re.findall(r"  # ([A-Z]+\d+):", code)
     return codes

@@ -66,3 +66,15 @@ def test_renders_link_to_the_documentation_of_this_version() -> None:
     project = tomllib.loads((TEMPLATE / "pyproject.toml").read_text("utf-8"))["project"]
 
     assert CONTEXT["_docs"].endswith(f"/v{project['version']}/docs")
+
+
+def test_audit_page_lists_every_action_and_credential() -> None:
+    models = next(PROJECT.glob("src/*/audit/models.py")).read_text("utf-8")
+    page = (TEMPLATE / "docs" / "explanation" / "audit.md").read_text("utf-8")
+    actions, credentials = (
+        set(re.findall(r"`([a-z_.]+)`", "".join(re.findall(pattern, page, re.MULTILINE))))
+        for pattern in (r"^\| [a-z ]+ \|(.*)$", r"^\| `credential` \|(.*)$")
+    )
+
+    assert actions == set(re.findall(r'^    [A-Z_]+ = "(.+?)"', models, re.MULTILINE))
+    assert credentials == set(re.findall(r'^    "(.+?)",$', models, re.MULTILINE))

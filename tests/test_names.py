@@ -73,20 +73,19 @@ def assert_named(files: Files, names: dict[str, str]) -> None:
     project = tomllib.loads(files[PurePosixPath("pyproject.toml")].decode())["project"]
     [command] = project["scripts"]
     package = project["scripts"][command].partition(".")[0]
-    source = files[PurePosixPath(f"src/{package}/main.py")].decode()
-    titles = [
-        node.value.value
-        for node in ast.walk(ast.parse(source))
-        if isinstance(node, ast.keyword) and node.arg == "title"
-        if isinstance(node.value, ast.Constant)
-    ]
+    source = files[PurePosixPath(f"src/{package}/__init__.py")].decode()
+    constants = {
+        ast.unparse(node.targets[0]): ast.literal_eval(node.value)
+        for node in ast.parse(source).body
+        if isinstance(node, ast.Assign)
+    }
 
     assert LABEL.fullmatch(command)
     assert package.isidentifier()
     assert not keyword.iskeyword(package)
     assert project["description"] == names.get("description", project["description"])
     assert project["authors"][0]["name"] == names.get("author_name", project["authors"][0]["name"])
-    assert titles == [names.get("project_name", QUESTIONS["project_name"])]
+    assert constants["TITLE"] == names.get("project_name", QUESTIONS["project_name"])
 
 
 # Names in the running service

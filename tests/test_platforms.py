@@ -92,6 +92,7 @@ TYPOS = {
         ("app.json", "SECRET_KEY", "SECRET_KEYS"),
         ("app.json", "ALLOWED_HOSTS", "ALLOWED_HOST"),
         ("app.json", "SMTP_URL", "SMPT_URL"),
+        ("app.json", "APP_URL", "API_URL"),
         ("app.json", "generator", "generate"),
         ("app.json", '"worker": {', '"works": {'),
         ("app.json", "standard-1x", "standart-1x"),
@@ -119,6 +120,7 @@ TYPOS = {
         ("deploy/railway/variables.env", "MAIL_FROM", "MAILFROM"),
         ("deploy/railway/variables.env", "ALLOWED_HOSTS", "ALLOWED_HOST"),
         ("deploy/railway/README.md", "SECRET_KEY=", "SECRET="),
+        ("deploy/railway/README.md", "APP_URL=", "API_URL="),
         ("Dockerfile", "COPY src src", "RUN --mount=type=cache,target=/root/.cache true"),
     ],
     "render": [
@@ -130,6 +132,7 @@ TYPOS = {
         ("render.yaml", 'name: "orders-postgres"', 'name: "orders-db"'),
         ("render.yaml", "type: keyvalue", "type: redis"),
         ("render.yaml", "envVarKey: SMTP_URL", "envVarKey: SMTP"),
+        ("render.yaml", "envVarKey: APP_URL", "envVarKey: API_URL"),
         ("render.yaml", "generateValue: true", "generate: true"),
         ("render.yaml", 'fromGroup: "orders"', 'fromGroup: "order"'),
         ("render.yaml", "key: REDIS_URL", "key: REDIS"),
@@ -333,6 +336,7 @@ def test_platform_migrates_serves_runs_jobs_and_stops(
             env["REDIS_URL"] = stack.enter_context(behind_tls(url)) if name == "heroku" else url
             env["REDIS_TIMEOUT"] = "60"
             env["SMTP_URL"] = stack.enter_context(mail_server(env, mails))
+            env["APP_URL"] = "https://app.example.com"
 
         run(honcho(project, "release"), cwd=project, env=env)
         processes = [process for process in platform.commands if process != "release"]

@@ -30,14 +30,16 @@ FORBIDDEN_NAMES = {
 }
 # Attributes with an underscore that are documented.
 PUBLIC_UNDERSCORES = {"_asdict", "_fields", "_make", "_mapping", "_replace"}
-# Modules that change the attributes of their own ORM entities by name, those that keep what a
-# transaction has to invalidate in `session.info`, and the one that keeps the start of a statement
-# in `connection.info`.
+# Modules that change the attributes of their own ORM entities by name, those that keep what belongs
+# to a transaction in `session.info`, with the test helper that waits for it, and the one that keeps
+# the start of a statement in `connection.info`.
 SETATTR = ("src/*/service.py",)
 SESSION_INFO = (
+    "src/*/background.py",
     "src/*/cache/*.py",
     "src/*/database/session.py",
     "src/*/metrics/database.py",
+    "tests/mail_support.py",
 )
 # Prints what the project's classes define that overrides a private name of a dependency.
 OVERRIDES = """

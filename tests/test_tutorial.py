@@ -15,8 +15,8 @@ from questions import TEMPLATE
 from walkthrough import Reader, reader
 
 PAGE = (TEMPLATE / "docs" / "tutorial.md").read_text("utf-8")
-BUILD, REST = PAGE.split("\n## 11. ")
-CHECK, DEPLOY = REST.split("\n## 12. ")
+BUILD, REST = PAGE.split("\n## 9. ")
+CHECK, DEPLOY = REST.split("\n## 10. ")
 DOCKER = shutil.which("docker") or "docker"
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("tutorial")]
@@ -27,13 +27,7 @@ def member(render: Render) -> Iterator[Reader]:
     """A reader who has followed the tutorial until the service is complete."""
     project = render(project_name="Readers", use_worker=True)
     [*_, python] = pythons().values()
-    env = clean_environ(project) | {
-        "GIT_AUTHOR_NAME": "Ada",
-        "GIT_AUTHOR_EMAIL": "ada@example.com",
-        "GIT_COMMITTER_NAME": "Ada",
-        "GIT_COMMITTER_EMAIL": "ada@example.com",
-        "UV_PYTHON": python,
-    }
+    env = clean_environ(project) | {"UV_PYTHON": python}
     env["PATH"] = f"{Path(uv()).parent}:{env['PATH']}"
     if python != sys.executable:
         env["COVERAGE_RCFILE"] = str(quick_coverage(project))

@@ -11,12 +11,22 @@ from typing import Any
 import pytest
 
 from conftest import Render
-from harness import Application, Server, environ, run
+from harness import (
+    API,
+    Application,
+    Server,
+    environ,
+    log_in,
+    run,
+    serve,
+)
 from questions import PROJECT, QUESTIONS, TEMPLATE, Answers, choices, label
-from rendering import Files, command_line, git, hook_messages, without_secrets
+from rendering import Files, command_line, commit, git, hook_messages, without_secrets
 
 RECORD = PurePosixPath(".cruft.json")
 EVERYTHING = {name: True for name, answer in QUESTIONS.items() if answer is False}
+# The last version whose accounts could not be recovered, and whose routes required no scope.
+EARLIER = "ce66545c3471ccc6d0c329cf184e3ddb40d34115"
 
 
 @pytest.fixture
@@ -59,6 +69,22 @@ def older(repository: Path) -> Path:
     return repository
 
 
+@pytest.fixture
+def earlier(repository: Path) -> Path:
+    """The repository with the version EARLIER, tagged v0, before the present one."""
+    archive = repository.with_suffix(".tar")
+    command = ["git", "archive", f"--output={archive}", EARLIER]
+    if subprocess.run(command, cwd=TEMPLATE, check=False, capture_output=True).returncode:
+        pytest.skip(f"this clone of the template has no commit {EARLIER}")
+    git(repository, "rm", "-r", "--quiet", ".")
+    shutil.unpack_archive(archive, repository, filter="data")
+    git(repository, "add", "--all")
+    git(repository, "commit", "--message", "Before")
+    git(repository, "tag", "v0")
+    git(repository, "revert", "--no-edit", "HEAD")
+    return repository
+
+
 def cruft(*arguments: str | Path) -> str:
     """Run cruft with hooks that skip the lock, and return its stdout."""
     done = command_line(*arguments, tool="cruft", TEMPLATE_SKIP="lock")
@@ -78,12 +104,6 @@ def update(project: Path, **answers: Any) -> None:
     """Update a project to the present template, and change these answers."""
     given = ("--variables-to-update", json.dumps(answers)) if answers else ()
     cruft("update", "--skip-apply-ask", "--project-dir", project, *given)
-
-
-def commit(project: Path) -> None:
-    """Commit everything."""
-    git(project, "add", "--all")
-    git(project, "commit", "--message", "Own")
 
 
 def contents(project: Path) -> Files:
@@ -226,6 +246,61 @@ def test_impossible_later_answer_changes_nothing(repository: Path, tmp_path: Pat
     assert git(project, "status", "--porcelain") == ""
 
 
+@pytest.mark.thorough
+@pytest.mark.parametrize(
+    "answers",
+    [{}, {"database": "sqlite"}, {"use_redis": True, "use_worker": True, "use_admin": True}],
+    ids=label,
+)
+def test_accounts_logins_and_items_survive_updates(
+    answers: Answers,
+    earlier: Path,
+    environment: Path,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+) -> None:
+    project = create(earlier, tmp_path, "--checkout", "v0", **answers)
+    env = environ(
+        project,
+        environment,
+        DATABASE_URL=f"sqlite:///{tmp_path / 'app.db'}",
+        ENVIRONMENT="local",
+        SECRET_KEY="0123456789-abcdefghijklmnopqrstuvwxyz",
+    )
+    if answers.get("database") != "sqlite":
+        env["DATABASE_URL"] = request.getfixturevalue("postgres").database()
+    if "use_redis" in answers:
+        env["REDIS_URL"] = request.getfixturevalue("redis").database()
+    application, log = Application(project, {}, env), tmp_path / "log"
+    account = {"email": "ada@example.com", "password": "analytical-engine-1843"}
+
+    application.run("alembic", "upgrade", "head")
+    with serve(project, env, log) as service, service.client() as client:
+        client.post(f"{API}/users", json=account).raise_for_status()
+        tokens = log_in(client, account).json()
+        headers = {"Authorization": f"Bearer {tokens['access_token']}"}
+        item = client.post(f"{API}/items", json={"title": "Tea"}, headers=headers).json()
+    update(project)
+    commit(project)
+    application.run("alembic", "upgrade", "head")
+
+    assert "No new upgrade operations" in application.run("alembic", "check")
+    with serve(project, env, log) as service, service.client() as client:
+        refreshed = client.post(
+            f"{API}/auth/token",
+            data={"grant_type": "refresh_token", "refresh_token": tokens["refresh_token"]},
+        )
+        for token in (tokens, refreshed.json(), log_in(client, account).json()):
+            headers = {"Authorization": f"Bearer {token['access_token']}"}
+            me = client.get(f"{API}/users/me", headers=headers).json()
+            assert me["email"] == account["email"]
+            assert (me["email_verified_at"], me["mfa_enabled"]) == (None, False)
+            assert client.get(f"{API}/items", headers=headers).json()["items"] == [item]
+            changed = client.patch(f"{API}/items/{item['id']}", json={}, headers=headers)
+            assert changed.status_code == 200
+            item = changed.json()
+
+
 # Jobs of projects that were rendered with taskiq
 
 TASKIQ_MIGRATION = """
@@ -251,7 +326,7 @@ def upgrade() -> None:
 """
 TASKIQ_JOBS = """
     INSERT INTO jobs (id, task, arguments, state, request_id, user_id, created_at)
-    SELECT gen_random_uuid(), 'send_welcome', json_build_object('user_id', gen_random_uuid()),
+    SELECT gen_random_uuid(), 'send_verification', json_build_object('user_id', gen_random_uuid()),
         state, 'the-request', CASE state WHEN 'queued' THEN gen_random_uuid() END, now()
     FROM unnest(ARRAY['queued', 'running', 'done', 'failed']) AS state
 """

@@ -3,6 +3,7 @@
 A fenced block means what its language and the line above it say:
 
 - `sh`: commands in one terminal. `uv run poe dev` (re)starts the server in another terminal.
+  `TOKEN=...` sets the variable to the last token in the log of the server.
 - `json`, `text`: the output of the commands above, or of the server if the line above names its
   terminal. Ids and times may differ, and `...` in a text stands for anything.
 - "Create `PATH`:" a new file. "Add to the end of `PATH`:" an addition, after blank lines.
@@ -35,6 +36,14 @@ BASH = "/bin/bash"
 BLANK_LINES = {".md": "\n", ".py": "\n\n"}  # before an addition
 SERVER = "uv run poe dev\n"
 RENDER = "uvx cookiecutter gh:OWNER/cookiecutter-fastapi-service"
+# The author of commits, and the generator of this clone.
+READER = {
+    "GIT_AUTHOR_NAME": "Ada",
+    "GIT_AUTHOR_EMAIL": "ada@example.com",
+    "GIT_COMMITTER_NAME": "Ada",
+    "GIT_COMMITTER_EMAIL": "ada@example.com",
+    "RESOURCE_TEMPLATE": str(TEMPLATE / "resource"),
+}
 # The log as in a terminal, and long timeouts for busy machines.
 SERVER_SETTINGS = {
     "DATABASE_POOL_TIMEOUT": "60",
@@ -43,6 +52,7 @@ SERVER_SETTINGS = {
 }
 ADDRESS = "127.0.0.1:8000"
 COLOR = re.compile(r"\x1b\[[\d;]*m")
+TOKEN = re.compile(r"(?<=#token=)[\w-]{43}")
 VARIES = re.compile(
     r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
     r"|\b[0-9a-f]{32}\b"
@@ -96,7 +106,7 @@ class Reader:
         """Open a terminal in a folder."""
         self._port = free_port()
         self._log = folder / "server.log"
-        self._env = {**env, "WEB_PORT": str(self._port)}
+        self._env = {**env, **READER, "WEB_PORT": str(self._port)}
         self._terminal = Terminal(folder, self._env)
         self._server: subprocess.Popen[bytes] | None = None
         self._printed = ""
@@ -139,6 +149,9 @@ class Reader:
             return
         render = shlex.join([sys.executable, "-m", "cookiecutter", str(TEMPLATE)])
         commands = commands.replace(RENDER, render).replace(ADDRESS, f"127.0.0.1:{self._port}")
+        if "TOKEN=..." in commands:
+            token = TOKEN.findall(self._log.read_text("utf-8"))[-1]
+            commands = commands.replace("TOKEN=...", f"TOKEN={token}")
         self._printed = self._terminal.run(commands)
 
     def _start_server(self) -> None:
@@ -185,6 +198,11 @@ class Reader:
             assert content.strip() in text, f"not in {path}:\n{content}"
         else:
             pytest.fail(f"nothing says what to do with\n{content}")
+
+
+def page(name: str) -> str:
+    """Return the text of a how-to page."""
+    return (TEMPLATE / "docs" / "how-to" / f"{name}.md").read_text("utf-8")
 
 
 def sides(diff: str) -> tuple[str, str]:

@@ -219,7 +219,7 @@ def screenshot_docs(browser: Browser, url: str) -> None:
 
 def screenshot_admin(browser: Browser, url: str) -> None:
     """Take a screenshot of the list of users."""
-    page = browser.new_page(viewport={"width": 1400, "height": 660}, base_url=url)
+    page = browser.new_page(viewport={"width": 1560, "height": 660}, base_url=url)
     page.goto("/admin")
     page.fill("[name=username]", EMAIL)
     page.fill("[name=password]", PASSWORD)

@@ -10,10 +10,12 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from orders.auth.tokens import AccessTokens
+from orders.database import utcnow
 from orders.exceptions import InvalidTokenError
 from support import NOWHERE, NewApp, new_client, settings_for
 
 IDS = (uuid4(), uuid4())  # of the user and the login session
+LOGIN = (*IDS, utcnow(), ["pwd"])
 NEW_KEY: dict[str, Callable[[], Any]] = {
     "ES256": partial(ec.generate_private_key, ec.SECP256R1()),
     "RS256": partial(rsa.generate_private_key, 65537, 2048),
@@ -54,7 +56,7 @@ def forge(
     key: Any = b"c" * 64, algorithm: str = "HS256", typ: str = "at+jwt", **changes: Any
 ) -> str:
     """Return a token with other claims or another kid; None removes one."""
-    members = {"kid": "current"} | decode(access_tokens().issue(*IDS)) | changes
+    members = {"kid": "current"} | decode(access_tokens().issue(*LOGIN)) | changes
     claims = {name: value for name, value in members.items() if value is not None}
     kid = {"kid": claims.pop("kid")} if "kid" in claims else {}
     return jwt.encode(claims, key, algorithm, headers={"typ": typ, **kid})
@@ -99,16 +101,16 @@ async def test_tokens_are_verified_with_the_published_key(new_app: NewApp, algor
     assert published.items() <= private.items()
     assert not published.keys() & {"d", "p", "q", "dp", "dq", "qi"}
     state = app.state.services
-    token, audience = state.auth.tokens.issue(*IDS), state.settings.jwt_audience
+    token, audience = state.auth.tokens.issue(*LOGIN), state.settings.jwt_audience
     assert jwt.decode(token, jwt.PyJWK(published), audience=audience)["sub"] == str(IDS[0])
     assert ids_of(state.auth.tokens, token) == IDS
 
 
 def test_key_rotation_keeps_tokens_valid() -> None:
     before, after = access_tokens(key_set(PAIR, CURRENT)), access_tokens(key_set(PAIR))
-    token = access_tokens(key_set(CURRENT)).issue(*IDS)
+    token = access_tokens(key_set(CURRENT)).issue(*LOGIN)
 
-    assert ids_of(before, token) == ids_of(after, before.issue(*IDS)) == IDS
+    assert ids_of(before, token) == ids_of(after, before.issue(*LOGIN)) == IDS
     with pytest.raises(InvalidTokenError):
         after.verify(token)
 

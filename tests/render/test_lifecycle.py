@@ -42,7 +42,7 @@ async def test_shutdown_finishes_running_requests(
             server.until(lambda: not accepts(server.port))
             connection.sendall(BODY)
 
-            assert connection.recv(1000).startswith(b"HTTP/1.1 201 ")
+            assert connection.recv(1000).startswith(b"HTTP/1.1 202 ")
             assert server.process.wait(timeout=60) == 0
     assert logged("Application shutdown complete.")
     # X-Forwarded-For counts only from a trusted proxy.

@@ -7,7 +7,8 @@ from uuid import UUID
 
 import pytest
 from orders.items.models import Item
-from sqlalchemy import delete
+from orders.pagination import PageQuery, paginate
+from sqlalchemy import bindparam, delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from support import Account, pointers
 
@@ -51,6 +52,22 @@ async def test_cursor_can_contain_any_title(member: Account, title: str) -> None
     _, cursor = await read_page(member)
 
     assert await read_page(member, cursor) == ([title], None)
+
+
+async def test_filters_may_have_the_name_of_any_column(
+    member: Account, session: AsyncSession
+) -> None:
+    await create_items(member, "A", "B", "C")
+    names = ("last_value", "last_id", "page_limit")
+    statement = select(Item.id, Item.title).where(*(Item.title != bindparam(one) for one in names))
+    query = PageQuery(sort="title", limit=1)
+    filters = dict.fromkeys(names, "B")
+
+    first = await paginate(session, statement, query, filters)
+    query = PageQuery(sort="title", limit=1, cursor=first.next_cursor)
+    second = await paginate(session, statement, query, filters)
+
+    assert [row.title for row in (*first.items, *second.items)] == ["A", "C"]
 
 
 def encode(*content: object) -> str:

@@ -14,7 +14,10 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
+from fastapi import FastAPI
 from orders import health
+from orders.auth.account_tokens import issue
+from orders.auth.models import Purpose, User
 from orders.database import Database
 from orders.main import create_app
 from sqlalchemy import Connection, Executable, Integer, cast, delete, event, select, text
@@ -31,6 +34,7 @@ from support import (
     new_account,
     new_client,
     new_user,
+    registration,
     settings_for,
 )
 
@@ -42,6 +46,10 @@ WAITING_LOCKS = """
     SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database
     WHERE datname = current_database() AND NOT granted
 """
+WAITING_FOR_ROW = text("""
+    SELECT count(*) FROM pg_stat_activity
+    WHERE datname = current_database() AND wait_event_type = 'Lock'
+""")
 # A thousand items for each account, in the order of their keys, which is the fastest to index.
 MANY_ITEMS = """
     INSERT INTO items (id, owner_id, title, created_at, updated_at, version)
@@ -259,6 +267,26 @@ async def test_concurrent_migrations_wait_for_each_other(new_database: NewDataba
         await connection.close()
 
         await upgrades
+
+
+async def test_registration_during_a_change_of_address_does_not_get_the_former_one(
+    live_app: FastAPI,
+) -> None:
+    database, account = live_app.state.services.database, await new_account(live_app)
+    client, body = new_client(live_app), registration(email=account.email)
+
+    async with database.write_session() as session:
+        user = await session.get_one(User, account.id)
+        user.email = "new@example.com"
+        await issue(session, user, Purpose.EMAIL_UNDO, account.email, 60)
+        registering = asyncio.create_task(client.post("/api/v1/users", json=body))
+        async with database.read_session() as observer:
+            while not registering.done() and not await observer.scalar(WAITING_FOR_ROW):
+                await asyncio.sleep(0.01)
+
+    assert (await registering).status_code == 202
+    async with database.read_session() as session:
+        assert (await session.scalars(select(User.email))).all() == ["new@example.com"]
 
 
 async def test_page_of_many_items_is_read_in_the_order_of_an_index(

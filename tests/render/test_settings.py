@@ -13,6 +13,7 @@ REQUIRED = {
     "REDIS_URL": "redis://:hunter2@cache:6379/0",
     "SECRET_KEY": STRONG,
     "SMTP_URL": "smtps://user:hunter2@mail",
+    "APP_URL": "https://app.example",
 }
 ALL = [
     ("SECRET_KEY", DEVELOPMENT_SECRET, "is not set; production needs at least 32 random"),
@@ -32,6 +33,14 @@ ALL = [
     ("ENVIRONMENT", "development", "must be 'local', 'test' or 'production' (it is 'develo"),
     ("DEBUG", "app:*", "must be true or false (it is 'app:*')"),
     ("HOST", "x86_64-conda-linux-gnu", "must be an IP address or localhost (it is 'x86_64"),
+    ("SMTP_URL", "http://mail", "must look like smtp+starttls://user:password@host:587"),
+    ("SMTP_URL", "smtp://mail:port", "must look like smtp+starttls://user:password@host:587"),
+    ("SMTP_URL", "smtps://user:12#hunter2@mail", "must look like smtp+starttls://user:"),
+    ("SMTP_URL", "smtp://user:hunter2@mail", "must not send a password without encryption"),
+    ("APP_URL", "http://app.example", "must begin with https:// in production"),
+    ("APP_URL", "app.example", "must look like https://app.example.com, without query or"),
+    ("APP_URL", "https://app.example/?page=", "must look like https://app.example.com, without"),
+    ("APP_URL", "https://[app", "must look like https://app.example.com, without query or"),
 ]
 POSTGRESQL = [
     ("DATABASE_URL", "postgresql://h/d?sslrootcert=ca.pem", "has options that are not"),
@@ -58,13 +67,6 @@ REDIS = [
         "has an option that the driver rejects: socket_timeout",
     ),
 ]
-WORKER = [
-    ("SMTP_URL", "", "is missing; without it email is only logged"),
-    ("SMTP_URL", "http://mail", "must look like smtp+starttls://user:password@host:587"),
-    ("SMTP_URL", "smtp://mail:port", "must look like smtp+starttls://user:password@host:587"),
-    ("SMTP_URL", "smtps://user:12#hunter2@mail", "must look like smtp+starttls://user:"),
-    ("SMTP_URL", "smtp://user:hunter2@mail", "must not send a password without encryption"),
-]
 OPENTELEMETRY = [
     ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317", "must look like http://collector:4318"),
     ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:port", "must look like http://collector"),
@@ -87,7 +89,7 @@ INVALID_VALUES = [
     *(SQLITE if NOWHERE.startswith("sqlite") else POSTGRESQL),
     *(
         value
-        for value in REDIS + WORKER + OPENTELEMETRY + SENTRY
+        for value in REDIS + OPENTELEMETRY + SENTRY
         if value[0].lower() in Settings.model_fields
     ),
 ]

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import click
+from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from pydantic import ValidationError
 
+from {{ cookiecutter.package_name }} import health
 from {{ cookiecutter.package_name }}.cli import main as program
-from {{ cookiecutter.package_name }}.health import router as health
 from {{ cookiecutter.package_name }}.settings import Settings
 
 ROOT = Path(__file__).parent.parent
@@ -31,9 +32,8 @@ SAMPLE_VALUES: Mapping[str, str] = {
 {%- if cookiecutter.use_redis %}
     "redis_url": "rediss://user:password@host:6379/0",
 {%- endif %}
-{%- if cookiecutter.use_worker %}
     "smtp_url": "smtps://user:password@host:465",
-{%- endif %}
+    "app_url": "https://app.example.com",
     "secret_key": "ODrzPqpWkW1WqmTXhpc0Bn5JQxZLbXrWn0sVSi3Hr6E",
 }
 # Variables that Python, uv and other libraries read.
@@ -143,7 +143,9 @@ def _network_problems(process: Process, settings: Settings) -> list[str]:
     found = []
     if settings.host != "0.0.0.0":  # noqa: S104 - the network of a container
         found.append("cannot be reached, because HOST is not 0.0.0.0")
-    paths = {route.path for route in health.routes if isinstance(route, APIRoute)}
+    app = FastAPI()
+    health.setup(app)
+    paths = {route.path for route in app.routes if isinstance(route, APIRoute)}
     path, _, port = (process.health or f"/health/live:{settings.port}").partition(":")
     if path not in paths or port != str(settings.port):
         found.append(f"has no readiness probe at {process.health}")

@@ -6,22 +6,18 @@ from typing import Any, Literal
 from alembic import context
 from alembic.autogenerate.api import AutogenContext
 {%- if cookiecutter.database == "postgresql" %}
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, TypeDecorator, text
 {%- else %}
-from sqlalchemy import Connection, event
+from sqlalchemy import Connection, TypeDecorator, event
 {%- endif %}
 
-from {{ cookiecutter.package_name }}.auth import models as auth_models
+from {{ cookiecutter.package_name }} import api
 from {{ cookiecutter.package_name }}.database import Base, {{ cookiecutter.database }}
-from {{ cookiecutter.package_name }}.database.models import UtcDateTime
-from {{ cookiecutter.package_name }}.items import models as items_models
+from {{ cookiecutter.package_name }}.idempotency.models import IdempotencyKey
 from {{ cookiecutter.package_name }}.settings import Settings, load_settings
 
-# Importing models registers their tables. Add the models of a new domain here.
-MODELS = [
-    auth_models,
-    items_models,
-]
+# Importing the routers registers the tables of their models. Import all other models here.
+MODELS = (api.ROUTERS, IdempotencyKey)
 {%- if cookiecutter.database == "postgresql" %}
 LOCK = 7_305_871_003  # an arbitrary key; every process that migrates this database uses it
 {%- endif %}
@@ -29,8 +25,8 @@ LOCK = 7_305_871_003  # an arbitrary key; every process that migrates this datab
 
 def render_item(kind: str, item: Any, _: AutogenContext) -> str | Literal[False]:
     """Render plain types, so that a change of the code does not change old migrations."""
-    if kind == "type" and isinstance(item, UtcDateTime):
-        return "sa.DateTime(timezone=True)"
+    if kind == "type" and isinstance(item, TypeDecorator):
+        return f"sa.{item.impl!r}"
     return False
 
 

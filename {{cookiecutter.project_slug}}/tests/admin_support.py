@@ -16,9 +16,12 @@ def new_browser(app: FastAPI) -> AsyncClient:
     return browser
 
 
-async def log_in_to_pages(browser: AsyncClient, email: str, password: str = PASSWORD) -> Response:
+async def log_in_to_pages(
+    browser: AsyncClient, email: str, password: str = PASSWORD, otp: str = ""
+) -> Response:
     """Send the login form."""
-    return await browser.post("/admin/login", data={"username": email, "password": password})
+    form = {"username": email, "password": password, "otp": otp}
+    return await browser.post("/admin/login", data=form)
 
 
 async def save(browser: AsyncClient, path: str, form: dict[str, str]) -> Response:

@@ -1,9 +1,6 @@
-{% set has_notes = cookiecutter.use_redis or cookiecutter.use_prometheus or cookiecutter.use_opentelemetry -%}
 """Fixtures: an isolated database, applications on it, accounts and their clients."""
 
-{% if has_notes or cookiecutter.database == "postgresql" -%}
 import asyncio
-{% endif -%}
 import os
 import shutil
 {%- if cookiecutter.database == "postgresql" %}
@@ -22,6 +19,7 @@ from uuid import uuid4
 import asyncpg
 {% endif -%}
 import pytest
+from aiosmtpd.smtp import SMTP
 from fastapi import FastAPI
 from httpx2 import AsyncClient
 from sqlalchemy import event, update
@@ -35,6 +33,9 @@ from {{ cookiecutter.package_name }}.auth.models import Role, User
 {%- if not cookiecutter.use_redis %}
 from {{ cookiecutter.package_name }}.auth.service import AuthServices
 {%- endif %}
+{%- if not cookiecutter.use_worker %}
+from {{ cookiecutter.package_name }}.background import Runner
+{%- endif %}
 {%- if cookiecutter.use_redis %}
 from {{ cookiecutter.package_name }}.cache.client import Client
 {%- endif %}
@@ -46,12 +47,11 @@ from {{ cookiecutter.package_name }}.state import get_state
 from {{ cookiecutter.package_name }}.throttle import Throttle
 {%- endif %}
 
-{% if has_notes -%}
-import notes
-{% endif -%}
+import notes_support
 {% if cookiecutter.database == "postgresql" -%}
 from dev import embedded_postgres
 {% endif -%}
+from mail_support import MailServer
 from support import (
     Account,
     NewApp,
@@ -81,14 +81,13 @@ def _long_probe_timeout() -> Iterator[None]:
         patch.setattr(health, "TIMEOUT_SECONDS", 60)
         yield
 
-{% if has_notes %}
+
 async def create_tables(url: str) -> None:
     """Create the tables that exist only in tests."""
     async with Database(settings_for(url)) as database, database.write_engine.begin() as connection:
-        await connection.run_sync(notes.Base.metadata.create_all)
+        await connection.run_sync(notes_support.Base.metadata.create_all)
 
-{% endif %}
-{%- if cookiecutter.database == "postgresql" %}
+{% if cookiecutter.database == "postgresql" %}
 async def execute(server_url: str, statement: str) -> None:
     """Run a statement outside of a transaction."""
     connection = await asyncpg.connect(server_url)
@@ -120,9 +119,7 @@ def migrated_database(server_url: str) -> Iterator[str]:
     name = f"test_{uuid4().hex}"
     asyncio.run(execute(server_url, f'CREATE DATABASE "{name}"'))
     migrate(settings_for(database_url_of(server_url, name)))
-{%- if has_notes %}
     asyncio.run(create_tables(database_url_of(server_url, name)))
-{%- endif %}
     yield name
     asyncio.run(execute(server_url, f'DROP DATABASE "{name}" WITH (FORCE)'))
 
@@ -148,9 +145,7 @@ def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Create a migrated database, which the tests copy."""
     file = tmp_path_factory.mktemp("migrated") / "app.db"
     migrate(settings_for(f"sqlite:///{file}"))
-{%- if has_notes %}
     asyncio.run(create_tables(f"sqlite:///{file}"))
-{%- endif %}
     return file
 
 
@@ -240,7 +235,7 @@ async def new_app(database: Database, database_url: str) -> AsyncIterator[NewApp
     apps: list[FastAPI] = []
 
     def new(**changes: object) -> FastAPI:
-        app = notes.mount(create_app(settings_for(database_url, **changes)))
+        app = notes_support.mount(create_app(settings_for(database_url, **changes)))
         apps.append(app)
         return use_database(app, database)
 
@@ -254,11 +249,7 @@ def new_app(database: Database, database_url: str) -> NewApp:
     """Return a function that creates an application with other settings."""
 
     def new(**changes: object) -> FastAPI:
-{%- if has_notes %}
-        app = notes.mount(create_app(settings_for(database_url, **changes)))
-{%- else %}
-        app = create_app(settings_for(database_url, **changes))
-{%- endif %}
+        app = notes_support.mount(create_app(settings_for(database_url, **changes)))
         return use_database(app, database)
 
     return new
@@ -268,11 +259,7 @@ def new_app(database: Database, database_url: str) -> NewApp:
 @pytest.fixture(scope="session")
 async def shared_app(database_url: str) -> AsyncIterator[FastAPI]:
     """Create the application that most tests share, as each route is slow at its first request."""
-{%- if has_notes %}
-    app = notes.mount(create_app(settings_for(database_url)))
-{%- else %}
-    app = create_app(settings_for(database_url))
-{%- endif %}
+    app = notes_support.mount(create_app(settings_for(database_url)))
     async with app.router.lifespan_context(app):
         yield app
 
@@ -280,6 +267,9 @@ async def shared_app(database_url: str) -> AsyncIterator[FastAPI]:
 def use_database(app: FastAPI, database: Database) -> FastAPI:
     """Use this database in the application, without counted login attempts."""
     state = get_state(app)
+{%- if not cookiecutter.use_worker %}
+    state = replace(state, background=Runner(database, state.mailer, state.settings))
+{%- endif %}
 {%- if cookiecutter.use_redis %}
     database.commit_callbacks = [state.cache.invalidate_changes]
     app.state.services = replace(state, database=database)
@@ -301,6 +291,21 @@ async def live_app(shared_app: FastAPI, new_database: NewDatabase) -> AsyncItera
     """Provide the shared application on a separate database, for concurrent requests."""
     async with new_database() as url, Database(settings_for(url)) as database:
         yield use_database(shared_app, database)
+
+
+@pytest.fixture
+async def mail_server() -> AsyncIterator[MailServer]:
+    """A mail server on this machine."""
+    handler = MailServer()
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(
+        lambda: SMTP(handler, hostname="mail", enable_SMTPUTF8=True), "127.0.0.1", 0
+    )
+    handler.port = server.sockets[0].getsockname()[1]
+    handler.opened.set()
+    yield handler
+    server.close()
+    await server.wait_closed()
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
 {%- endif %}
 from dataclasses import dataclass
+from datetime import timedelta
 {%- if cookiecutter.use_redis %}
 from functools import cache
 {%- endif %}
@@ -37,15 +38,24 @@ from click.testing import CliRunner, Result
 from fastapi import FastAPI
 from httpx2 import ASGITransport, AsyncClient, Response
 from pydantic import SecretStr
+{% if cookiecutter.use_worker -%}
 from starlette.types import ASGIApp
+{%- else -%}
+from starlette.types import ASGIApp, Receive, Scope, Send
+{%- endif %}
 
 from {{ cookiecutter.package_name }}.auth import sessions
 from {{ cookiecutter.package_name }}.auth.models import User
+from {{ cookiecutter.package_name }}.database import utcnow
 from {{ cookiecutter.package_name }}.main import create_app
 from {{ cookiecutter.package_name }}.settings import Settings
+{%- if cookiecutter.use_redis or not cookiecutter.use_worker %}
+{% endif %}
 {%- if cookiecutter.use_redis %}
-
 from dev import embedded_redis
+{%- endif %}
+{%- if not cookiecutter.use_worker %}
+from mail_support import deliver
 {%- endif %}
 
 PROJECT = Path(__file__).parent.parent
@@ -122,9 +132,6 @@ def settings_for(database_url: str, **changes: object) -> Settings:
 {%- if cookiecutter.database == "sqlite" %}
         "database_busy_timeout": 60,
 {%- endif %}
-{%- if cookiecutter.use_worker %}
-        "smtp_url": "smtp://nowhere:25",
-{%- endif %}
         "log_level": "WARNING",
 {%- if cookiecutter.use_prometheus %}
         "metrics_port": 0,
@@ -155,18 +162,40 @@ def new_client(
     app: ASGIApp, token: str | None = None, *, address: str = "127.0.0.1"
 ) -> AsyncClient:
     """Return a client of an application in this process; with https, because cookies require it."""
+{%- if not cookiecutter.use_worker %}
+
+    async def run_tasks_too(scope: Scope, receive: Receive, send: Send) -> None:
+        """Finish the tasks of a request before the next one, which may use their connection."""
+        try:
+            await app(scope, receive, send)
+        finally:
+            await deliver(scope["app"])
+{% endif %}
     return AsyncClient(
         # A client receives a response to an unexpected error.
+{%- if cookiecutter.use_worker %}
         transport=ASGITransport(app=app, raise_app_exceptions=False, client=(address, 1)),
+{%- else %}
+        transport=ASGITransport(run_tasks_too, raise_app_exceptions=False, client=(address, 1)),
+{%- endif %}
         base_url="https://test",
         headers={"Authorization": f"Bearer {token}"} if token else {},
     )
 
 
-async def log_in(client: AsyncClient, email: str, password: str = PASSWORD) -> Response:
-    """Log in with the password grant."""
-    form = {"grant_type": "password", "username": email, "password": password}
+async def log_in(
+    client: AsyncClient, email: str, password: str = PASSWORD, **form: str
+) -> Response:
+    """Log in with the password grant, and further parameters of the form."""
+    form |= {"grant_type": "password", "username": email, "password": password}
     return await client.post("/api/v1/auth/token", data=form)
+
+
+async def log_in_with(app: FastAPI, account: Account, *scopes: str) -> AsyncClient:
+    """Return a client whose access token has only these scopes."""
+    async with new_client(app) as client:
+        response = await log_in(client, account.email, scope=" ".join(scopes))
+    return new_client(app, response.json()["access_token"])
 
 
 async def create_session(
@@ -198,8 +227,27 @@ def assert_throttled(response: Response) -> None:
 
 def new_user(**changes: object) -> User:
     """Return a user to be stored."""
-    values = {"email": f"{uuid4().hex}@example.com", "password_hash": PASSWORD_HASH}
+    values = {
+        "email": f"{uuid4().hex}@example.com",
+        "password_hash": PASSWORD_HASH,
+        "email_verified_at": utcnow(),
+    }
     return User(**values | changes)
+
+
+async def create_personal_token(
+    account: Account, *scopes: str, **changes: object
+) -> dict[str, Any]:
+    """Create a personal access token of the account, by default for reading the account."""
+    body = {
+        "name": "Nightly export",
+        "scopes": scopes or ["account:read"],
+        "expires_at": (utcnow() + timedelta(days=30)).isoformat(),
+    }
+    response = await account.client.post("/api/v1/auth/tokens", json=body | changes)
+    assert response.status_code == 201, response.text
+    created: dict[str, Any] = response.json()
+    return created
 
 
 def registration(**changes: object) -> dict[str, Any]:
@@ -215,19 +263,19 @@ async def new_account(app: FastAPI, **changes: object) -> Account:
         await session.flush()
         client = sessions.ClientInfo(address=None, user_agent=None)
         tokens = await sessions.create_token_session(
-            session, auth.tokens, user, client, auth.settings.session_ttl
+            session, auth.tokens, user, client, auth.settings.session_ttl, amr=["pwd"]
         )
     return Account(
         id=user.id,
         email=user.email,
         client=new_client(app, tokens.access_token),
-        refresh_token=tokens.refresh_token,
+        refresh_token=tokens.refresh_token or "",
     )
 
 
-async def refresh(client: AsyncClient, refresh_token: str) -> Response:
-    """Exchange a refresh token."""
-    form = {"grant_type": "refresh_token", "refresh_token": refresh_token}
+async def refresh(client: AsyncClient, refresh_token: str, **form: str) -> Response:
+    """Exchange a refresh token, with further parameters of the form."""
+    form |= {"grant_type": "refresh_token", "refresh_token": refresh_token}
     return await client.post("/api/v1/auth/token", data=form)
 
 
@@ -310,14 +358,19 @@ def free_port() -> Iterator[int]:
 
 
 @contextmanager
-def serve(settings: Settings, log: Path, **variables: str) -> Iterator[Server]:
+def serve(
+    settings: Settings,
+    log: Path,
+    module: str = "{{ cookiecutter.package_name }}.cli",
+    **variables: str,
+) -> Iterator[Server]:
     """Run the service in a separate process, on a free port, until the block ends.
 
     Args:
         log: the file for the output of the process.
+        module: runs the service.
         variables: further environment variables.
     """
-    module = "{{ cookiecutter.package_name }}.cli"
     command = [sys.executable, "-m", module, "run"]
     with free_port() as port, log.open("wb") as output:
         environment = environment_of(settings.model_copy(update={"port": port})) | variables

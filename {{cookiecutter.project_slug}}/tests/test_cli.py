@@ -1,12 +1,37 @@
 """Management commands."""
 
+import asyncio
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from time import time
 
 import pytest
 
+{% if not cookiecutter.use_worker -%}
+from {{ cookiecutter.package_name }} import background
+{% endif -%}
+from {{ cookiecutter.package_name }}.auth.models import Role
+from {{ cookiecutter.package_name }}.database import utcnow
+from {{ cookiecutter.package_name }}.mail import TEMPLATES
 from {{ cookiecutter.package_name }}.main import create_app
+from {{ cookiecutter.package_name }}.settings import Settings
 
-from support import PASSWORD, NewDatabase, get_as, invoke, new_account, settings_for
+from mail_support import MailServer, deliver, token_of
+from mfa_support import enroll, totp
+from support import (
+    PASSWORD,
+    NewDatabase,
+    environment_of,
+    get_as,
+    invoke,
+    log_in,
+    new_account,
+    new_client,
+    settings_for,
+)
 
 
 async def test_create_admin_registers_an_administrator(new_database: NewDatabase) -> None:
@@ -21,17 +46,171 @@ async def test_create_admin_registers_an_administrator(new_database: NewDatabase
         assert [user["role"] for user in users.json()["items"]] == ["admin"]
 
 
-async def test_create_admin_promotes_an_account(new_database: NewDatabase) -> None:
+async def test_create_admin_promotes_an_account_only_if_told_to(new_database: NewDatabase) -> None:
     async with new_database() as url:
         app = create_app(settings_for(url))
         async with app.router.lifespan_context(app):
-            account = await new_account(app)
+            account = await new_account(app, email_verified_at=None)
+
+            refused = await invoke(settings_for(url), "create-admin", account.email)
+
+            state = f"{account.email} has an account, whose email address is not verified"
+            assert refused.exit_code == 1
+            assert refused.output == (
+                f"Error: {state}. Use --promote to make it an administrator.\n"
+            )
             assert (await account.client.get("/api/v1/users")).status_code == 403
 
-            result = await invoke(settings_for(url), "create-admin", account.email)
-
-            assert result.output == f"{account.email} is an administrator now.\n"
+            for option in (["--promote"], []):  # an administrator is not promoted again
+                result = await invoke(settings_for(url), "create-admin", account.email, *option)
+                assert result.output == f"{account.email} is an administrator now.\n"
             assert (await account.client.get("/api/v1/users")).status_code == 200
+            events = (await account.client.get("/api/v1/users/me/audit-events")).json()["items"]
+            assert [(event["action"], event["by"]) for event in events] == [
+                ("user.changed", "administrator")
+            ]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudoterminals")
+@pytest.mark.parametrize(("answer", "status"), [("y", 200), ("n", 403)])
+async def test_create_admin_asks_in_a_terminal_before_it_promotes_an_account(
+    new_database: NewDatabase, answer: str, status: int
+) -> None:
+    async with new_database() as url:
+        app = create_app(settings_for(url))
+        async with app.router.lifespan_context(app):
+            account = await new_account(app, email_verified_at=utcnow())
+
+            output = await asyncio.to_thread(
+                answer_in_terminal, settings_for(url), answer, "create-admin", account.email
+            )
+
+            assert output.startswith(f"{account.email} has an account. Make it an administrator?")
+            assert (await account.client.get("/api/v1/users")).status_code == status
+
+
+def answer_in_terminal(settings: Settings, answer: str, *command: str) -> str:
+    """Run a management command that asks a question in a terminal. Returns its output."""
+    terminal, stdin = os.openpty()
+    os.write(terminal, f"{answer}\n".encode())
+    module = "{{ cookiecutter.package_name }}.cli"
+    process = subprocess.run(  # noqa: S603
+        [sys.executable, "-m", module, *command],
+        check=False,
+        env=environment_of(settings),
+        stdin=stdin,
+        capture_output=True,
+        text=True,
+    )
+    os.close(stdin)
+    os.close(terminal)
+    return process.stdout
+
+
+async def test_create_admin_invites_an_administrator(
+    new_database: NewDatabase, mail_server: MailServer
+) -> None:
+    async with new_database() as url:
+        settings = settings_for(url, smtp_url=mail_server.url)
+        command = "create-admin", "ada@example.com", "--invite"
+
+        invited = [(await invoke(settings, *command)).output for _ in range(2)]
+
+        assert invited == [
+            "ada@example.com is invited as an administrator.\n",
+            "ada@example.com is an administrator now.\n",
+        ]
+        app = create_app(settings)
+        async with app.router.lifespan_context(app), new_client(app) as client:
+            await deliver(app)
+            token = token_of(mail_server.taken[1])
+            body = {"token": token, "new_password": PASSWORD}
+            accepted = await client.put("/api/v1/users/invitations", json=body)
+            assert accepted.status_code == 204
+        users = await get_as(settings, "/api/v1/users", "ada@example.com", PASSWORD)
+        assert [user["role"] for user in users.json()["items"]] == ["admin"]
+        taken = await invoke(settings, *command)
+        assert taken.output == "Error: This email address already has an account.\n"
+
+
+{% if not cookiecutter.use_worker -%}
+async def test_command_finishes_its_tasks(
+    new_database: NewDatabase, mail_server: MailServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(background, "SHUTDOWN_SECONDS", 0)
+    async with new_database() as url:
+        settings = settings_for(url, smtp_url=mail_server.url)
+
+        await invoke(settings, "create-admin", "ada@example.com", "--invite")
+
+    assert [mail["To"] for mail in mail_server.taken] == ["ada@example.com"]
+
+
+{% endif -%}
+async def test_create_admin_invites_no_one_without_a_mail_server(database_url: str) -> None:
+    settings = settings_for(
+        database_url, environment="production", allowed_hosts=["test"], bcrypt_rounds=12
+    )
+
+    result = await invoke(settings, "create-admin", "ada@example.com", "--invite")
+
+    assert (result.exit_code, result.output) == (1, "Error: The service cannot send email.\n")
+
+
+async def test_create_admin_removes_the_second_factors_of_the_last_administrator(
+    new_database: NewDatabase,
+) -> None:
+    async with new_database() as url:
+        app = create_app(settings_for(url))
+        async with app.router.lifespan_context(app):
+            account = await new_account(app, role=Role.ADMIN, email_verified_at=utcnow())
+            await enroll(account)
+            assert (await log_in(account.client, account.email)).status_code == 400
+
+            command = "create-admin", account.email, "--remove-factors"
+            result = await invoke(settings_for(url), *command)
+
+            assert (result.exit_code, result.output) == (
+                0,
+                f"{account.email} is an administrator now.\n",
+            )
+            assert (await log_in(account.client, account.email)).status_code == 200
+
+
+async def test_rotate_secrets_replaces_the_key_of_second_factors(new_database: NewDatabase) -> None:
+    async with new_database() as url:
+        settings = settings_for(url)
+        rotated = settings_for(
+            url, secret_key="x" * 40, secret_key_fallbacks=settings.secret_key.get_secret_value()
+        )
+        app = create_app(settings)
+        async with app.router.lifespan_context(app):
+            account = await new_account(app, email_verified_at=utcnow())
+            factor = await enroll(account)
+
+        results = [(await invoke(rotated, "rotate-secrets")).output for _ in range(2)]
+
+        assert results == [f"Secrets encrypted again: {count}.\n" for count in (1, 0)]
+        app = create_app(settings_for(url, secret_key="x" * 40))
+        async with app.router.lifespan_context(app), new_client(app) as client:
+            otp = totp(factor.secret, time() + 30)  # the code of the confirmation is used
+            login = {"email": account.email, "password": PASSWORD, "otp": otp}
+            assert (await client.post("/api/v1/auth/session", json=login)).status_code == 201
+
+
+async def test_preview_mail_shows_every_template(database_url: str, tmp_path: Path) -> None:
+    settings = settings_for(database_url)
+    folder = tmp_path / "new" / "folder"
+
+    printed = await invoke(settings, "preview-mail")
+    written = await invoke(settings, "preview-mail", str(folder))
+
+    names = sorted(path.stem for path in TEMPLATES.glob("*.jinja"))
+    texts = [(folder / f"{name}.txt").read_text("utf-8") for name in names]
+    assert printed.output == "".join(f"{text}\n" for text in texts)
+    assert all(text.startswith("Subject: ") for text in texts)
+    assert written.output.split() == [str(folder / f"{name}.html") for name in names]
+    assert "https://app.example.com/" in (folder / "password_reset.html").read_text("utf-8")
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,21 @@
 """Errors are problems (RFC 9457) without internal details."""
 
 import pytest
-from httpx2 import AsyncClient
+from httpx2 import AsyncClient, Response
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from {{ cookiecutter.package_name }}.exceptions import (
+    EmailNotVerifiedError,
+    IncorrectCodeError,
+    InvalidAccountTokenError,
+    MailUnavailableError,
+    MfaRequiredError,
+    ProofRequiredError,
+    ReauthenticationRequiredError,
+    RegistrationClosedError,
+    ServiceError,
+)
 from {{ cookiecutter.package_name }}.http import SECURITY_HEADERS
 
 from support import NewApp, new_client, pointers, registration
@@ -29,6 +40,65 @@ async def test_error_is_a_problem(
     problem = response.json()
     assert (problem["type"], problem["status"], problem["title"]) == ("about:blank", status, title)
     assert problem["request_id"] == response.headers["X-Request-ID"]
+
+
+async def response_to(new_app: NewApp, error: Exception, **settings: object) -> Response:
+    """Return the response of a route that raises the error."""
+    app = new_app(**settings)
+
+    @app.get("/fail")
+    async def fail() -> None:
+        raise error
+
+    return await new_client(app).get("/fail")
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "problem_type"),
+    [
+        (MfaRequiredError(), 401, "/problems/mfa-required"),
+        (ProofRequiredError(), 401, "/problems/proof-required"),
+        (EmailNotVerifiedError(), 403, "/problems/email-not-verified"),
+        (RegistrationClosedError(), 403, "/problems/registration-closed"),
+        (MailUnavailableError(), 503, "/problems/mail-unavailable"),
+    ],
+)
+async def test_errors_that_clients_act_on_have_a_type(
+    new_app: NewApp, error: ServiceError, status: int, problem_type: str
+) -> None:
+    response = await response_to(new_app, error)
+
+    assert (response.status_code, response.json()["type"]) == (status, problem_type)
+    assert response.headers.get("WWW-Authenticate") == ("Bearer" if status == 401 else None)
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "pointer"),
+    [
+        (IncorrectCodeError(), 403, "/body/otp"),
+        (InvalidAccountTokenError(), 422, "/body/token"),
+    ],
+)
+async def test_error_of_one_member_has_a_pointer(
+    new_app: NewApp, error: ServiceError, status: int, pointer: str
+) -> None:
+    response = await response_to(new_app, error)
+
+    assert (response.status_code, pointers(response)) == (status, [pointer])
+
+
+@pytest.mark.parametrize(("mfa", "acr"), [(False, ""), (True, ', acr_values="aal2"')])
+async def test_old_authentication_is_challenged_to_step_up(
+    new_app: NewApp, mfa: bool, acr: str
+) -> None:
+    response = await response_to(new_app, ReauthenticationRequiredError(900, mfa=mfa))
+
+    assert response.status_code == 401
+    assert response.json()["type"] == "/problems/reauthentication-required"
+    assert response.headers["WWW-Authenticate"] == (
+        'Bearer error="insufficient_user_authentication", '
+        f'error_description="Authenticate again, then repeat the request.", max_age="900"{acr}'
+    )
 
 
 async def test_validation_errors_have_pointers_and_no_input(client: AsyncClient) -> None:
@@ -76,13 +146,9 @@ async def test_large_body_is_rejected(new_app: NewApp) -> None:
 
 @pytest.mark.parametrize("debug", [False, True])
 async def test_unexpected_error_has_its_cause_only_with_debug(new_app: NewApp, debug: bool) -> None:
-    app = new_app(debug=debug)
+    error = RuntimeError("SELECT password FROM vault")
 
-    @app.get("/fail")
-    async def fail() -> None:
-        raise RuntimeError("SELECT password FROM vault")
-
-    response = await new_client(app).get("/fail")
+    response = await response_to(new_app, error, debug=debug)
 
     assert response.status_code == 500
     cause = "RuntimeError: SELECT password FROM vault" if debug else None

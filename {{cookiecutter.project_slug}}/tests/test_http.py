@@ -1,5 +1,7 @@
 """Probes, headers of all responses, and conditional requests (RFC 9110 section 13)."""
 
+from itertools import chain
+
 import pytest
 from fastapi import Response
 from httpx2 import AsyncClient
@@ -84,6 +86,27 @@ async def test_only_allowed_origins_may_read_responses(
     ):
         allowed = response.headers.get("Access-Control-Allow-Origin")
         assert allowed == (origin if is_allowed else None)
+
+
+async def test_scripts_of_allowed_origins_may_send_every_described_header(new_app: NewApp) -> None:
+    app = new_app(cors_origins=[ORIGIN])
+    operations = chain.from_iterable(path.values() for path in app.openapi()["paths"].values())
+    headers = {
+        parameter["name"]
+        for operation in operations
+        for parameter in operation.get("parameters", ())
+        if parameter["in"] == "header"
+    }
+    preflight = {
+        "Origin": ORIGIN,
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": ", ".join({"Authorization", "Content-Type", *headers}),
+    }
+
+    response = await new_client(app).options("/api/v1/users/me", headers=preflight)
+
+    assert headers
+    assert response.status_code == 200, response.text
 
 
 async def test_only_allowed_hosts_are_answered(new_app: NewApp) -> None:

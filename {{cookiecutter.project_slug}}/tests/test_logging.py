@@ -16,6 +16,7 @@ from support import (
     Account,
     NewApp,
     change_password,
+    create_personal_token,
     create_session,
     log_in,
     new_client,
@@ -78,6 +79,7 @@ async def test_log_has_no_secrets(
     client.headers["Authorization"] = member.client.headers["Authorization"]
     login = {"email": member.email, "password": PASSWORD}
 
+    personal_token = (await create_personal_token(member))["token"]
     tokens = (await log_in(client, member.email)).json()
     rotated = (await refresh(client, tokens["refresh_token"])).json()
     await log_in(client, member.email, password=SECRET)
@@ -86,12 +88,13 @@ async def test_log_has_no_secrets(
     await client.post("/api/v1/users", json=registration(email=SECRET, password=SECRET))
     await client.get(f"/api/v1/users?cursor={SECRET}")
     await client.post("/api/v1/auth/revoke", data={"token": rotated["refresh_token"]})
+    await client.delete(f"/api/v1/auth/tokens/{personal_token}")
 
     account = await session.get_one(User, member.id)
-    secrets = [PASSWORD, SECRET, account.password_hash, *cookies.values()]
+    secrets = [PASSWORD, SECRET, personal_token, account.password_hash, *cookies.values()]
     secrets += [body[name] for body in (tokens, rotated) for name in body if "_token" in name]
     lines = read_log()
-    assert [line["message"] for line in lines].count("request") == 8
+    assert [line["message"] for line in lines].count("request") == 10
     assert [secret for secret in secrets if secret in json.dumps(lines)] == []
 
 

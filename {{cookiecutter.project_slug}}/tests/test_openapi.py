@@ -3,21 +3,24 @@
 import json
 import re
 from collections.abc import AsyncIterator, Iterator
+from datetime import date, datetime
+from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, get_type_hints
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args, get_origin, get_type_hints
 from uuid import UUID
 
 import pytest
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from sqlalchemy import update
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Mapper
+from sqlalchemy.schema import sort_tables
 
 from {{ cookiecutter.package_name }} import api
-from {{ cookiecutter.package_name }}.auth.dependencies import (
-    CurrentAdmin,
-    CurrentPrincipal,
-)
 from {{ cookiecutter.package_name }}.auth.models import Role, User
+from {{ cookiecutter.package_name }}.auth.principal import Principal
+from {{ cookiecutter.package_name }}.database import Base, utcnow
 from {{ cookiecutter.package_name }}.dependencies import (
     DbSession,
     ReadSession,
@@ -57,16 +60,31 @@ class Operation(NamedTuple):
         return re.sub(r"{\w+}", str(UUID(int=0)), self.path)
 
     @property
+    def has_id(self) -> bool:
+        """Return whether the path has the id of a row."""
+        parameters = self.description.get("parameters", [])
+        return any(one["in"] == "path" and "uuid" in one["schema"].values() for one in parameters)
+
+    @property
+    def example(self) -> dict[str, Any]:
+        """Return the members of the JSON body that have an example."""
+        members = self.properties.items()
+        return {name: schema["examples"][0] for name, schema in members if "examples" in schema}
+
+    @property
     def is_stricter_than_its_schema(self) -> bool:
         """Return whether the service may reject a request that conforms to the description.
 
-        No schema can express which passwords are common, which email domains are reserved, what is
-        a cursor, and that OAuth parameters must not be repeated.
+        No schema can express which passwords are common, which email domains are reserved, which
+        URLs are HTTP, how large JSON may be, what is a cursor or the token of an email, and that
+        OAuth parameters must not be repeated.
         """
         parameters = [parameter["name"] for parameter in self.description.get("parameters", [])]
         is_form = "requestBody" in self.description and not self.schema
-        has_email = '"format": "email"' in json.dumps(self.schema)
-        return is_form or has_email or "cursor" in parameters or "new_password" in self.properties
+        strict = ('"format": "email"', '"format": "uri"', '"additionalProperties": true')
+        has_strict_type = any(schema in json.dumps(self.schema) for schema in strict)
+        has_secret = not self.properties.keys().isdisjoint({"new_password", "token"})
+        return is_form or has_strict_type or has_secret or "cursor" in parameters
 
     @property
     def properties(self) -> dict[str, Any]:
@@ -92,14 +110,16 @@ async def test_errors_are_described_and_credentials_required(app: FastAPI) -> No
         if path.startswith("/api/"):
             assert errors.keys() >= {"400", "413", "422", "503"}
         for code, response in errors.items():
-            is_oauth = code == "400" and path in ("/api/v1/auth/token", "/api/v1/auth/revoke")
+            oauth = {"/api/v1/auth/token": {"400", "401"}, "/api/v1/auth/revoke": {"400"}}
+            is_oauth = code in oauth.get(path, set())
             media_type = "application/json" if is_oauth else "application/problem+json"
             assert list(response["content"]) == [media_type], (method, path, code)
 
     for operation in all_operations:
         if "security" in operation.description:
-            assert operation.description["security"] == [{"OAuth2": []}, {"Cookie": []}]
-            assert "401" in operation.description["responses"]
+            [(_, [scope])] = operation.description["security"][0].items()
+            assert operation.description["security"] == [{"OAuth2": [scope]}, {"Cookie": [scope]}]
+            assert operation.description["responses"].keys() >= {"401", "403"}
             for token in (None, "not-a-token"):
                 response = await new_client(app, token).request(operation.method, operation.url)
                 assert response.status_code == 401, operation.path
@@ -129,9 +149,9 @@ async def test_examples_are_valid_requests(app: FastAPI, admin: Account) -> None
 
     # The example of the login is the account that the example of the registration creates.
     for operation in sorted(operations(app), key=lambda operation: operation.path != USERS):
-        members = operation.properties.items()
-        body = {name: schema["examples"][0] for name, schema in members if "examples" in schema}
-        if body and body.keys() >= set(operation.schema.get("required", ())):
+        body = operation.example
+        is_complete = body and body.keys() >= set(operation.schema.get("required", ()))
+        if is_complete and operation.url == operation.path:  # no resource that must exist
             response = await admin.client.request(operation.method, operation.url, json=body)
             assert response.status_code < 400, (operation.path, response.text)
             requested.add(operation.path)
@@ -157,6 +177,52 @@ async def test_invalid_text_in_a_body_is_rejected(app: FastAPI, admin: Account) 
             )
             assert f"/body/{name}" in pointers(response), (operation.path, name, text)
             assert "codec" not in response.text
+
+
+def new_value(python_type: Any) -> object:
+    """Return a value of a column."""
+    if isinstance(python_type, type) and issubclass(python_type, Enum):
+        return next(iter(python_type))
+    times = {datetime: utcnow(), date: utcnow().date()}
+    container = get_origin(python_type) or python_type
+    return container() if container in {dict, list} else times.get(python_type) or python_type(1)
+
+
+def new_row(mapper: Mapper[Any], key: UUID) -> object:
+    """Return a row to be stored, with this id, which refers to rows with the same id."""
+    values: dict[str, object] = {}
+    hints = get_type_hints(mapper.class_)
+    for name, column in mapper.columns.items():
+        [python_type] = get_args(hints[name])
+        has_default = column.default is not None or column is mapper.version_id_col
+        if python_type is UUID:
+            values[name] = key
+        elif not column.nullable and not has_default:
+            values[name] = new_value(python_type)
+    return mapper.class_(**values)
+
+
+async def test_ids_of_other_users_are_rejected(
+    app: FastAPI, member: Account, admin: Account, session: AsyncSession
+) -> None:
+    mappers: dict[Any, Mapper[Any]] = {one.local_table: one for one in Base.registry.mappers}
+    for table in sort_tables(mappers):
+        if mappers[table].class_ is not User:
+            session.add(new_row(mappers[table], admin.id))
+            await session.flush()
+    await session.commit()
+
+    for operation in filter(lambda operation: operation.has_id, operations(app)):
+        url = re.sub(r"{\w+}", str(admin.id), operation.path)
+        response = await member.client.request(operation.method, url, json=operation.example)
+        if operation.method == "get":
+            assert (await admin.client.get(url)).status_code == 200, url
+        if operation.method == "get" and response.status_code == 200:
+            # All users may read this row, so it is in their list, too.
+            listed = await member.client.get(operation.path.partition("/{")[0])
+            assert [row["id"] for row in listed.json()["items"]] == [str(admin.id)], url
+        else:
+            assert response.status_code in {403, 404}, (operation, response.text)
 
 
 @pytest.fixture
@@ -232,5 +298,5 @@ def test_caller_is_authenticated_before_a_connection_is_acquired() -> None:
         assert isinstance(route, APIRoute)
         hints = [*get_type_hints(route.endpoint, include_extras=True).values()]
         sessions = [index for index, hint in enumerate(hints) if hint in (DbSession, ReadSession)]
-        are_callers = [hint in (CurrentAdmin, CurrentPrincipal) for hint in hints]
+        are_callers = [get_args(hint)[:1] == (Principal,) for hint in hints]
         assert not any(are_callers[max(sessions, default=len(hints)) :]), route.path

@@ -28,9 +28,8 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.Monke
 {%- if cookiecutter.use_redis %}
     monkeypatch.setenv("REDIS_URL", "redis://:hunter2@cache:6379/0")
 {%- endif %}
-{%- if cookiecutter.use_worker %}
     monkeypatch.setenv("SMTP_URL", "smtps://user:hunter2@mail")
-{%- endif %}
+    monkeypatch.setenv("APP_URL", "https://app.example")
 {%- if cookiecutter.database == "postgresql" %}
     monkeypatch.setenv("DATABASE_URL", "postgresql://user:hunter2@db/name")
 {%- endif %}
@@ -40,6 +39,7 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.Monke
 def test_environment_defaults_to_production(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("ALLOWED_HOSTS", "api.example, www.example,")
     environment.setenv("JWT_KEYS", '{"keys": ["hunter2"]}')
+    environment.setenv("SECRET_KEY_FALLBACKS", "hunter2,hunter2")
 
     settings = load_settings()
 
@@ -71,9 +71,9 @@ def test_environment_defaults_to_production(environment: pytest.MonkeyPatch) -> 
 {%- if cookiecutter.use_redis %}
         ("REDIS_URL", "cache:hunter2", "must look like redis://user:password@host:6379/0"),
 {%- endif %}
-{%- if cookiecutter.use_worker %}
         ("SMTP_URL", "smtp://user:hunter2@mail", "must not send a password without encryption"),
-{%- endif %}
+        ("APP_URL", "http://app.example", "must begin with https:// in production"),
+        ("APP_URL", "https://app.example/#/", "must look like https://app.example.com, without"),
 {%- if cookiecutter.use_opentelemetry %}
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317", "must look like http://collector:4318"),
 {%- endif %}
@@ -95,6 +95,20 @@ def test_invalid_values_are_listed_without_secrets(
     assert lines[0].startswith(f"{variable} {error}")
     assert lines[1:] == ["PORT must be a whole number (it is 'http')"]
     assert "hunter2" not in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"), [("REGISTRATION", "invite"), ("REQUIRE_VERIFIED_EMAIL", "true")]
+)
+def test_settings_that_need_email_are_rejected_in_production_without_it(
+    environment: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    environment.delenv("SMTP_URL")
+    assert load_settings().smtp_url is None
+
+    environment.setenv(variable, value)
+    with pytest.raises(SystemExit, match=f"{variable} needs SMTP_URL in production"):
+        load_settings()
 
 
 def test_local_environment_needs_no_secrets_and_overrides_the_file(

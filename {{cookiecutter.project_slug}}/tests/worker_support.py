@@ -5,14 +5,11 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
-from email import message_from_bytes, policy
-from email.message import EmailMessage
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from aiosmtpd.smtp import SMTP, Envelope, Session
 from fastapi import FastAPI
 from pgqueuer import JobId
 from sqlalchemy import Row, select, text
@@ -46,41 +43,6 @@ async def until(condition: Callable[[], Awaitable[object]]) -> None:
     async with asyncio.timeout(120):
         while not await condition():  # noqa: ASYNC110 - that another process changes
             await asyncio.sleep(0.01)
-
-
-@dataclass
-class MailServer:
-    """A mail server that accepts messages once it is open."""
-
-    port: int = 0
-    opened: asyncio.Event = field(default_factory=asyncio.Event)
-    offered: int = 0
-    taken: list[EmailMessage] = field(default_factory=list)
-    rejects_recipients: bool = False
-
-    @property
-    def url(self) -> str:
-        """SMTP_URL of this server."""
-        return f"smtp://127.0.0.1:{self.port}"
-
-    async def handle_RCPT(  # noqa: N802
-        self, _: SMTP, __: Session, envelope: Envelope, address: str, ___: list[str]
-    ) -> str:
-        """Accept a recipient, or name it in the rejection."""
-        if self.rejects_recipients:
-            return f"550 <{address}> is unknown"
-        envelope.rcpt_tos.append(address)
-        return "250 OK"
-
-    async def handle_DATA(self, _: SMTP, __: Session, envelope: Envelope) -> str:  # noqa: N802
-        """Take a message."""
-        self.offered += 1
-        await self.opened.wait()
-        assert isinstance(envelope.content, bytes)
-        message = message_from_bytes(envelope.content, policy=policy.default)
-        assert isinstance(message, EmailMessage)
-        self.taken.append(message)
-        return "250 OK"
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -409,13 +410,14 @@ def test_readme_lists_the_keys_of_the_secret() -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="a script for a POSIX shell")
 @pytest.mark.parametrize("fails", ["", "*condition=complete*"], ids=["migrated", "not migrated"])
 def test_deploy_migrates_before_the_rollout(fails: str, overlay: str, tmp_path: Path) -> None:
+    folder = shutil.copytree(HERE, tmp_path / "kubernetes")
     program = tmp_path / "kubectl"
     program.write_text(KUBECTL, encoding="utf-8")
     program.chmod(0o755)
     calls = tmp_path / "calls"
     path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(  # noqa: S603
-        [HERE / "deploy.sh", overlay, f"registry.example.com:5000/team/{PROGRAM}:1f4a9c2"],
+        [folder / "deploy.sh", overlay, f"registry.example.com:5000/team/{PROGRAM}:1f4a9c2"],
         env={"PATH": path, "CALLS": str(calls), "FAIL": fails},
         check=False,
     )
@@ -434,4 +436,4 @@ def test_deploy_migrates_before_the_rollout(fails: str, overlay: str, tmp_path: 
     assert rules["resources"] == [f"../overlays/{overlay}"]
     name = f"registry.example.com:5000/team/{PROGRAM}"
     assert rules["images"] == [{"name": PROGRAM, "newName": name, "newTag": "1f4a9c2"}]
-    assert list(HERE.glob("release.*")) == []
+    assert list(folder.glob("release.*")) == []

@@ -1,4 +1,4 @@
-"""Users, their logins, and the sample resource.
+"""Initial tables.
 
 Revision: ce0a23dcbf68
 Revises:

@@ -18,18 +18,27 @@ from sqlalchemy.exc import SQLAlchemyError
 {% if cookiecutter.use_prometheus -%}
 from . import metrics
 {% endif -%}
+from .audit.models import Action
+from .audit.service import record
+from .auth import mfa
+from .auth.encryption import SecretBox
 from .auth.models import Role, User
 from .auth.passwords import PasswordHasher
-from .database import Database
-from .exceptions import ServiceError, validation_message
+{%- if not cookiecutter.use_worker %}
+from .background import Runner
+{%- endif %}
+from .database import Database, utcnow
+from .exceptions import MailUnavailableError, ServiceError, validation_message
 from .items import service as items
 from .items.schemas import ItemCreate
 from .logging import configure_logging, error_code
+from .mail import EXAMPLES, TEMPLATES, Mail, Mailer
 from .main import create_app
 from .schemas import Email
 from .settings import Settings, load_settings
 from .users import service as users
-from .users.schemas import UserCreate
+from .users.invitations import invite_user
+from .users.schemas import InvitationCreate, UserCreate
 
 
 @click.group()
@@ -69,19 +78,46 @@ def run(reload: bool) -> None:
 @main.command()
 @click.argument("email")
 @click.option("--password", help="Password of a new account; prompted for by default.")
-def create_admin(email: str, password: str | None) -> None:
-    """Make the account EMAIL an administrator, and register it if necessary."""
+@click.option("--invite", is_flag=True, help="Email a link to set the password.")
+@click.option("--promote", is_flag=True, help="Promote an existing account without asking.")
+@click.option("--remove-factors", is_flag=True, help="Remove the second factors of the account.")
+def create_admin(
+    email: str, password: str | None, invite: bool, promote: bool, remove_factors: bool
+) -> None:
+    """Make the account EMAIL an administrator, and register it if necessary.
+
+    Anyone may have registered an existing account, so its promotion must be confirmed.
+    """
 
     async def command(database: Database, settings: Settings) -> str:
         address = TypeAdapter(Email).validate_python(email)
-        async with database.write_session() as session:
+        invitation = InvitationCreate(email=address, role=Role.ADMIN)
+        if invite and not Mailer(settings).is_available:
+            raise MailUnavailableError
+        async with database.read_session() as session:
             user = await session.scalar(select(User).where(User.email == address))
-            if user is not None:
+        if user is None and invite:
+            async with database.write_session() as session:
+                await invite_user(session, invitation)
+            return f"{address} is invited as an administrator."
+        if user is None:
+            new = password or click.prompt("Password", hide_input=True, confirmation_prompt=True)
+            await _create_user(database, settings, email, new, Role.ADMIN)
+            return f"{address} is registered as an administrator."
+        is_admin = user.role is Role.ADMIN and user.is_active
+        if not is_admin and not promote:
+            _confirm_promotion(user)
+        async with database.write_session() as session:
+            user = await users.get_user(session, user.id, for_update=True)
+            if not is_admin:
                 user.role, user.is_active = Role.ADMIN, True
-                return f"{address} is an administrator now."
-        new = password or click.prompt("Password", hide_input=True, confirmation_prompt=True)
-        await _create_user(database, settings, email, new, Role.ADMIN)
-        return f"{address} is registered as an administrator."
+                fields = "fields:is_active,role"
+                record(session, Action.USER_CHANGED, user.id, credential="cli", target=fields)
+            if invite:
+                await invite_user(session, invitation)
+            if remove_factors:
+                await mfa.remove_all(session, user)
+        return f"{address} is an administrator now."
 
     click.echo(_run(command))
 
@@ -108,6 +144,36 @@ def seed(count: int) -> None:
 
 
 @main.command()
+def rotate_secrets() -> None:
+    """Encrypt secrets with SECRET_KEY that a key in SECRET_KEY_FALLBACKS has encrypted."""
+
+    async def command(database: Database, settings: Settings) -> str:
+        async with database.write_session() as session:
+            count = await mfa.rotate_secrets(session, SecretBox(settings))
+        return f"Secrets encrypted again: {count}."
+
+    click.echo(_run(command))
+
+
+@main.command()
+@click.argument("folder", required=False, type=click.Path(file_okay=False, path_type=Path))
+def preview_mail(folder: Path | None) -> None:
+    """Print every email with sample values, or write text and HTML of each into FOLDER."""
+    mailer = Mailer(load_settings())
+    for template in sorted(TEMPLATES.glob("*.jinja")):
+        mail = mailer.render(Mail("ada@example.com", template.stem, EXAMPLES))
+        text = f"Subject: {mail.subject}\n\n{mail.text}"
+        if folder is None:
+            click.echo(text)
+            continue
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.joinpath(f"{template.stem}.txt").write_text(text, encoding="utf-8")
+        html = folder.joinpath(f"{template.stem}.html")
+        html.write_text(mail.html, encoding="utf-8")
+        click.echo(html)
+
+
+@main.command()
 def openapi() -> None:
     """Print the OpenAPI description as JSON."""
     click.echo(json.dumps(create_app().openapi(), indent=2))
@@ -127,6 +193,14 @@ def worker() -> None:
 
 
 {% endif -%}
+def _confirm_promotion(user: User) -> None:
+    state = f"{user.email} has an account"
+    if user.email_verified_at is None:
+        state += ", whose email address is not verified"
+    if not (sys.stdin.isatty() and click.confirm(f"{state}. Make it an administrator?")):
+        raise click.ClickException(f"{state}. Use --promote to make it an administrator.")
+
+
 async def _create_user(
     database: Database, settings: Settings, email: str, password: str, role: Role = Role.USER
 ) -> UUID:
@@ -134,7 +208,10 @@ async def _create_user(
     hasher = PasswordHasher(settings)
     password_hash = await hasher.hash_new(password, data.email, "command line")
     async with database.write_session() as session:
-        return (await users.create_user(session, data, password_hash, role)).id
+        user = await users.create_user(session, data, password_hash, role)
+        user.email_verified_at = utcnow()
+        record(session, Action.USER_CREATED, user.id, credential="cli")
+        return user.id
 
 
 def _run(command: Callable[[Database, Settings], Awaitable[str]]) -> str:
@@ -143,8 +220,16 @@ def _run(command: Callable[[Database, Settings], Awaitable[str]]) -> str:
     configure_logging(settings)
 
     async def run() -> str:
+{%- if cookiecutter.use_worker %}
         async with Database(settings) as database:
             return await command(database, settings)
+{%- else %}
+        mailer = Mailer(settings)
+        async with Database(settings) as database, Runner(database, mailer, settings) as runner:
+            result = await command(database, settings)
+            await runner.join()
+            return result
+{%- endif %}
 
     try:
         return asyncio.run(run())

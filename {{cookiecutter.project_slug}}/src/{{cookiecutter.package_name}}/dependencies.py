@@ -4,7 +4,7 @@ Read-only routes depend on `ReadSession`, which runs each query in autocommit an
 Routes that change data depend on `DbSession`, a transaction that commits before the response is
 sent, so that a failed commit is an error that the client sees.
 
-Declare `CurrentPrincipal` before a session. Authentication needs a connection of its own, and
+Declare the caller before a session. Authentication needs a connection of its own, and
 requests that each hold one connection and wait for another can deadlock.
 """
 
@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from .cache.store import Cache
 {% endif -%}
 from .database import Database
+from .exceptions import MailUnavailableError
 from .state import get_state
 
 
@@ -37,6 +38,19 @@ async def get_cache(request: Request) -> Cache:
 
 CacheDep = Annotated[Cache, Depends(get_cache)]
 {%- endif %}
+
+
+async def require_mail(request: Request) -> None:
+    """Reject the request if the service cannot send email.
+
+    Raises:
+        MailUnavailableError: SMTP_URL is not set in production.
+    """
+    if not get_state(request.app).mailer.is_available:
+        raise MailUnavailableError
+
+
+RequireMail = Depends(require_mail)
 
 
 async def get_read_session(database: DatabaseDep) -> AsyncIterator[AsyncSession]:

@@ -14,6 +14,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
 
+from .auth.models import Role
+from .auth.scopes import PEOPLE, SCOPES
 from .errors import REF_TEMPLATE, ProblemDetails
 from .settings import Settings
 
@@ -21,7 +23,7 @@ SCRIPT = re.compile(rb"<script>(.*?)</script>", re.DOTALL)
 
 
 def setup(app: FastAPI, settings: Settings) -> None:
-    """Describe the errors; serve /docs, /redoc and /openapi.json when enabled."""
+    """Describe errors and scopes; serve /docs, /redoc and /openapi.json when enabled."""
     describe = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -29,9 +31,18 @@ def setup(app: FastAPI, settings: Settings) -> None:
             # errors.problem_responses refers to these schemas.
             problem = ProblemDetails.model_json_schema(ref_template=REF_TEMPLATE)
             added = {**problem.pop("$defs"), ProblemDetails.__name__: problem}
-            schemas = describe()["components"]["schemas"]
+            components = describe()["components"]
+            schemas = components["schemas"]
             assert not schemas.keys() & added.keys(), "another model has the name of one of errors"
             schemas |= added
+            flows = components["securitySchemes"]["OAuth2"]["flows"]
+            flows["clientCredentials"] = {"tokenUrl": flows["password"]["tokenUrl"]}
+            for flow, roles in (("password", PEOPLE), ("clientCredentials", {Role.SERVICE})):
+                flows[flow]["scopes"] = {
+                    name: scope.description
+                    for name, scope in sorted(SCOPES.items())
+                    if not scope.roles.isdisjoint(roles)
+                }
         return describe()
 
     app.openapi = openapi  # type: ignore[method-assign]

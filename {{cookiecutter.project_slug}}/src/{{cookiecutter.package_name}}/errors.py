@@ -20,11 +20,21 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .exceptions import (
     ConflictError,
+    IdempotencyKeyInUseError,
+    IdempotencyKeyReusedError,
+    IncorrectCodeError,
     IncorrectPasswordError,
+    InsufficientScopeError,
+    InvalidAccountTokenError,
     InvalidCursorError,
+    InvalidScopeError,
+    MailUnavailableError,
+    MfaRequiredError,
     NotFoundError,
     OverloadedError,
     PermissionDeniedError,
+    ProofRequiredError,
+    ReauthenticationRequiredError,
     RetryableError,
     ServiceError,
     TooManyAttemptsError,
@@ -54,14 +64,32 @@ CONFLICTS = (
 {%- endif %}
 # The status of each error that services raise, subclasses included.
 STATUSES: Final[Mapping[type[ServiceError], int]] = {
+    MfaRequiredError: 401,
+    ProofRequiredError: 401,
+    ReauthenticationRequiredError: 401,
     IncorrectPasswordError: 403,
     PermissionDeniedError: 403,
     NotFoundError: 404,
     ConflictError: 409,
+    IdempotencyKeyInUseError: 409,
+    IdempotencyKeyReusedError: 422,
+    InvalidAccountTokenError: 422,
     InvalidCursorError: 422,
+    InvalidScopeError: 422,
     UnacceptablePasswordError: 422,
     TooManyAttemptsError: 429,
+    MailUnavailableError: 503,
     OverloadedError: 503,
+}
+# The part of the request that an error is about, subclasses first.
+POINTERS: Final[Mapping[type[ServiceError], str]] = {
+    IdempotencyKeyReusedError: "/header/Idempotency-Key",
+    IncorrectCodeError: "/body/otp",
+    IncorrectPasswordError: "/body/password",
+    UnacceptablePasswordError: "/body/new_password",
+    InvalidAccountTokenError: "/body/token",
+    InvalidCursorError: "/query/cursor",
+    InvalidScopeError: "/body/scopes",
 }
 REF_TEMPLATE: Final = "#/components/schemas/{model}"
 NOT_STORABLE_DETAIL: Final = "The request must not contain NUL or lone surrogate characters."
@@ -118,10 +146,12 @@ def problem_response(
     *,
     headers: Mapping[str, str] | None = None,
     errors: Sequence[FieldError] = (),
+    type: str = "about:blank",  # noqa: A002 - the name in RFC 9457
 ) -> Response:
     """Build the response for a problem; the title is the status phrase (RFC 9457 section 4.2.1)."""
     phrase = HTTPStatus(status).phrase
     problem = ProblemDetails(
+        type=type,
         title=phrase,
         status=status,
         detail=None if detail == phrase else detail,
@@ -175,12 +205,28 @@ async def _service_problem(_: Request, error: Exception) -> Response:
     status = next((status for kind, status in STATUSES.items() if isinstance(error, kind)), None)
     if status is None:
         raise error
-    headers, errors = {}, []
+    headers = {}
+    if status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(error, ReauthenticationRequiredError):
+        headers["WWW-Authenticate"] = _step_up_challenge(error)
+    if isinstance(error, InsufficientScopeError):
+        challenge = f'Bearer error="insufficient_scope", scope="{error.scope}"'
+        headers["WWW-Authenticate"] = challenge
     if isinstance(error, RetryableError):
         headers["Retry-After"] = str(math.ceil(error.retry_after))
-    if isinstance(error, InvalidCursorError):
-        errors.append(FieldError(pointer="/query/cursor", detail=str(error)))
-    return problem_response(status, str(error), headers=headers, errors=errors)
+    pointer = next((value for kind, value in POINTERS.items() if isinstance(error, kind)), None)
+    errors = [] if pointer is None else [FieldError(pointer=pointer, detail=str(error))]
+    return problem_response(status, str(error), headers=headers, errors=errors, type=error.type)
+
+
+def _step_up_challenge(error: ReauthenticationRequiredError) -> str:
+    """Build the challenge of RFC 9470 section 3."""
+    acr = ', acr_values="aal2"' if error.mfa else ""
+    return (
+        'Bearer error="insufficient_user_authentication", '
+        f'error_description="{error}", max_age="{error.max_age}"{acr}'
+    )
 
 
 async def _validation_problem(_: Request, error: Exception) -> Response:

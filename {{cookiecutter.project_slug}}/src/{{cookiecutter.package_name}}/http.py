@@ -44,15 +44,24 @@ def cors(settings: Settings) -> list[Middleware]:
         allow_origins=settings.cors_origins,
         allow_credentials=True,
         allow_methods=["DELETE", "GET", "PATCH", "POST", "PUT"],
-        allow_headers=["Authorization", "If-Match", "If-None-Match", "X-CSRF-Token"],
+        allow_headers=[
+            "Authorization",
+            "Idempotency-Key",
+            "If-Match",
+            "If-None-Match",
+            "X-CSRF-Token",
+        ],
         expose_headers=[
+            "Deprecation",
             "ETag",
+            "Link",
             "Location",
 {%- if cookiecutter.use_redis %}
             "RateLimit",
             "RateLimit-Policy",
 {%- endif %}
             "Retry-After",
+            "Sunset",
             "X-CSRF-Token",
             "X-Request-ID",
         ],
@@ -115,7 +124,10 @@ def _is_utf8(content_type: str) -> bool:
 
 
 class DefaultHeadersMiddleware:
-    """Set the security headers of each response, unless the route has set them."""
+    """Set the security headers of each response, unless the route has set them.
+
+    A dependency may add the headers of `request.state.route_headers`, also to errors.
+    """
 
     def __init__(self, app: ASGIApp, *, https_only: bool) -> None:
         self.app = app
@@ -140,7 +152,8 @@ class DefaultHeadersMiddleware:
                     headers = [header for header in headers if header[0] != b"content-type"]
                 names = {name for name, _ in headers}
                 missing = [header for header in defaults if header[0] not in names]
-                message = {**message, "headers": [*headers, *missing]}
+                added = scope.get("state", {}).get("route_headers", ())
+                message = {**message, "headers": [*headers, *missing, *added]}
             await send(message)
 
         await self.app(scope, receive, send_with_headers)

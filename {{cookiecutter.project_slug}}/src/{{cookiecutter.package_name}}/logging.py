@@ -23,6 +23,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 from . import __version__
 from .settings import Settings
+from .token_format import redact_tokens
 {%- if cookiecutter.use_opentelemetry %}
 from .tracing.context import add_trace
 {%- endif %}
@@ -73,6 +74,7 @@ def configure_logging(settings: Settings) -> None:
         final += [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
     else:
         final += [_EcsFields(settings), structlog.processors.JSONRenderer(ensure_ascii=False)]
+    final += [_redact]
 
     structlog.configure(
         processors=[
@@ -128,6 +130,11 @@ def _add_request_id(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     return event
 
 
+def _redact(_: WrappedLogger, __: str, line: Any) -> str:
+    # A client may send a token where no secret belongs, such as in a path.
+    return redact_tokens(line)
+
+
 def error_of(exc_info: object) -> BaseException | None:
     """Return the exception of a log line, from any value that loggers accept as `exc_info`."""
     if exc_info is True:
@@ -147,10 +154,8 @@ def error_code(error: BaseException) -> str | None:
 {%- endif %}
     if code is None and isinstance(cause, OSError):
         code = errno.errorcode.get(cause.errno or 0)
-{%- if cookiecutter.use_worker %}
     if code is None and isinstance(getattr(cause, "code", None), int):
         code = cause.code  # SMTP
-{%- endif %}
     if code is None and cause is not error:
         code = type(cause).__name__
     return None if code is None else str(code)

@@ -3,12 +3,14 @@
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
+import structlog
 from asgi_correlation_id import CorrelationIdMiddleware
 from fastapi import FastAPI
 from starlette.middleware import Middleware
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 
 from . import (
+    TITLE,
     __version__,
 {%- if cookiecutter.use_admin %}
     admin,
@@ -40,6 +42,8 @@ from .state import create_state, get_state
 from .throttle import Limit
 {%- endif %}
 
+log = structlog.stdlib.get_logger(__name__)
+
 
 def create_app(settings: Settings | None = None) -> FastAPI:
     """Build the service. Nothing is connected before it starts.
@@ -53,7 +57,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     settings = settings or load_settings()
     configure_logging(settings)
     app = FastAPI(
-        title="{{ cookiecutter.project_name }}",
+        title=TITLE,
         version=__version__,
         lifespan=lifespan,
         middleware=middleware(settings),
@@ -69,7 +73,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.services = create_state(settings)
     errors.setup(app)
     oauth.setup(app)
-    app.include_router(health.router)
+    health.setup(app)
     api.setup(app)
     docs.setup(app, settings)
 {%- if cookiecutter.use_admin %}
@@ -131,4 +135,9 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await stack.enter_async_context(state.redis)
         await stack.enter_async_context(state.cache)
 {%- endif %}
+{%- if not cookiecutter.use_worker %}
+        await stack.enter_async_context(state.background)
+{%- endif %}
+        if not state.mailer.is_available:
+            log.warning("email is not sent", reason="SMTP_URL is not set")
         yield

@@ -6,6 +6,7 @@ Cursors are opaque to clients and hold only values that the client has already s
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from decimal import Decimal
 from functools import cache, lru_cache
 from typing import Annotated, Any, Final, Generic, NamedTuple, TypeVar
 from uuid import UUID
@@ -13,6 +14,7 @@ from uuid import UUID
 from pydantic import AwareDatetime, Field, TypeAdapter
 from sqlalchemy import Integer, Row, Select, bindparam, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.types import TypeEngine
 
 from .exceptions import InvalidCursorError
 from .schemas import RequestModel, ResponseModel, Text, check_storable
@@ -63,17 +65,18 @@ async def paginate(
     Args:
         statement: selects columns, among them `id` and those that may be sorted by, without an
             order. SQLAlchemy compiles a statement faster when it is the same object in each call.
-        parameters: values of the statement's bind parameters.
+        parameters: values of the statement's bind parameters, whose names have no leading
+            underscore.
 
     Raises:
         InvalidCursorError: the cursor is malformed or was issued for another sort order.
     """
-    values: dict[str, object] = {**(parameters or {}), "page_limit": query.limit + 1}
+    values: dict[str, object] = {**(parameters or {}), "_limit": query.limit + 1}
     column = query.sort.removeprefix("-")
     if query.cursor is not None:
-        types = (statement.selected_columns[name].type.python_type for name in (column, "id"))
+        types = (statement.selected_columns[name].type for name in (column, "id"))
         last_value, last_id = _decode_cursor(query.cursor, query.sort, *types)
-        values |= {"last_value": last_value, "last_id": last_id}
+        values |= {"_last_value": last_value, "_last_id": last_id}
     page = _page_statement(statement, query.sort, has_cursor=query.cursor is not None)
     rows = (await session.execute(page, values)).all()
     if len(rows) <= query.limit:
@@ -91,22 +94,24 @@ def _page_statement(
     if has_cursor:
         row = tuple_(column, key)
         last = tuple_(
-            bindparam("last_value", type_=column.type), bindparam("last_id", type_=key.type)
+            bindparam("_last_value", type_=column.type), bindparam("_last_id", type_=key.type)
         )
         statement = statement.where(row < last if descending else row > last)
     order = (column.desc(), key.desc()) if descending else (column, key)
-    return statement.order_by(*order).limit(bindparam("page_limit", type_=Integer))
+    return statement.order_by(*order).limit(bindparam("_limit", type_=Integer))
 
 
 def _encode_cursor(sort: str, value: Any, key: UUID | int) -> str:
     return urlsafe_b64encode(CURSOR.dump_json((sort, value, key))).decode()
 
 
-def _decode_cursor(cursor: str, sort: str, value_type: Any, key_type: Any) -> tuple[Any, Any]:
+def _decode_cursor(
+    cursor: str, sort: str, value_type: TypeEngine[Any], key_type: TypeEngine[Any]
+) -> tuple[Any, Any]:
     try:
         sorted_by, value, key = CURSOR.validate_json(urlsafe_b64decode(cursor))
-        value = _value_adapter(value_type).validate_python(value)
-        key = _value_adapter(key_type).validate_python(key)
+        value = _type_adapter(value_type).validate_python(value)
+        key = _type_adapter(key_type).validate_python(key)
         if sorted_by != sort:
             raise InvalidCursorError
         value = check_storable(value)
@@ -115,6 +120,16 @@ def _decode_cursor(cursor: str, sort: str, value_type: Any, key_type: Any) -> tu
         raise InvalidCursorError from None
 
 
+def _type_adapter(column_type: TypeEngine[Any]) -> TypeAdapter[Any]:
+    digits = (getattr(column_type, name, None) for name in ("precision", "scale"))
+    python_type: Any = column_type.python_type
+    return _bounded_adapter(python_type, *digits)
+
+
 @cache
-def _value_adapter(python_type: Any) -> TypeAdapter[Any]:
-    return TypeAdapter({datetime: AwareDatetime, int: BigInt}.get(python_type, python_type))
+def _bounded_adapter(
+    python_type: Any, precision: int | None, scale: int | None
+) -> TypeAdapter[Any]:
+    decimal = Annotated[Decimal, Field(max_digits=precision, decimal_places=scale)]
+    bounded: dict[Any, Any] = {datetime: AwareDatetime, int: BigInt, Decimal: decimal}
+    return TypeAdapter(bounded.get(python_type, python_type))

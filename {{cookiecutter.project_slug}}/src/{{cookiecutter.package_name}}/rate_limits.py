@@ -22,6 +22,7 @@ from .instruments import RATE_LIMITED
 {%- endif %}
 from .state import get_state
 from .throttle import Limit, address_key
+from .token_format import PREFIX
 
 TOO_MANY: Final = "Too many requests; try again later."
 
@@ -29,9 +30,13 @@ TOO_MANY: Final = "Too many requests; try again later."
 def _token_key(connection: HTTPConnection) -> str | None:
     auth = get_state(connection.app).auth
     scheme, _, token = connection.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() == "bearer":
-        with suppress(InvalidTokenError):
-            return f"user:{auth.tokens.verify(token).user_id}"
+    if scheme.lower() != "bearer":
+        return None
+    if token.startswith(PREFIX):
+        owner = auth.token_owners.get(token)
+        return None if owner is None else f"user:{owner}"
+    with suppress(InvalidTokenError):
+        return f"user:{auth.tokens.verify(token).user_id}"
     return None
 
 

@@ -99,7 +99,11 @@ SingleLineStr = Annotated[
     BeforeValidator(check_storable),
     Field(json_schema_extra={"pattern": rf"^[^{CONTROL}]*[^{CONTROL}\s][^{CONTROL}]*$"}),
 ]
-Secret = Annotated[SecretStr, AfterValidator(check_storable)]
+Secret = Annotated[
+    SecretStr,
+    AfterValidator(check_storable),
+    Field(json_schema_extra={"pattern": r"^[^\x00]*$"}),
+]
 
 
 def _nfkc(value: object) -> object:

@@ -8,18 +8,14 @@ instead of running unprotected.
 import re
 from ipaddress import ip_address
 from typing import Annotated, Literal, get_args
-{%- if cookiecutter.use_worker %}
 from urllib.parse import urlsplit
-{%- endif %}
 
 from pydantic import (
 {%- if cookiecutter.use_opentelemetry %}
     AnyHttpUrl,
 {%- endif %}
     BeforeValidator,
-{%- if cookiecutter.use_worker %}
     EmailStr,
-{%- endif %}
     Field,
     SecretStr,
 {%- if cookiecutter.use_opentelemetry %}
@@ -46,10 +42,9 @@ URL_OPTIONS = {"channel_binding", "connect_timeout", "gssencmode", "host", "port
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 {% endif -%}
 HOST = re.compile(r"(\*\.)?[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]")
+APP_URL = re.compile(r"https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:\d+)?(/[^?#\s]*)?")
 ORIGIN = re.compile(r"https?://[a-z0-9.\[\]:-]+")
-{% if cookiecutter.use_worker -%}
 MAIL_SCHEMES = ("smtp", "smtp+starttls", "smtps")
-{% endif -%}
 MESSAGES = {
     "bool_parsing": "must be true or false",
     "float_parsing": "must be a number",
@@ -198,16 +193,33 @@ class Settings(BaseSettings):
     job_retention: int = Field(
         604_800, ge=86_400, description="Seconds that failed jobs and the log of jobs are kept."
     )
+{%- endif %}
+
     smtp_url: SecretStr | None = Field(
         None,
         description="smtps://user:password@host:465, smtp+starttls://user:password@host:587, or "
-        "smtp://host:25 without encryption. Unset: email is logged; not in production.",
+        "smtp://host:25 without encryption. Unset: email is logged; in production, routes that "
+        "send email respond with 503.",
     )
     mail_from: EmailStr = Field(
         "{{ cookiecutter.author_email }}",
         description="Address that email is sent from.",
     )
-{%- endif %}
+    mail_timeout: float = Field(
+        20, gt=0, description="Seconds that sending an email may take as a whole."
+    )
+    mails_per_mailbox: int = Field(
+        5,
+        ge=1,
+        description="Emails that anyone can request for one address in an hour. Links to verify "
+        "the address and links to reset the password have this limit each; the latter count only "
+        "until they expire. Notices of changes do not count.",
+    )
+    app_url: str = Field(
+        "http://localhost:5173",
+        description="URL of the web application, with which the links in emails begin; https in "
+        "production.",
+    )
 {%- if cookiecutter.use_opentelemetry %}
 
     otel_exporter_otlp_endpoint: str | None = Field(
@@ -240,7 +252,12 @@ class Settings(BaseSettings):
 
     secret_key: SecretStr = Field(
         SecretStr(DEVELOPMENT_SECRET),
-        description="At least 32 random characters; signs access tokens and CSRF tokens.",
+        description="At least 32 random characters; signs access tokens and CSRF tokens, and "
+        "encrypts the secrets of authenticator apps.",
+    )
+    secret_key_fallbacks: SecretStr | None = Field(
+        None,
+        description="Former values of SECRET_KEY, comma separated, which only decrypt.",
     )
     jwt_keys: SecretStr | None = Field(
         None,
@@ -263,6 +280,34 @@ class Settings(BaseSettings):
         ge=300,
         description="Lifetime of a login session, seconds; each refresh extends it.",
     )
+    step_up_max_age: int = Field(
+        900,
+        ge=60,
+        description="Seconds after an authentication during which sensitive changes are allowed.",
+    )
+    registration: Literal["open", "invite", "closed"] = Field(
+        "open",
+        description="Who can register. open: everyone; invite: only users whom an administrator "
+        "invites; closed: no one.",
+    )
+    require_verified_email: bool = Field(
+        False, description="Reject logins until the email address is verified."
+    )
+    password_reset_ttl: int = Field(
+        1_800, ge=60, description="Seconds until the link to reset a password expires."
+    )
+    email_verification_ttl: int = Field(
+        259_200, ge=60, description="Seconds until the link to verify an email address expires."
+    )
+    invitation_ttl: int = Field(604_800, ge=60, description="Seconds until an invitation expires.")
+    email_undo_ttl: int = Field(
+        604_800,
+        ge=60,
+        description="Seconds during which the former address can undo a change of address.",
+    )
+    audit_retention: int = Field(
+        15_552_000, ge=86_400, description="Seconds that audit events are kept."
+    )
     bcrypt_rounds: int = Field(
         12, ge=4, le=16, description="Cost of a password hash; at least 10 in production."
     )
@@ -279,7 +324,10 @@ class Settings(BaseSettings):
         100, ge=1, description="Failed logins allowed per account, from all addresses together."
     )
     login_attempts_per_address: int = Field(
-        100, ge=1, description="Logins and registrations allowed per address in LOGIN_WINDOW."
+        100,
+        ge=1,
+        description="Logins allowed per client address in LOGIN_WINDOW; also registrations, and "
+        "requests of account recovery.",
     )
     login_window: int = Field(300, ge=1, description="Seconds during which an attempt counts.")
 
@@ -350,17 +398,11 @@ class Settings(BaseSettings):
                 raise ValueError(f"has an option that the driver rejects: {name}") from None
         return value
 {%- endif %}
-{%- if cookiecutter.use_worker %}
 
     @field_validator("smtp_url")
     @classmethod
-    def _usable_mail_server(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+    def _usable_mail_server(cls, value: SecretStr | None) -> SecretStr | None:
         if value is None:
-            if info.data.get("environment") == "production":
-                raise ValueError(
-                    "is missing; without it email is only logged, which is not allowed in "
-                    "production"
-                )
             return None
         url = urlsplit(value.get_secret_value())
         try:
@@ -372,7 +414,26 @@ class Settings(BaseSettings):
         if url.password and url.scheme == "smtp":
             raise ValueError("must not send a password without encryption: use smtps://")
         return value
-{%- endif %}
+
+    @field_validator("app_url")
+    @classmethod
+    def _usable_app_url(cls, value: str, info: ValidationInfo) -> str:
+        if not APP_URL.fullmatch(value):
+            raise ValueError("must look like https://app.example.com, without query or fragment")
+        sends_mail = info.data.get("smtp_url") is not None
+        is_production = info.data.get("environment") == "production"
+        if sends_mail and is_production and not value.startswith("https://"):
+            raise ValueError("must begin with https:// in production")
+        return value.rstrip("/")
+
+    @field_validator("registration", "require_verified_email")
+    @classmethod
+    def _possible_without_mail(cls, value: str | bool, info: ValidationInfo) -> str | bool:
+        sends_mail = info.data.get("smtp_url") is not None
+        needs_mail = value in ("invite", True)
+        if needs_mail and not sends_mail and info.data.get("environment") == "production":
+            raise ValueError("needs SMTP_URL in production")
+        return value
 {%- if cookiecutter.use_opentelemetry %}
 
     @field_validator("otel_exporter_otlp_endpoint")

@@ -5,15 +5,16 @@ from dataclasses import dataclass
 from fastapi import FastAPI
 
 from .auth.service import AuthServices
+{%- if not cookiecutter.use_worker %}
+from .background import Runner
+{%- endif %}
 {%- if cookiecutter.use_redis %}
 from .cache.client import RedisClient
 from .cache.limits import RedisThrottle
 from .cache.store import Cache
 {%- endif %}
 from .database import Database
-{%- if cookiecutter.use_worker %}
 from .mail import Mailer
-{%- endif %}
 from .settings import Settings
 {%- if not cookiecutter.use_redis %}
 from .throttle import Throttle
@@ -32,8 +33,9 @@ class AppState:
     cache: Cache
     throttle: RedisThrottle
 {%- endif %}
-{%- if cookiecutter.use_worker %}
     mailer: Mailer
+{%- if not cookiecutter.use_worker %}
+    background: Runner
 {%- endif %}
 
 
@@ -43,7 +45,7 @@ def create_state(settings: Settings) -> AppState:
     Raises:
         SystemExit: JWT_KEYS is not a usable JSON Web Key Set.
     """
-    database = Database(settings)
+    database, mailer = Database(settings), Mailer(settings)
 {%- if cookiecutter.use_redis %}
     redis = RedisClient(settings)
     cache = Cache(redis, ttl=settings.cache_ttl)
@@ -61,8 +63,9 @@ def create_state(settings: Settings) -> AppState:
 {%- else %}
         auth=AuthServices(settings, Throttle()),
 {%- endif %}
-{%- if cookiecutter.use_worker %}
-        mailer=Mailer(settings),
+        mailer=mailer,
+{%- if not cookiecutter.use_worker %}
+        background=Runner(database, mailer, settings),
 {%- endif %}
     )
 

@@ -3,6 +3,7 @@
 import asyncio
 import re
 from http.cookies import SimpleCookie
+from time import time
 
 import pytest
 from fastapi import FastAPI
@@ -21,6 +22,7 @@ from {{ cookiecutter.package_name }}.state import get_state
 from {{ cookiecutter.package_name }}.users import service
 
 from admin_support import log_in_to_pages, new_browser
+from mfa_support import enroll, totp
 from support import PASSWORD, Account, NewApp, exchange, listen, new_client
 
 LOGIN, LOGOUT, USERS = "/admin/login", "/admin/logout", "/admin/user/list"
@@ -110,6 +112,49 @@ async def test_login_attempts_are_limited(new_app: NewApp, admin: Account) -> No
 
     assert (response.status_code, "Retry-After" in response.headers) == (429, True)
     assert "Too many attempts; try again later." in response.text
+
+
+async def test_login_asks_for_the_code_of_a_second_factor(app: FastAPI, admin: Account) -> None:
+    browser, now = new_browser(app), time()
+    factor = await enroll(admin, now)
+
+    missing = await log_in_to_pages(browser, admin.email)
+    used = await log_in_to_pages(browser, admin.email, otp=totp(factor.secret, now))
+    long = await log_in_to_pages(browser, admin.email, otp="0" * 65)
+
+    assert "Enter a code of your authenticator app, or a recovery code." in missing.text
+    assert "Incorrect code." in used.text
+    assert {missing.status_code, used.status_code, long.status_code} == {400}
+    assert redirects_to_login(await browser.get(USERS))
+    for otp in (totp(factor.secret, now + 30), factor.recovery_codes[0]):
+        response = await log_in_to_pages(browser, admin.email, otp=otp)
+        assert response.status_code == 303
+        assert (await browser.get(USERS)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/user/create"),
+        ("GET", "/user/edit/{id}"),
+        ("GET", "/login-session/action/revoke?pks={id}"),
+        ("POST", "/login-session/action/revoke?pks={id}"),
+    ],
+)
+async def test_changes_need_a_recent_login(
+    stale_browser: AsyncClient, admin: Account, member: Account, method: str, path: str
+) -> None:
+    url = "/admin" + path.format(id=member.id)
+    for shown in (USERS, f"/admin/user/details/{member.id}", "/admin/user/export/csv", LOGOUT):
+        assert (await stale_browser.get(shown)).status_code == 200
+
+    response = await stale_browser.request(method, url)
+
+    assert (response.status_code, response.headers["Location"]) == (302, f"{LOGIN}?again=1")
+    form = await stale_browser.get(response.headers["Location"])
+    assert "Log in again to make changes." in form.text
+    await log_in_to_pages(stale_browser, admin.email)
+    assert (await stale_browser.request(method, url)).status_code in {200, 303}
 
 
 @pytest.mark.parametrize("cookie", [None, "guessed"])
@@ -247,7 +292,7 @@ async def test_pages_load_only_own_files_and_run_no_inline_script(
     ]
     menu = (await browser.get("/admin/user/list")).text
     lists = set(re.findall(r'href="https://test/admin/([\w-]+/list)"', menu))
-    assert lists >= {"user/list", "login-session/list"}
+    assert lists >= {"user/list", "login-session/list", "audit-event/list"}
     assets = set[str]()
     for path in ["login", *paths, *lists]:
         page = await browser.get(f"/admin/{path}")

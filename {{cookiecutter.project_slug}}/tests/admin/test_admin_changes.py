@@ -4,6 +4,7 @@ import asyncio
 import csv
 import json
 import re
+from datetime import UTC, datetime
 from io import StringIO
 from uuid import uuid4
 
@@ -14,6 +15,7 @@ from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from {{ cookiecutter.package_name }}.admin import users, views
+from {{ cookiecutter.package_name }}.audit.models import Action, AuditEvent
 from {{ cookiecutter.package_name }}.auth.models import (
     LoginSession,
     Role,
@@ -21,14 +23,19 @@ from {{ cookiecutter.package_name }}.auth.models import (
 )
 
 from admin_support import alert, hidden_value, is_saved, log_in_to_pages, new_browser, save
+from mail_support import MailServer, deliver, token_of
+from mfa_support import enroll
 from support import (
     NEW_PASSWORD,
     PASSWORD,
     PASSWORD_HASH,
     Account,
     NewApp,
+    create_personal_token,
     log_in,
+    log_in_with,
     new_account,
+    new_client,
     new_user,
     registration,
 )
@@ -86,6 +93,23 @@ async def test_accounts_are_found(
     assert await emails(browser, **query) == found
 
 
+async def test_list_shows_verified_addresses_and_second_factors(
+    browser: AsyncClient, session: AsyncSession
+) -> None:
+    verified_at = datetime(2026, 11, 30, 9, 15, tzinfo=UTC)
+    session.add(new_user(email="ann@example.com", email_verified_at=verified_at, mfa_enabled=True))
+    session.add(new_user(email="bob@example.com", email_verified_at=None))
+    await session.commit()
+
+    page = await browser.get("/admin/user/list")
+
+    assert {"Verified", "Second factor"} <= set(re.findall(r">\s*([\w ]+?)\s*<", page.text))
+    for name in ("verified", "mfa_enabled"):
+        assert "ann" in await emails(browser, **{name: "true"})
+        assert "bob" in await emails(browser, **{name: "false"})
+        assert not {"ann", "bob"} <= {*await emails(browser, **{name: "true"})}
+
+
 async def test_list_shows_the_account_of_a_login(browser: AsyncClient, member: Account) -> None:
     logins = await browser.get(f"/admin/login-session/list?search={member.email}&revoked=false")
 
@@ -123,6 +147,17 @@ async def test_export_has_a_limited_number_of_rows(
     assert [row["Email"] for row in rows] == ["newest@example.com", "new@example.com"]
 
 
+async def test_details_of_a_login_show_its_scopes(
+    app: FastAPI, browser: AsyncClient, member: Account, session: AsyncSession
+) -> None:
+    await log_in_with(app, member, "account:read")
+    limited = await session.scalar(select(LoginSession.id).where(LoginSession.scope.is_not(None)))
+
+    page = await browser.get(f"/admin/login-session/details/{limited}")
+
+    assert "<td>account:read</td>" in page.text
+
+
 async def test_no_secret_is_on_any_page(
     browser: AsyncClient, admin: Account, session: AsyncSession
 ) -> None:
@@ -143,6 +178,34 @@ async def test_no_secret_is_on_any_page(
 
 
 # Accounts
+
+
+async def test_service_accounts_are_not_among_the_users(
+    browser: AsyncClient, session: AsyncSession
+) -> None:
+    account = new_user(email="machine@example.com", role=Role.SERVICE)
+    session.add(account)
+    await session.commit()
+
+    listed = await browser.get("/admin/user/list")
+    export = await browser.get("/admin/user/export/csv")
+    pages = [await browser.get(f"/admin/user/{page}/{account.id}") for page in ("details", "edit")]
+
+    assert "machine@example.com" not in listed.text + export.text
+    assert "role=service" not in listed.text
+    assert [page.status_code for page in pages] == [404, 404]
+
+
+async def test_no_account_gets_the_role_of_service_accounts(
+    browser: AsyncClient, member: Account, session: AsyncSession
+) -> None:
+    form = account_form(member.email, role="service")
+
+    edited = await edit_account(browser, member, form)
+    created = await save(browser, "user/create", form | {"email": "new@example.com"})
+
+    assert (edited.status_code, created.status_code) == (400, 400)
+    assert set(await session.scalars(select(User.role))) == {Role.USER, Role.ADMIN}
 
 
 async def test_new_account_can_log_in(browser: AsyncClient, client: AsyncClient) -> None:
@@ -168,10 +231,11 @@ async def test_new_account_may_begin_inactive(browser: AsyncClient, client: Asyn
     [
         ("new", NEW_PASSWORD, "Email: value is not a valid email address"),
         ("new@example.com", "short", "Password: must have at least 12 characters."),
-        ("new@example.com", "", "Password: must have at least 12 characters."),
+        ("new", "", "Email: value is not a valid email address"),
         ("new@example.com", "x" * 73, "Password: must not be longer than 72 bytes in UTF-8."),
         ("new@example.com", "new@example.com", "The password is easy to guess."),
         ("{taken}", NEW_PASSWORD, "This email address already has an account."),
+        ("{taken}", "", "This email address already has an account."),
     ],
 )
 async def test_invalid_account_is_explained_and_not_created(
@@ -208,14 +272,17 @@ async def test_changed_account_keeps_what_was_not_changed(
 
 
 @pytest.mark.parametrize("change", [{"is_active": "off"}, {"password": NEW_PASSWORD}])
-async def test_deactivation_and_new_password_revoke_all_logins(
+async def test_deactivation_and_new_password_revoke_all_logins_and_tokens(
     browser: AsyncClient, client: AsyncClient, member: Account, change: dict[str, str]
 ) -> None:
     form = account_form(member.email, **change)
+    token = (await create_personal_token(member))["token"]
 
     assert is_saved(await edit_account(browser, member, form))
 
     assert (await member.client.get(ME)).status_code == 401
+    authorization = {"Authorization": f"Bearer {token}"}
+    assert (await client.get(ME, headers=authorization)).status_code == 401
     assert (await log_in(client, member.email)).status_code == 400
     renewed = await log_in(client, member.email, NEW_PASSWORD)
     assert renewed.status_code == (200 if "password" in change else 400)
@@ -274,6 +341,23 @@ async def test_form_without_its_fields_is_rejected(
     assert response.status_code == 400
 
 
+async def test_form_sent_after_a_stale_login_keeps_its_input(
+    stale_browser: AsyncClient, admin: Account, member: Account
+) -> None:
+    account = (await member.client.get(ME)).json()
+    form = account_form(member.email, full_name="Ada Lovelace")
+
+    edited = await save(stale_browser, f"user/edit/{member.id}", {"updated_at": "", **form})
+    deleted = await stale_browser.delete(f"/admin/user/delete?pks={member.id}")
+
+    assert alert(edited) == "Log in again to make changes."
+    assert 'value="Ada Lovelace"' in edited.text
+    assert "Log+in+again+to+make+changes" in deleted.text
+    assert (await member.client.get(ME)).json() == account
+    await log_in_to_pages(stale_browser, admin.email)
+    assert is_saved(await edit_account(stale_browser, member, form))
+
+
 async def test_easy_password_is_rejected(browser: AsyncClient, member: Account) -> None:
     form = account_form(member.email, password=member.email)
 
@@ -319,7 +403,8 @@ async def test_administrator_demoted_meanwhile_changes_nothing(
 
     response = await demoted_browser.request(method, url, data=form)
 
-    assert "Only administrators may do this." in response.text.replace("+", " ")
+    shown = response.text + response.headers.get("Location", "")
+    assert "Only administrators may do this." in shown.replace("+", " ")
     assert (await member.client.get(ME)).status_code == 200
     assert (await log_in(member.client, member.email)).status_code == 200
     assert (await log_in(member.client, "new@example.com", NEW_PASSWORD)).status_code == 400
@@ -340,6 +425,72 @@ async def test_deletion_is_all_or_nothing(
 
     assert deleted.text == "https://test/admin/user/list"
     assert await session.get(User, member.id) is None
+
+
+async def test_new_user_without_a_password_is_invited(
+    new_app: NewApp, admin: Account, mail_server: MailServer
+) -> None:
+    app = new_app(smtp_url=mail_server.url)
+    browser, client = new_browser(app), new_client(app)
+    await log_in_to_pages(browser, admin.email)
+
+    assert is_saved(await save(browser, "user/create", account_form("new@example.com")))
+    page = await browser.get("/admin/user/list?search=new@example.com")
+    [user] = set(re.findall(r"/user/details/([0-9a-f-]{36})", page.text))
+    again = f"/admin/user/action/invite?pks={user}"
+    assert "Send invitation to 1 user?" in (await browser.get(again)).text
+    assert (await browser.post(again)).status_code == 303
+    await deliver(app)
+
+    assert [mail["To"] for mail in mail_server.taken] == ["new@example.com"] * 2
+    for mail, status in zip(mail_server.taken, (204, 422), strict=True):
+        body = {"token": token_of(mail), "new_password": NEW_PASSWORD}
+        accepted = await client.put("/api/v1/users/invitations", json=body)
+        assert accepted.status_code == status
+    assert (await log_in(client, "new@example.com", NEW_PASSWORD)).status_code == 200
+    rejected = await browser.post(again)
+    assert "This+email+address+already+has+an+account." in rejected.headers["Location"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        (
+            {"environment": "production", "allowed_hosts": ["test"], "bcrypt_rounds": 12},
+            "The service cannot send email.",
+        ),
+        ({"registration": "closed"}, "Registration is closed."),
+    ],
+)
+async def test_invitation_that_is_not_allowed_creates_no_account(
+    new_app: NewApp, admin: Account, settings: dict[str, object], sentence: str
+) -> None:
+    browser = new_browser(new_app(**settings))
+    await log_in_to_pages(browser, admin.email)
+
+    response = await save(browser, "user/create", account_form("new@example.com"))
+
+    assert alert(response) == sentence
+    assert await emails(browser, search="new") == []
+
+
+async def test_administrator_removes_second_factors(
+    browser: AsyncClient, client: AsyncClient, member: Account, admin: Account
+) -> None:
+    await enroll(member)
+    assert (await log_in(client, member.email)).status_code == 400
+    remove = f"/admin/user/action/remove-factors?pks={member.id},{admin.id}"
+    assert "Remove second factors of 2 users?" in (await browser.get(remove)).text
+
+    assert (await browser.post(remove)).status_code == 303
+
+    assert (await member.client.get(ME)).status_code == 401
+    assert (await log_in(client, member.email)).status_code == 200
+    assert (await browser.get("/admin/user/list")).status_code == 200
+    events = (await admin.client.get("/api/v1/audit-events?action=factor.removed")).json()["items"]
+    assert [(event["account_id"], event["actor_id"]) for event in events] == [
+        (str(member.id), str(admin.id))
+    ]
 
 
 # Logins
@@ -398,3 +549,13 @@ async def test_every_change_is_in_the_audit_log_without_its_values(
         {"action": "logout"},
     ]
     assert not [secret for secret in (PASSWORD, NEW_PASSWORD, "Zebra") if secret in output]
+    by_admin = select(AuditEvent).where(AuditEvent.actor_id == admin.id).order_by(AuditEvent.id)
+    stored = [(e.action, e.credential, e.target) for e in (await session.scalars(by_admin)).all()]
+    assert stored[:-1] == [
+        (Action.LOGIN_SUCCEEDED, "password", None),
+        (Action.USER_CREATED, "cookie", None),
+        (Action.USER_CHANGED, "cookie", "fields:full_name"),
+        (Action.SESSION_REVOKED, "cookie", f"session:{login}"),
+        (Action.USER_DELETED, "cookie", None),
+    ]
+    assert stored[-1][:2] == (Action.SESSION_REVOKED, "cookie")

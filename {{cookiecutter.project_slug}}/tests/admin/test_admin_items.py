@@ -5,6 +5,10 @@ from typing import Any
 
 import pytest
 from httpx2 import AsyncClient
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from {{ cookiecutter.package_name }}.audit.models import AuditEvent
 
 from admin_support import alert, hidden_value, is_saved, save
 from support import Account
@@ -86,6 +90,19 @@ async def test_invalid_item_is_rejected_and_item_is_deleted(
 
     assert (await member.client.get(f"{ITEMS}/{item['id']}")).status_code == 404
     assert "Item+not+found" in missing.text
+
+
+async def test_changes_of_items_are_in_the_audit_log(
+    browser: AsyncClient, admin: Account, item: dict[str, Any], session: AsyncSession
+) -> None:
+    invalid = {"version": "1", "title": " ", "description": "", "tags": ""}
+    await save(browser, f"item/edit/{item['id']}", invalid)
+    await browser.delete(f"/admin/item/delete?pks={item['id']}")
+
+    statement = select(AuditEvent).where(AuditEvent.action.startswith("admin."))
+    [event] = (await session.scalars(statement)).all()
+    assert (event.action, event.target) == ("admin.delete", f"item:{item['id']}")
+    assert (event.actor_id, event.account_id, event.credential) == (admin.id, None, "cookie")
 
 
 @pytest.mark.parametrize("sent", ["nothing", "files"])

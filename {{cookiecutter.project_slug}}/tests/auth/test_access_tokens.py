@@ -2,6 +2,7 @@
 
 import json
 import time
+from datetime import UTC, datetime
 from uuid import uuid4
 
 import jwt
@@ -17,15 +18,18 @@ from {{ cookiecutter.package_name }}.exceptions import InvalidTokenError
 
 from support import NOWHERE, new_client, settings_for
 
+AUTHENTICATED_AT = datetime.fromtimestamp(1_800_000_000.9, UTC)
 
-def test_access_token_has_the_claims_of_rfc_9068() -> None:
+
+@pytest.mark.parametrize(("amr", "acr"), [(["pwd"], "aal1"), (["pwd", "otp", "mfa"], "aal2")])
+def test_access_token_has_the_claims_of_rfc_9068(amr: list[str], acr: str) -> None:
     settings, user_id, session_id = settings_for(NOWHERE), uuid4(), uuid4()
     tokens = AccessTokens(settings)
 
-    token = tokens.issue(user_id, session_id)
+    token = tokens.issue(user_id, session_id, AUTHENTICATED_AT, amr)
 
     claims = jwt.decode(token, options={"verify_signature": False})
-    assert tokens.verify(token) == Claims(user_id, session_id, claims["exp"])
+    assert tokens.verify(token) == Claims(user_id, session_id, claims["exp"], scope=None)
     assert jwt.get_unverified_header(token)["typ"] == "at+jwt"
     assert claims["iat"] == pytest.approx(time.time(), abs=60)
     assert claims == {
@@ -37,12 +41,15 @@ def test_access_token_has_the_claims_of_rfc_9068() -> None:
         "iat": claims["iat"],
         "exp": claims["iat"] + 15 * 60,
         "jti": claims["jti"],
+        "auth_time": 1_800_000_000,
+        "amr": amr,
+        "acr": acr,
     }
 
 
 def test_verified_token_expires(monkeypatch: pytest.MonkeyPatch) -> None:
     tokens = AccessTokens(settings_for(NOWHERE))
-    token = tokens.issue(uuid4(), uuid4())
+    token = tokens.issue(uuid4(), uuid4(), AUTHENTICATED_AT, ["pwd"])
     expiry = tokens.verify(token).expires_at
 
     monkeypatch.setattr(time, "time", lambda: expiry + LEEWAY)
@@ -52,7 +59,8 @@ def test_verified_token_expires(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_challenge_has_an_error_only_for_an_invalid_token(app: FastAPI) -> None:
-    token = app.state.services.auth.tokens.issue(uuid4(), uuid4())  # of an unknown user
+    tokens = app.state.services.auth.tokens
+    token = tokens.issue(uuid4(), uuid4(), AUTHENTICATED_AT, ["pwd"])  # of an unknown user
     challenges = []
     async with new_client(app) as client:
         for value in ("", "Basic YTpi", "Bearer opaque", f"Bearer {token}"):
@@ -73,7 +81,7 @@ def test_invalid_keys_stop_the_service(keys: str) -> None:
 def test_token_with_another_header_is_rejected(change: dict[str, str]) -> None:
     key = {"kty": "oct", "alg": "HS256", "kid": "current", "k": "k" * 86}
     tokens = AccessTokens(settings_for(NOWHERE, jwt_keys=json.dumps({"keys": [key]})))
-    token = tokens.issue(uuid4(), uuid4())
+    token = tokens.issue(uuid4(), uuid4(), AUTHENTICATED_AT, ["pwd"])
     header = jwt.get_unverified_header(token) | change
     claims = jwt.decode(token, options={"verify_signature": False})
 

@@ -1,15 +1,36 @@
 """Cached reads and revoked sessions, as clients see them."""
 
 from collections.abc import Awaitable, Callable
+from typing import Annotated
+from uuid import UUID
 
 import pytest
+from fastapi import FastAPI, Security
 from httpx2 import AsyncClient, Response
+from sqlalchemy import update
+from sqlalchemy.ext.asyncio import AsyncSession
 
+from {{ cookiecutter.package_name }}.auth.dependencies import (
+    get_current_user_id,
+)
+from {{ cookiecutter.package_name }}.auth.models import Role, User
+from {{ cookiecutter.package_name }}.auth.scopes import USERS_ADMIN
 from {{ cookiecutter.package_name }}.cache.client import Client
 
-from support import PASSWORD, Account, NewApp, Register, Statements, log_in, new_client, refresh
+from support import (
+    PASSWORD,
+    Account,
+    NewApp,
+    Register,
+    Statements,
+    log_in,
+    log_in_with,
+    new_account,
+    new_client,
+    refresh,
+)
 
-NOTES = "/api/v1/notes"
+NOTES = "/api/v1/test-notes"
 
 
 @pytest.fixture
@@ -127,6 +148,41 @@ async def test_other_sessions_of_the_user_stay_valid(
         assert (await client.get(NOTES)).status_code == 200
 
     assert seen == []
+
+
+@pytest.mark.usefixtures("url")
+async def test_cached_read_requires_the_scope_of_the_access_token(
+    app: FastAPI, client: AsyncClient, member: Account
+) -> None:
+    narrowed = await refresh(client, member.refresh_token, scope="account:read")
+    same_session = new_client(app, narrowed.json()["access_token"])
+    other_session = await log_in_with(app, member, "account:read")
+
+    for _ in range(2):
+        assert await titles(member.client) == ["Tea"]
+        for limited in (same_session, other_session):
+            response = await limited.get(NOTES)
+            assert response.json()["type"] == "/problems/insufficient-scope"
+            assert response.headers["WWW-Authenticate"].endswith('scope="test-notes:read"')
+
+
+async def test_cached_read_of_administrators_requires_the_current_role(
+    new_app: NewApp, session: AsyncSession
+) -> None:
+    async def read_id(
+        user_id: Annotated[UUID, Security(get_current_user_id, scopes=[USERS_ADMIN])],
+    ) -> UUID:
+        return user_id
+
+    app = new_app()
+    app.add_api_route("/restricted", read_id)
+    account = await new_account(app)
+
+    for role, status in ((Role.ADMIN, 200), (Role.USER, 403), (Role.ADMIN, 200)):
+        await session.execute(update(User).where(User.id == account.id).values(role=role))
+        await session.commit()
+        for _ in range(2):
+            assert (await account.client.get("/restricted")).status_code == status
 
 
 async def test_revoked_token_is_rejected_when_redis_has_lost_its_data(

@@ -9,10 +9,25 @@ from fastapi import Depends, FastAPI
 from httpx2 import ASGITransport, AsyncClient, Response
 from starlette.requests import HTTPConnection
 
+from {{ cookiecutter.package_name }}.auth.service import (
+    TokenOwners,
+    get_principal_by_personal_token,
+)
+from {{ cookiecutter.package_name }}.database import Database
+from {{ cookiecutter.package_name }}.preconditions import json_response
 from {{ cookiecutter.package_name }}.rate_limits import CALLERS, RateLimit
 from {{ cookiecutter.package_name }}.throttle import Limit
+from {{ cookiecutter.package_name }}.token_format import new_token
 
-from support import PASSWORD, Account, NewApp, Register, log_in, new_client
+from support import (
+    PASSWORD,
+    Account,
+    NewApp,
+    Register,
+    create_personal_token,
+    log_in,
+    new_client,
+)
 
 ME = "/api/v1/users/me"
 
@@ -54,6 +69,18 @@ async def test_user_is_limited_on_all_replicas_together(
     assert (await here.get("/health/live")).status_code == 200
     assert "ratelimit" not in (await here.get("/health/live")).headers
     assert (await on(app, await register()).get(ME)).status_code == 200
+
+
+async def test_304_has_the_headers(new_app: NewApp) -> None:
+    app = new_app()
+    app.get("/api/v1/document", response_model=None)(lambda: json_response("{}"))
+    client = new_client(app)
+    etag = (await client.get("/api/v1/document")).headers["etag"]
+
+    response = await client.get("/api/v1/document", headers={"If-None-Match": etag})
+
+    assert response.status_code == 304
+    assert "ratelimit" in response.headers
 
 
 async def test_unauthenticated_clients_are_limited_by_address(replicas: Iterator[FastAPI]) -> None:
@@ -108,6 +135,55 @@ async def test_all_logins_of_a_user_count_together(
         statuses = [(await client.get(ME)).status_code for client in clients]
 
     assert statuses == [200, 200, 200, 429]
+
+
+async def test_personal_access_tokens_count_for_their_owner(
+    replicas: Iterator[FastAPI], member: Account, register: Register
+) -> None:
+    app, other = next(replicas), await register()
+    tokens = [(await create_personal_token(account))["token"] for account in (member, other)]
+    mine, theirs = (new_client(app, token, address="192.0.2.1") for token in tokens)
+    elsewhere = new_client(app, tokens[0], address="192.0.2.2")
+
+    # The first request of a token counts for its address, as its owner is not known yet.
+    first = [(await client.get(ME)).status_code for client in (mine, theirs)]
+    statuses = [(await client.get(ME)).status_code for client in (mine, elsewhere, mine, mine)]
+
+    assert first == [200, 200]
+    assert statuses == [200, 200, 200, 429]
+    assert (await on(app, member).get(ME)).status_code == 429
+    assert (await theirs.get(ME)).status_code == 200
+
+
+async def test_unknown_tokens_count_for_their_address_and_not_for_the_owner(
+    replicas: Iterator[FastAPI], member: Account
+) -> None:
+    app = next(replicas)
+    created = await create_personal_token(member)
+    revoked = new_client(app, created["token"], address="192.0.2.1")
+    assert (await revoked.get(ME)).status_code == 200
+    await member.client.delete(f"/api/v1/auth/tokens/{created['id']}")
+
+    statuses = [(await revoked.get(ME)).status_code for _ in range(4)]
+    random = [
+        (await new_client(app, new_token(), address="192.0.2.2").get(ME)).status_code
+        for _ in range(4)
+    ]
+
+    assert statuses == [401, 401, 401, 429]  # the first counts for the owner
+    assert random == [401, 401, 401, 429]
+    assert (await on(app, member).get(ME)).status_code == 200
+
+
+async def test_owners_of_a_limited_number_of_tokens_are_remembered(
+    database: Database, member: Account
+) -> None:
+    tokens = [(await create_personal_token(member))["token"] for _ in range(3)]
+    owners = TokenOwners(max_tokens=2)
+    for token in (tokens[0], tokens[1], tokens[0], tokens[2]):
+        owners.put(token, await get_principal_by_personal_token(database, token, None))
+
+    assert [owners.get(token) for token in tokens] == [member.id, None, member.id]
 
 
 async def test_route_may_have_a_further_limit(new_app: NewApp, member: Account) -> None:

@@ -23,7 +23,7 @@ from {{ cookiecutter.package_name }}.cache.client import (
 from dev import socket_folder
 from support import NOWHERE, Account, NewApp, log_in, new_client, settings_for
 
-NOTES = "/api/v1/notes"
+NOTES = "/api/v1/test-notes"
 READY = "/health/ready"
 
 
@@ -268,7 +268,7 @@ async def test_change_during_an_outage_is_invalidated_for_other_replicas_after_i
     server: Server, failing: AsyncClient, failing_app: FastAPI, member: Account
 ) -> None:
     redis: RedisClient = failing_app.state.services.redis
-    version = f"{client.KEY_PREFIX}:cache:notes:{member.id}"
+    version = f"{client.KEY_PREFIX}:cache:test_notes:{member.id}"
     await failing.get(NOTES)
     before = await redis.client.get(version)
 

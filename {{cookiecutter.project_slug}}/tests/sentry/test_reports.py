@@ -5,16 +5,27 @@ import logging
 import subprocess
 import sys
 
-{% if cookiecutter.use_opentelemetry -%}
+{% if cookiecutter.use_opentelemetry or not cookiecutter.use_worker -%}
 import pytest
 {% endif -%}
 from fastapi import Request
 from sqlalchemy import text
 
+{% if cookiecutter.use_worker -%}
 from {{ cookiecutter.package_name }} import __version__
+{% else -%}
+from {{ cookiecutter.package_name }} import __version__, background
+{% endif -%}
 from {{ cookiecutter.package_name }}.auth.dependencies import (
     CurrentPrincipal,
 )
+{%- if not cookiecutter.use_worker %}
+from {{ cookiecutter.package_name }}.background import (
+    Context,
+    enqueue,
+    task,
+)
+{%- endif %}
 from {{ cookiecutter.package_name }}.dependencies import DbSession
 from {{ cookiecutter.package_name }}.errors import Problem
 
@@ -66,8 +77,9 @@ async def test_reports_contain_no_client_input(
 ) -> None:
     async with new_reporting_app(sentry_release="abc123") as service:
 
-        @service.app.post("/fail")
-        async def fail(request: Request, session: DbSession) -> None:
+        @service.app.post("/fail/{name}")
+        async def fail(name: str, request: Request, session: DbSession) -> None:
+            assert name == SECRET
             secret = (await request.json())["password"]
             logging.getLogger("somebody").error(secret, extra={"password": secret})
             try:
@@ -78,7 +90,7 @@ async def test_reports_contain_no_client_input(
                 raise LookupError(secret) from error
 
         await service.client.post(
-            "/fail",
+            f"/fail/{SECRET}",
             params={"token": SECRET, SECRET: ""},
             headers={
                 "Authorization": f"Bearer {SECRET}",
@@ -175,3 +187,25 @@ print("sentry_sdk" in sys.modules)
     )
 
     assert done.stdout == "False\n"
+{%- if not cookiecutter.use_worker %}
+
+
+async def test_task_is_reported_when_it_has_failed_for_good(
+    new_reporting_app: NewReportingApp, reports: Reports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(background, "RETRY_DELAYS", (0,))
+
+    @task(max_attempts=2)
+    async def chore(_: Context) -> None:
+        raise LookupError
+
+    async with new_reporting_app() as service:
+        state = service.app.state.services
+        async with state.database.write_session() as session:
+            await enqueue(session, chore)
+        await state.background.join()
+
+    report = reports.one()
+    assert (report["transaction"], report["tags"]["task"]) == ("job chore", "chore")
+    assert [error["type"] for error in report["exception"]["values"]] == ["LookupError"]
+{%- endif %}

@@ -12,7 +12,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from {{ cookiecutter.package_name }} import tracing
 from {{ cookiecutter.package_name }}.main import create_app
 
-from notes import mount
+from notes_support import mount
 from support import NewDatabase, settings_for
 from tracing_support import Collector, NewTracedApp, Span, own_provider
 

@@ -29,7 +29,7 @@ async def test_job_continues_the_trace_of_its_request(
         await register_in_vain(app)
 
     request = collector.named("POST /api/v1/users")
-    job = collector.named("job send_welcome")
+    job = collector.named("job send_verification")
     assert (job.kind, job.trace_id, job.parent_id) == (
         "CONSUMER",
         request.trace_id,

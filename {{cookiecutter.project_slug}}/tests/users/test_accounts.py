@@ -1,88 +1,35 @@
-"""Registration, the own profile, password and deletion."""
+"""The own profile, password and deletion."""
 
-import asyncio
-from typing import Any
-
-import pytest
-from fastapi import FastAPI
 from httpx2 import AsyncClient
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from {{ cookiecutter.package_name }}.audit.models import AuditEvent
+from {{ cookiecutter.package_name }}.auth.account_tokens import issue
 from {{ cookiecutter.package_name }}.auth.models import (
+    AccountToken,
     LoginSession,
+    Purpose,
     RefreshToken,
     User,
 )
 
+from mail_support import MailServer, deliver
 from support import (
     NEW_PASSWORD,
     PASSWORD,
     WRONG_PASSWORD,
     Account,
+    NewApp,
     Register,
     change_password,
     delete_account,
     log_in,
-    new_client,
+    new_account,
     pointers,
-    registration,
 )
 
-USERS = "/api/v1/users"
 ME = "/api/v1/users/me"
-
-
-async def test_registration_creates_a_user_and_stores_no_password(
-    client: AsyncClient, session: AsyncSession
-) -> None:
-    body = registration(email="Ada@Example.com", full_name=" Ada ")
-
-    response = await client.post(USERS, json=body)
-
-    assert response.status_code == 201
-    user = response.json()
-    times = {"created_at": user["created_at"], "updated_at": user["updated_at"]}
-    assert user == times | {
-        "id": user["id"],
-        "email": "ada@example.com",
-        "full_name": "Ada",
-        "role": "user",  # although it is the first account
-        "is_active": True,
-    }
-    assert PASSWORD not in (await session.scalars(select(User.password_hash))).one()
-
-
-async def test_email_is_unique_in_any_case(live_app: FastAPI) -> None:
-    async with new_client(live_app) as client:
-        responses = await asyncio.gather(
-            *(
-                client.post(USERS, json=registration(email=email))
-                for email in ("ada@example.com", "ADA@example.com", "Ada@Example.COM")
-            )
-        )
-
-    assert sorted(response.status_code for response in responses) == [201, 409, 409]
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"email": "invalid", "full_name": " "},
-        {"email": None, "full_name": "a" * 201},
-        {"email": f"{'a' * 250}@example.com", "full_name": "\x1b[31m"},
-        {"password": "too-short", "role": "admin", "is_active": True},
-    ],
-)
-async def test_invalid_registration_has_pointers(
-    client: AsyncClient, change: dict[str, Any]
-) -> None:
-    body = registration(email="ada.lovelace@example.com") | change
-
-    response = await client.post(USERS, json=body)
-
-    assert response.status_code == 422
-    assert sorted(pointers(response)) == sorted(f"/body/{name}" for name in change)
 
 
 async def test_profile_update_changes_only_the_sent_fields(member: Account) -> None:
@@ -133,3 +80,44 @@ async def test_deletion_requires_the_password_and_deletes_the_logins(
     assert (await session.scalars(select(LoginSession.user_id))).all() == [other.id]
     assert await session.scalar(select(func.count(RefreshToken.token_hash))) == 1
     assert (await register(email=member.email)).id != member.id
+
+
+async def test_new_password_deletes_tokens_but_not_those_that_undo_a_change_of_address(
+    member: Account, session: AsyncSession
+) -> None:
+    user = await session.get_one(User, member.id)
+    for purpose in Purpose:
+        await issue(session, user, purpose, user.email, 60)
+    await session.commit()
+
+    assert (await change_password(member.client)).status_code == 204
+
+    assert (await session.scalars(select(AccountToken.purpose))).all() == [Purpose.EMAIL_UNDO]
+
+
+async def test_owner_is_notified_of_a_new_password_and_of_the_deletion(
+    new_app: NewApp, mail_server: MailServer, session: AsyncSession
+) -> None:
+    app = new_app(smtp_url=mail_server.url)
+    member = await new_account(app, full_name="Ada")
+
+    await change_password(member.client)
+    await deliver(app)
+    login = await log_in(member.client, member.email, NEW_PASSWORD)
+    member.client.headers["Authorization"] = f"Bearer {login.json()['access_token']}"
+    deleted = await delete_account(member.client, NEW_PASSWORD)
+    await deliver(app)
+
+    assert deleted.status_code == 204
+    assert [(mail["To"], mail["Subject"]) for mail in mail_server.taken] == [
+        (member.email, "Your password has been changed"),
+        (member.email, "Your account has been deleted"),
+    ]
+    assert "Ada" not in "".join(map(str, mail_server.taken))
+    actions = ("password.changed", "account.deleted")
+    events = await session.execute(
+        select(AuditEvent.action, AuditEvent.actor_id, AuditEvent.credential)
+        .where(AuditEvent.account_id == member.id, AuditEvent.action.in_(actions))
+        .order_by(AuditEvent.id)
+    )
+    assert events.all() == [(action, member.id, "token") for action in actions]

@@ -6,15 +6,28 @@ from uuid import uuid4
 
 import pytest
 from httpx2 import AsyncClient
-from sqlalchemy import update
+from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from {{ cookiecutter.package_name }}.auth.models import Role, User
+from {{ cookiecutter.package_name }}.audit.models import AuditEvent
+from {{ cookiecutter.package_name }}.auth.account_tokens import issue
+from {{ cookiecutter.package_name }}.auth.models import (
+    AccountToken,
+    Purpose,
+    Role,
+    User,
+)
+from {{ cookiecutter.package_name }}.database import utcnow
 
+from mail_support import MailServer, deliver
+from mfa_support import enroll
 from support import (
     Account,
+    NewApp,
+    Register,
     delete_account,
     log_in,
+    new_account,
     new_user,
     pointers,
     read_pages,
@@ -91,7 +104,8 @@ async def test_account_is_read_and_changed(admin: Account, users: list[User]) ->
 
     response = await admin.client.patch(url, json=changes | {"email": "ANN@example.com"})
 
-    assert response.json() == before | changes | {"updated_at": response.json()["updated_at"]}
+    changed = changes | {"email_verified_at": None, "updated_at": response.json()["updated_at"]}
+    assert response.json() == before | changed
     assert (await admin.client.get(url)).json() == response.json()
 
 
@@ -125,6 +139,78 @@ async def test_invalid_change_has_pointers(
     response = await admin.client.patch(f"{USERS}/{users[0].id}", json=change)
 
     assert (response.status_code, pointers(response)) == (422, [f"/body/{name}" for name in change])
+
+
+async def test_change_is_recorded_with_its_fields_but_not_their_values(
+    admin: Account, member: Account, session: AsyncSession
+) -> None:
+    changes = {"role": "admin", "email": "ann@example.com", "is_active": True}
+    await admin.client.patch(f"{USERS}/{member.id}", json=changes)
+    await admin.client.patch(f"{USERS}/{member.id}", json={})
+
+    [event] = (await session.scalars(select(AuditEvent).filter_by(account_id=member.id))).all()
+    assert (event.action, event.actor_id, event.credential) == ("user.changed", admin.id, "token")
+    assert (event.target, event.address) == ("fields:email,role", "127.0.0.1")
+
+
+@pytest.mark.parametrize(
+    ("change", "kept"),
+    [({"email": "ann@example.com"}, []), ({"is_active": False}, [Purpose.EMAIL_UNDO])],
+)
+async def test_new_address_and_deactivation_delete_tokens(
+    admin: Account,
+    member: Account,
+    session: AsyncSession,
+    change: dict[str, object],
+    kept: list[Purpose],
+) -> None:
+    user = await session.get_one(User, member.id)
+    for purpose in Purpose:
+        await issue(session, user, purpose, user.email, 60)
+    await session.commit()
+
+    await admin.client.patch(f"{USERS}/{member.id}", json={"full_name": "Ann"})
+    assert len((await session.scalars(select(AccountToken.id))).all()) == len(Purpose)
+    await admin.client.patch(f"{USERS}/{member.id}", json=change)
+
+    assert (await session.scalars(select(AccountToken.purpose))).all() == kept
+
+
+async def test_address_that_an_administrator_sets_is_not_verified_and_the_former_is_notified(
+    new_app: NewApp, mail_server: MailServer
+) -> None:
+    app = new_app(smtp_url=mail_server.url)
+    admin, member = await new_account(app, role=Role.ADMIN), await new_account(app)
+    url = f"{USERS}/{member.id}"
+
+    kept = await admin.client.patch(url, json={"email": member.email.upper(), "full_name": "Ann"})
+    changed = await admin.client.patch(url, json={"email": "ann@example.com"})
+    await deliver(app)
+
+    assert kept.json()["email_verified_at"] is not None
+    assert changed.json()["email_verified_at"] is None
+    [mail] = mail_server.taken
+    assert (mail["To"], mail["Subject"]) == (member.email, "Your email address has been changed")
+
+
+async def test_administrators_remove_the_factors_of_a_user_who_has_lost_them(
+    client: AsyncClient, admin: Account, register: Register
+) -> None:
+    member = await register(email_verified_at=utcnow())
+    await enroll(member)
+    assert (await log_in(client, member.email)).json()["error"] == "mfa_required"
+
+    responses = [
+        await account.client.delete(f"{USERS}/{user_id}/factors")
+        for account, user_id in ((member, member.id), (admin, uuid4()), (admin, member.id))
+    ]
+
+    assert [response.status_code for response in responses] == [403, 404, 204]
+    assert (await member.client.get(f"{USERS}/me")).status_code == 401
+    assert (await log_in(client, member.email)).status_code == 200
+    again = await admin.client.delete(f"{USERS}/{member.id}/factors")
+    assert again.status_code == 204
+    assert (await log_in(client, member.email)).status_code == 200
 
 
 async def test_new_role_applies_at_once(admin: Account, member: Account) -> None:

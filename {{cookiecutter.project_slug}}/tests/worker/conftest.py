@@ -1,13 +1,11 @@
-"""A mail server, and applications whose jobs tests inspect."""
+"""Applications whose jobs tests inspect."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from aiosmtpd.smtp import SMTP
 
 from {{ cookiecutter.package_name }}.main import create_app
 from {{ cookiecutter.package_name }}.worker import runner
@@ -18,29 +16,15 @@ from {{ cookiecutter.package_name }}.worker.queue import (
     task,
 )
 
+from mail_support import MailServer
 from support import NewDatabase, settings_for
-from worker_support import Body, MailServer, NewService, NewTask, Service
+from worker_support import Body, NewService, NewTask, Service
 
 
 @pytest.fixture(autouse=True)
 def _frequent_polls(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten the waits of workers for a job that a test makes due."""
     monkeypatch.setattr(runner, "POLL_INTERVAL", timedelta(seconds=0.1))
-
-
-@pytest.fixture
-async def mail_server() -> AsyncIterator[MailServer]:
-    """A mail server on this machine."""
-    handler = MailServer()
-    loop = asyncio.get_running_loop()
-    server = await loop.create_server(
-        lambda: SMTP(handler, hostname="mail", enable_SMTPUTF8=True), "127.0.0.1", 0
-    )
-    handler.port = server.sockets[0].getsockname()[1]
-    handler.opened.set()
-    yield handler
-    server.close()
-    await server.wait_closed()
 
 
 @pytest.fixture

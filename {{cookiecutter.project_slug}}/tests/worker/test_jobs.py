@@ -16,6 +16,7 @@ from {{ cookiecutter.package_name }}.auth.dependencies import (
     CurrentPrincipal,
 )
 from {{ cookiecutter.package_name }}.auth.models import Role, User
+from {{ cookiecutter.package_name }}.auth.tasks import send_verification
 from {{ cookiecutter.package_name }}.dependencies import DbSession
 from {{ cookiecutter.package_name }}.exceptions import ConflictError
 from {{ cookiecutter.package_name }}.logging import configure_logging
@@ -25,8 +26,8 @@ from {{ cookiecutter.package_name }}.worker.models import (
 )
 from {{ cookiecutter.package_name }}.worker.queue import Context, enqueue
 from {{ cookiecutter.package_name }}.worker.service import retry_job
-from {{ cookiecutter.package_name }}.worker.tasks import send_welcome
 
+from mail_support import MailServer
 from support import (
     Account,
     NewDatabase,
@@ -36,7 +37,7 @@ from support import (
     read_pages,
     registration,
 )
-from worker_support import Body, MailServer, NewService, NewTask, Service, until
+from worker_support import Body, NewService, NewTask, Service, until
 
 PICKED = """
     INSERT INTO pgqueuer_log (job_id, status, priority, entrypoint)
@@ -77,35 +78,39 @@ async def count_users(service: Service) -> int:
         return len((await session.scalars(select(User))).all())
 
 
-async def test_registration_sends_a_welcome(service: Service, mail_server: MailServer) -> None:
+async def test_registration_sends_a_link(service: Service, mail_server: MailServer) -> None:
     response = await new_client(service.app).post("/api/v1/users", json=ADA)
     [job] = await service.jobs()
     async with service.working():
         await service.finish(job.id)
 
-    assert response.status_code == 201
+    assert response.status_code == 202
     assert await service.jobs() == []
     [mail] = mail_server.taken
     assert mail["To"] == "ada@example.com"
-    assert mail["Message-ID"].startswith(f"<welcome-{response.json()['id']}@")
-    assert "Your account is ready." in str(mail)
+    assert mail["Message-ID"].startswith(f"<verification-{job.id}@")
+    assert mail["Subject"] == "Confirm your email address"
     assert "Lovelace" not in str(mail)
 
 
 async def test_request_that_fails_enqueues_nothing(service: Service) -> None:
-    client = new_client(service.app)
-    await client.post("/api/v1/users", json=ADA)
+    member = await new_account(service.app)
 
-    response = await client.post("/api/v1/users", json=ADA)
+    @service.app.post("/verify-in-vain")
+    async def verify_in_vain(principal: CurrentPrincipal, session: DbSession) -> None:
+        await enqueue(session, send_verification, user_id=principal.id)
+        raise ConflictError
+
+    response = await member.client.post("/verify-in-vain")
 
     assert response.status_code == 409
-    assert len(await service.jobs()) == 1
+    assert await service.jobs() == []
 
 
 async def test_job_is_rolled_back_although_nothing_was_done_before(service: Service) -> None:
     async def enqueue_in_vain() -> None:
         async with service.database.write_session() as session:
-            await enqueue(session, send_welcome, user_id=uuid4())
+            await enqueue(session, send_verification, user_id=uuid4())
             raise LookupError
 
     with pytest.raises(LookupError):
@@ -180,7 +185,7 @@ async def test_retry_is_logged_after_its_commit(
         raise ConnectionError
 
     admin = await make_admin(service)
-    job_id = await service.add(send_welcome, user_id=admin.id)
+    job_id = await service.add(send_verification, user_id=admin.id)
     await service.execute("UPDATE pgqueuer SET status = 'failed'")
     configure_logging(service.settings.model_copy(update=JSON_LOG))
     url = f"/api/v1/jobs/{job_id}/retry"
@@ -195,7 +200,7 @@ async def test_retry_is_logged_after_its_commit(
 
 
 async def test_only_a_failed_job_can_be_retried(session: AsyncSession) -> None:
-    job_id = await enqueue(session, send_welcome, user_id=uuid4())
+    job_id = await enqueue(session, send_verification, user_id=uuid4())
 
     with pytest.raises(ConflictError, match="Only a failed job"):
         await retry_job(session, job_id)
@@ -228,7 +233,7 @@ async def test_no_mail_is_sent_to_a_deleted_account(
     service: Service, mail_server: MailServer
 ) -> None:
     async with service.working():
-        await service.finish(await service.add(send_welcome, user_id=uuid4()))
+        await service.finish(await service.add(send_verification, user_id=uuid4()))
 
     assert mail_server.offered == 0
 
@@ -419,24 +424,24 @@ async def test_log_line_of_a_job_names_request_and_user(
     member = await new_account(service.app)
     configure_logging(service.settings.model_copy(update=JSON_LOG))
 
-    @service.app.post("/welcome-again")
-    async def welcome_again(principal: CurrentPrincipal, session: DbSession) -> int:
-        return await enqueue(session, send_welcome, user_id=principal.id)
+    @service.app.post("/verify-again")
+    async def verify_again(principal: CurrentPrincipal, session: DbSession) -> int:
+        return await enqueue(session, send_verification, user_id=principal.id)
 
-    response = await member.client.post("/welcome-again", headers={"X-Request-ID": "the-request"})
+    response = await member.client.post("/verify-again", headers={"X-Request-ID": "the-request"})
     async with service.working():
         await service.finish(response.json())
 
     [line] = job_lines(capsys)
     assert (line["http.request.id"], line["user.id"]) == ("the-request", str(member.id))
     assert line["event.duration"] > 0
-    labels = {"task": "send_welcome", "job_id": str(response.json()), "outcome": "done"}
+    labels = {"task": "send_verification", "job_id": str(response.json()), "outcome": "done"}
     assert line["labels"] == {**labels, "attempt": 1}
 
 
 async def test_administrators_see_jobs_and_others_do_not(service: Service) -> None:
     admin = await make_admin(service)
-    jobs = [await service.add(send_welcome, user_id=admin.id) for _ in range(3)]
+    jobs = [await service.add(send_verification, user_id=admin.id) for _ in range(3)]
 
     pages = await read_pages(admin.client, "/api/v1/jobs", limit=2, status="queued")
     member = await new_account(service.app)

@@ -10,6 +10,7 @@ from {{ cookiecutter.package_name }}.auth.models import (
     LoginSession,
     RefreshToken,
 )
+from {{ cookiecutter.package_name }}.auth.tasks import send_verification
 from {{ cookiecutter.package_name }}.database import utcnow
 from {{ cookiecutter.package_name }}.worker.models import (
     Status,
@@ -17,7 +18,7 @@ from {{ cookiecutter.package_name }}.worker.models import (
     queue_statistics,
 )
 from {{ cookiecutter.package_name }}.worker.queue import Context, task
-from {{ cookiecutter.package_name }}.worker.tasks import purge, send_welcome
+from {{ cookiecutter.package_name }}.worker.tasks import purge
 
 from support import new_account
 from worker_support import NewTask, Service, until
@@ -25,15 +26,15 @@ from worker_support import NewTask, Service, until
 OLD_ROWS = (
     """
     INSERT INTO pgqueuer (priority, entrypoint, status, updated)
-    VALUES (0, 'send_welcome', 'failed', :time)
+    VALUES (0, 'send_verification', 'failed', :time)
     """,
     """
     INSERT INTO pgqueuer_log (priority, entrypoint, status, job_id, created, aggregated)
-    VALUES (0, 'send_welcome', 'successful', 0, :time, true)
+    VALUES (0, 'send_verification', 'successful', 0, :time, true)
     """,
     """
     INSERT INTO pgqueuer_statistics (priority, entrypoint, status, count, created)
-    VALUES (0, 'send_welcome', 'successful', 1, :time)
+    VALUES (0, 'send_verification', 'successful', 1, :time)
     """,
 )
 LONG_AGO = timedelta(days=8)
@@ -88,7 +89,7 @@ async def test_purge_keeps_what_is_valid(service: Service) -> None:
 
 
 async def test_old_job_of_an_unknown_task_fails(service: Service) -> None:
-    old, new = [await service.add(send_welcome, user_id=UUID(int=0)) for _ in range(2)]
+    old, new = [await service.add(send_verification, user_id=UUID(int=0)) for _ in range(2)]
     await service.execute("UPDATE pgqueuer SET entrypoint = 'renamed'")
     created = utcnow() - LONG_AGO
     await service.execute("UPDATE pgqueuer SET created = :at WHERE id = :id", at=created, id=old)

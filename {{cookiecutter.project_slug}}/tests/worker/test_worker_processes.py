@@ -6,12 +6,13 @@ from pathlib import Path
 
 from click.testing import CliRunner
 
+from {{ cookiecutter.package_name }}.auth.tasks import send_verification
 from {{ cookiecutter.package_name }}.cli import main
 from {{ cookiecutter.package_name }}.worker.models import Status
-from {{ cookiecutter.package_name }}.worker.tasks import send_welcome
 
+from mail_support import MailServer
 from support import environment_of, new_account, settings_for
-from worker_support import MailServer, Service, until, worker
+from worker_support import Service, until, worker
 
 
 async def begin_mail(service: Service, mail_server: MailServer) -> int:
@@ -21,7 +22,7 @@ async def begin_mail(service: Service, mail_server: MailServer) -> int:
         return mail_server.offered > 0
 
     user = await new_account(service.app)
-    job_id = await service.add(send_welcome, user_id=user.id)
+    job_id = await service.add(send_verification, user_id=user.id)
     await until(is_offered)
     return job_id
 
@@ -75,7 +76,7 @@ def test_bad_settings_are_one_sentence_each(database_url: str) -> None:
         "environment": "production",
         "allowed_hosts": ["test"],
         "smtp_url": None,
-        "bcrypt_rounds": 12,
+        "bcrypt_rounds": 9,
     }
     environment = environment_of(settings_for(database_url).model_copy(update=changes))
 
@@ -83,4 +84,4 @@ def test_bad_settings_are_one_sentence_each(database_url: str) -> None:
 
     [sentence] = stopped.output.splitlines()
     assert stopped.exit_code == 1
-    assert sentence.startswith("SMTP_URL is missing; without it")
+    assert sentence.startswith("BCRYPT_ROUNDS must be at least 10 in production")

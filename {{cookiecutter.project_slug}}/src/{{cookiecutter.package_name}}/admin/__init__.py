@@ -4,7 +4,7 @@ from fastapi import FastAPI, Request
 from starlette.responses import RedirectResponse
 
 from ..settings import Settings
-from . import items{% if cookiecutter.use_worker %}, jobs{% endif %}, users
+from . import audit, credentials, items{% if cookiecutter.use_worker %}, jobs{% endif %}, users
 from .site import AdminSite
 
 
@@ -14,6 +14,9 @@ def setup(app: FastAPI, settings: Settings) -> None:
     for view in (
         users.UserView,
         users.LoginView,
+        credentials.TokenView,
+        credentials.ServiceAccountView,
+        audit.AuditEventView,
         items.ItemView,
 {%- if cookiecutter.use_worker %}
         jobs.JobView,

@@ -16,7 +16,12 @@ from ..auth.cookies import check_origin, read_cookie
 from ..auth.dependencies import SAFE_METHODS, get_auth_services, get_client
 from ..auth.models import Role
 from ..auth.schemas import SessionCreate
-from ..auth.service import INCORRECT_CREDENTIALS, get_principal_by_cookie, login_transaction
+from ..auth.service import (
+    INCORRECT_CREDENTIALS,
+    get_principal_by_cookie,
+    is_recently_authenticated,
+    login_transaction,
+)
 from ..auth.sessions import create_browser_session, revoke_session
 from ..dependencies import get_database
 from ..errors import Problem, problem_response
@@ -50,17 +55,26 @@ class AdminAuthentication(AuthenticationBackend):
         # The __Host- prefix would require Path=/, and with it the API would receive the cookie.
         self.cookie = "__Secure-admin" if settings.secure_cookies else "admin"
 
-    async def authenticate(self, request: Request) -> bool:
-        """Return whether the request has the cookie of an administrator's valid session."""
+    async def authenticate(self, request: Request) -> bool | Response:
+        """Return whether the request has the cookie of an administrator's valid session.
+
+        Forms and actions also need a recent login. A form that is sent too late shows an error
+        instead, so that its input is not lost.
+        """
         token = read_cookie(request, self.cookie)
         if token is None:
             return False
         database = await get_database(request)
-        principal = await get_principal_by_cookie(database, self.cookie, token)
+        address = (await get_client(request)).address
+        principal = await get_principal_by_cookie(database, self.cookie, token, address)
         if principal is None or principal.role is not Role.ADMIN:
             return False
         structlog.contextvars.bind_contextvars(user_id=str(principal.id))
         request.state.principal = principal
+        is_recent = is_recently_authenticated(self.settings, principal)
+        if _begins_change(request) and not is_recent:
+            url = request.url_for("admin:login").include_query_params(again=1)
+            return RedirectResponse(url, status_code=302)
         return True
 
     async def login(self, request: Request) -> Response:
@@ -68,10 +82,14 @@ class AdminAuthentication(AuthenticationBackend):
 
         Raises:
             IncorrectPasswordError: the credentials are wrong or not those of an administrator.
-            RetryableError: see `auth.service.login_transaction`.
+            ServiceError: see `auth.service.login_transaction`.
         """
         form = await request.form(max_files=0)
-        credentials = {"email": form.get("username"), "password": form.get("password")}
+        credentials = {
+            "email": form.get("username"),
+            "password": form.get("password"),
+            "otp": form.get("otp") or None,
+        }
         try:
             data = SessionCreate.model_validate(credentials)
         except ValidationError:
@@ -80,15 +98,22 @@ class AdminAuthentication(AuthenticationBackend):
         client = await get_client(request)
         password = data.password.get_secret_value()
         ttl = min(MAX_TTL, self.settings.session_ttl)
-        login = login_transaction(database, auth, data.email, password, client)
-        async with login as (session, user):
-            if user.role is not Role.ADMIN:
+        otp = data.otp.get_secret_value() if data.otp else None
+        transaction = login_transaction(database, auth, data.email, password, client, otp)
+        async with transaction as login:
+            if login.user.role is not Role.ADMIN:
                 raise IncorrectPasswordError(INCORRECT_CREDENTIALS)
             replaced = read_cookie(request, self.cookie)
             token = await create_browser_session(
-                session, user, client, ttl, self.cookie, replaced_token=replaced
+                login.session,
+                login.user,
+                client,
+                ttl,
+                self.cookie,
+                amr=login.amr,
+                replaced_token=replaced,
             )
-        log.info("admin action", action="login", user_id=str(user.id))
+        log.info("admin action", action="login", user_id=str(login.user.id))
         response = RedirectResponse(request.url_for("admin:index"), status_code=303)
         self._set_cookie(request, response, token, ttl)
         return response
@@ -97,7 +122,7 @@ class AdminAuthentication(AuthenticationBackend):
         """Revoke the session."""
         principal = request.state.principal
         async with (await get_database(request)).write_session() as session:
-            await revoke_session(session, principal.id, principal.session_id)
+            await revoke_session(session, principal.id, principal.session_id, by=principal)
         log.info("admin action", action="logout", user_id=str(principal.id))
         response = RedirectResponse(request.url_for("admin:login"), status_code=303)
         self._set_cookie(request, response, "", 0)
@@ -113,6 +138,14 @@ class AdminAuthentication(AuthenticationBackend):
             httponly=True,
             samesite="strict",
         )
+
+
+def _begins_change(request: Request) -> bool:
+    """Return whether the request opens a form, or confirms or runs an action."""
+    name, is_safe = request.scope["route"].name, request.method in SAFE_METHODS
+    if name.startswith("view-"):
+        return not is_safe
+    return name.startswith("action-") or (is_safe and name in {"create", "edit"})
 
 
 class RouteAuthorization(AllowAllAuthorizationBackend):

@@ -17,7 +17,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
 from ..errors import STATUSES, ProblemMiddleware, problem_response
-from ..exceptions import RetryableError, ServiceError
+from ..exceptions import MfaRequiredError, RetryableError, ServiceError
 from ..settings import Settings
 from ..state import get_state
 from .auth import AdminAuthentication, RouteAuthorization, SecurityMiddleware
@@ -25,12 +25,17 @@ from .transaction import transaction
 from .views import TEMPLATES, AdminView, confirm, raise_unexpected_error
 
 MAX_FORM_SIZE: Final = 32 * 1024  # parsing costs CPU for each byte, and the login form is public
+CODE_REQUIRED: Final = "Enter a code of your authenticator app, or a recovery code."
 LABELS: Final = {
     "full_name": "Name",
     "is_active": "Active",
+    "mfa_enabled": "Second factor",
     "created_at": "Created",
     "updated_at": "Changed",
     "expires_at": "Expires",
+    "last_used_at": "Last used",
+    "scope": "Scopes",
+    "client_id": "Client ID",
 }
 
 
@@ -92,8 +97,9 @@ class AdminSite(Admin):
             return await super().login(request)
         except ServiceError as error:
             page = "sqladmin/login.html"
+            message = CODE_REQUIRED if isinstance(error, MfaRequiredError) else str(error)
             response: Response = await self.templates.TemplateResponse(
-                request, page, {"error": str(error)}, status_code=400
+                request, page, {"error": message}, status_code=400
             )
             if isinstance(error, RetryableError):
                 response.status_code = STATUSES[type(error)]

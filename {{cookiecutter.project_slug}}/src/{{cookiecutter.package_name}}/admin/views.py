@@ -83,15 +83,19 @@ class AdminView(ModelView):
         except ValueError:
             raise HTTPException(400, "No rows are selected.") from None
 
-    async def confirm_action(self, request: Request, name: str) -> Response:
+    async def confirm_action(self, request: Request, name: str, preposition: str = "") -> Response:
         """Ask for confirmation of an action on the selected rows.
 
         sqladmin runs actions by links, which must not change anything (RFC 9110 section 9.2.1).
+
+        Args:
+            name: of the action, such as "remove".
+            preposition: between the name and the rows, such as "of".
         """
         count = len(self.selected_keys(request))
-        noun = self.name if count == 1 else self.name_plural
-        question = f"{name} {count} {noun}?".capitalize()
-        return await confirm(self.templates, request, question, name.capitalize())
+        rows = f"{count} {self.name if count == 1 else self.name_plural}"
+        question = " ".join(filter(None, (name, preposition, rows))).capitalize()
+        return await confirm(self.templates, request, f"{question}?", name.capitalize())
 
     async def run_action(
         self,
@@ -105,11 +109,14 @@ class AdminView(ModelView):
             name: of the action, for the audit log.
             change: called with each key; returns whether the row was changed.
         """
-        async with transaction(request) as tx:
-            for key in self.selected_keys(request):
-                if await change(tx, key):
-                    tx.record(name, self.identity, key)
         url = request.url_for("admin:list", identity=self.identity)
+        try:
+            async with transaction(request) as tx:
+                for key in self.selected_keys(request):
+                    if await change(tx, key):
+                        tx.record(name, self.identity, key)
+        except ServiceError as error:
+            url = url.include_query_params(error=str(error))
         return RedirectResponse(url, status_code=303)
 
     async def get_object_for_details(self, request: Request) -> Any:

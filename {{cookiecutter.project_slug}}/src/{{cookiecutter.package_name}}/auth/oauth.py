@@ -18,14 +18,22 @@ class OAuthError(Exception):
     """A token or revocation request is rejected.
 
     Args:
-        error: the code that RFC 6749 section 5.2 defines for the case.
+        error: the code that RFC 6749 section 5.2 defines for the case. Two are additions:
+            `mfa_required`, as other providers name it, and `email_not_verified`.
         description: a sentence for the developer of the client.
     """
 
     def __init__(
         self,
         error: Literal[
-            "invalid_request", "invalid_grant", "invalid_scope", "unsupported_grant_type"
+            "invalid_request",
+            "invalid_client",
+            "invalid_grant",
+            "invalid_scope",
+            "unauthorized_client",
+            "unsupported_grant_type",
+            "mfa_required",
+            "email_not_verified",
         ],
         description: str,
     ) -> None:
@@ -68,4 +76,7 @@ def setup(app: FastAPI) -> None:
 async def _oauth_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, OAuthError)
     body = {"error": error.error, "error_description": error.description}
+    if error.error == "invalid_client":
+        challenge = {"WWW-Authenticate": 'Basic realm="clients", charset="UTF-8"'}
+        return JSONResponse(body, 401, headers=NO_STORE | challenge)
     return JSONResponse(body, 400, headers=NO_STORE)

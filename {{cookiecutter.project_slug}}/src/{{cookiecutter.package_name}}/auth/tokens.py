@@ -5,13 +5,16 @@ import hmac
 import json
 import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
 from typing import Any, Final
 from uuid import UUID, uuid4
 
 import jwt
 
+from ..database import utcnow
 from ..exceptions import InvalidTokenError
 from ..settings import Settings
 
@@ -31,11 +34,13 @@ class Claims:
     Attributes:
         session_id: the login session.
         expires_at: Unix time, in seconds.
+        scope: the granted scopes, separated by spaces. None: all scopes of the session.
     """
 
     user_id: UUID
     session_id: UUID
     expires_at: int
+    scope: str | None
 
 
 class AccessTokens:
@@ -62,7 +67,7 @@ class AccessTokens:
                 raise ValueError
             for key in self._jwks:
                 _check_key_length(key, self._keys[key["kid"]].algorithm_name)
-            self.verify(self.issue(uuid4(), uuid4()))
+            self.verify(self.issue(uuid4(), uuid4(), utcnow(), []))
         except (InvalidTokenError, jwt.PyJWTError, *MALFORMED):
             # The libraries' error messages may quote the key.
             raise SystemExit(
@@ -70,19 +75,43 @@ class AccessTokens:
                 "symmetric, each with a kid of its own and as long as its algorithm demands"
             ) from None
 
-    def issue(self, user_id: UUID, session_id: UUID) -> str:
-        """Sign a token for a user and a login session."""
+    def issue(
+        self,
+        user_id: UUID,
+        session_id: UUID,
+        authenticated_at: datetime | None,
+        amr: Sequence[str],
+        scope: str | None = None,
+    ) -> str:
+        """Sign a token for a user and a login session.
+
+        Args:
+            authenticated_at: time of the last authentication of the user in the session. None: the
+                user is a service account, which is its own client.
+            amr: methods of that authentication (RFC 8176).
+            scope: the granted scopes, separated by spaces, if the client asked for some (RFC 9068
+                section 2.2.3).
+        """
         now = int(time.time())
-        claims = {
+        claims: dict[str, Any] = {
             "iss": self._issuer,
             "aud": self._audience,
             "sub": str(user_id),
-            "client_id": self._audience,
+            "client_id": self._audience if authenticated_at else str(user_id),
             "sid": str(session_id),
             "iat": now,
             "exp": now + self.ttl,
             "jti": uuid4().hex,
         }
+        if authenticated_at is not None:
+            claims |= {
+                "auth_time": int(authenticated_at.timestamp()),
+                "amr": amr,
+                # The authenticator assurance levels of NIST SP 800-63B.
+                "acr": "aal2" if "mfa" in amr else "aal1",
+            }
+        if scope is not None:
+            claims["scope"] = scope
         headers = {"typ": TYPE, "kid": self._signing.key_id}
         return jwt.encode(claims, self._signing.key, self._signing.algorithm_name, headers=headers)
 
@@ -114,7 +143,12 @@ class AccessTokens:
                 leeway=LEEWAY,
                 options={"require": ["iss", "aud", "sub", "iat", "exp", "jti"]},
             )
-            return Claims(UUID(claims["sub"]), UUID(claims["sid"]), int(claims["exp"]))
+            return Claims(
+                user_id=UUID(claims["sub"]),
+                session_id=UUID(claims["sid"]),
+                expires_at=int(claims["exp"]),
+                scope=claims.get("scope"),
+            )
         except (jwt.PyJWTError, KeyError, ValueError, TypeError, AttributeError):
             raise InvalidTokenError from None
 

@@ -66,7 +66,7 @@ class Cache:
         loads.
 
         Args:
-            namespace: names what is invalidated together, such as `items:{user_id}`, or `news`
+            namespace: names what is invalidated together, such as `orders:{user_id}`, or `news`
                 for values that are the same for everyone.
             key: identifies the value in its namespace, such as the query.
             load: returns the value, such as a JSON body.

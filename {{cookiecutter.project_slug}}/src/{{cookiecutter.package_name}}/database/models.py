@@ -2,11 +2,14 @@
 
 import sys
 from datetime import UTC, datetime
+{%- if cookiecutter.database == "sqlite" %}
+from decimal import ROUND_HALF_UP, Decimal
+{%- endif %}
 from enum import StrEnum
 from typing import Any, ClassVar
 from uuid import UUID
 
-from sqlalchemy import DateTime, Dialect, Enum, MetaData, Uuid
+from sqlalchemy import {{ "BigInteger, " if cookiecutter.database == "sqlite" }}DateTime, Dialect, Enum, MetaData, Uuid
 from sqlalchemy.engine.default import DefaultExecutionContext
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
@@ -53,7 +56,41 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC)
 {%- endif %}
 
+{% if cookiecutter.database == "sqlite" %}
+class ScaledDecimal(TypeDecorator[Decimal]):
+    """A decimal number that is stored as an integer, because SQLite has no exact type for it.
 
+    SQL can compare, sort and sum the values; multiply and divide them in Python.
+
+    Args:
+        precision: number of digits, at most 18.
+        scale: number of digits after the point.
+    """
+
+    impl = BigInteger
+    cache_ok = True
+
+    def __init__(self, precision: int, scale: int) -> None:
+        super().__init__()
+        self.precision = precision
+        self.scale = scale
+
+    @property
+    def python_type(self) -> type[Decimal]:
+        """The type of the values."""
+        return Decimal
+
+    def process_bind_param(self, value: Decimal | None, _: Dialect) -> int | None:
+        """Convert a value to the integer, rounding half up."""
+        if value is None:
+            return None
+        return int(value.scaleb(self.scale).to_integral_value(ROUND_HALF_UP))
+
+    def process_result_value(self, value: int | None, _: Dialect) -> Decimal | None:
+        """Convert the integer to a value."""
+        return None if value is None else Decimal(value).scaleb(-self.scale)
+
+{% endif %}
 def enum_column(enumeration: type[StrEnum]) -> Enum:
     """Return a column type that stores the values as text, so that more can be added later."""
     return Enum(

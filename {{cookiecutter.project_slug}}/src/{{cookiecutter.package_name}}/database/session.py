@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from collections.abc import AsyncIterator, Iterator, Mapping
 {%- endif %}
 from contextlib import asynccontextmanager, contextmanager
-from typing import Self
+from typing import Final, Self
 
+from sqlalchemy import ColumnElement, Table, delete, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker
@@ -19,6 +20,8 @@ from ..instruments import POOL_WAIT
 {%- endif %}
 from ..settings import Settings
 from .{{ cookiecutter.database }} import create_read_engine, create_write_engine
+
+BATCH: Final = 5_000  # rows deleted by one statement, which must not take long
 
 
 class PoolQueue:
@@ -156,6 +159,20 @@ class Database:
             yield session
             await session.commit()
 {%- endif %}
+
+
+async def delete_in_batches(
+    session: AsyncSession, table: Table, condition: ColumnElement[bool]
+) -> None:
+    """Delete the rows that meet a condition, in transactions of BATCH rows."""
+    batch = select(table.c.id).where(condition).limit(BATCH)
+    deleted = True
+    while deleted:
+        rows = await session.execute(
+            delete(table).where(table.c.id.in_(batch)).returning(table.c.id)
+        )
+        deleted = bool(rows.all())
+        await session.commit()
 
 
 @contextmanager

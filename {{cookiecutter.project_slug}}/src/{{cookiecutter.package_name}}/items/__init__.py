@@ -1,1 +1,1 @@
-"""A sample resource to copy: owned by a user, tagged, paged, filtered, versioned."""
+"""A sample resource: owned by a user, tagged, paged, filtered, versioned."""

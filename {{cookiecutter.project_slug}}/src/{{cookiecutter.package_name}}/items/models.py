@@ -24,7 +24,7 @@ class Tag(UuidKeyMixin, TimestampMixin, Base):
 
 
 class Item(UuidKeyMixin, TimestampMixin, Base):
-    """A thing that belongs to a user. `version` counts its changes, for optimistic concurrency."""
+    """An item of a user. `version` counts its changes."""
 
     __tablename__ = "items"
 
@@ -43,7 +43,7 @@ class Item(UuidKeyMixin, TimestampMixin, Base):
         return [tag.name for tag in self.tags]
 
     __mapper_args__ = {"version_id_col": version}  # noqa: RUF012 - the base declares it so
-    # One for each order of the list, which is always one owner's.
+    # An index for each order of the list, which is always one owner's.
     __table_args__ = (
         Index("ix_items_owner_id_created_at_id", "owner_id", "created_at", "id"),
         Index("ix_items_owner_id_title_id", "owner_id", "title", "id"),

@@ -45,7 +45,7 @@ _ITEMS = select(
 {% if cookiecutter.use_redis %}
 
 def cache_namespace(owner_id: UUID) -> str:
-    """Return the cache namespace of an owner's items, invalidated when one of them changes."""
+    """Return the cache namespace of an owner's items."""
     return f"items:{owner_id}"
 {% endif %}
 
@@ -53,8 +53,7 @@ async def create_item(session: AsyncSession, owner_id: UUID, data: ItemCreate) -
     """Create an item that belongs to the owner."""
     item = Item(
         owner_id=owner_id,
-        title=data.title,
-        description=data.description,
+        **data.model_dump(exclude={"tags"}),
         tags=await _get_or_create_tags(session, data.tags),
     )
     session.add(item)
@@ -84,7 +83,7 @@ async def get_item(
         for_update: lock the item until the transaction ends.
 
     Raises:
-        NotFoundError: the item does not exist, or belongs to another user.
+        NotFoundError: the item does not exist or belongs to another user.
     """
     statement = (
         select(Item)

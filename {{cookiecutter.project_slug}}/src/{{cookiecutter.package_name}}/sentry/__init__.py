@@ -1,9 +1,7 @@
 """Reports of unexpected errors to Sentry: every exception that is logged as an error.
 
 Expected errors (4xx, 503) are not logged as errors, so they are not reported.
-{%- if cookiecutter.use_worker %}
 A job is reported when it has failed for good, not at each attempt.
-{%- endif %}
 The SDK is not initialized unless SENTRY_DSN is set.
 """
 

@@ -1,4 +1,4 @@
-"""The content of a report: the error, its place in the code, and the request{% if cookiecutter.use_worker %} or job{% endif %} it belongs to.
+"""The content of a report: the error, its place in the code, and the request or job it belongs to.
 
 The SDK filters many secrets, but not those in messages of exceptions, query strings, paths and most
 headers. So a report keeps only fields without user input; the log line with the same request id has
@@ -44,9 +44,7 @@ TRACE: Final = ("span_id", "trace_id")
 TRACE: Final = ("op", "parent_span_id", "span_id", "status", "trace_id")
 SPAN: Final = (*TRACE, "description", "start_timestamp", "timestamp")
 {%- endif %}
-{%- if cookiecutter.use_worker %}
 JOB: Final = ("job_id", "task")
-{%- endif %}
 
 _request: ContextVar[Scope | None] = ContextVar("request", default=None)
 
@@ -124,19 +122,13 @@ def _redact(event: Any, _: object) -> Any:
         errors = [_pick(error, EXCEPTION) for error in report["exception"]["values"]]
         report["exception"] = {"values": [{**error, "value": "see the log"} for error in errors]}
     bound = structlog.contextvars.get_contextvars()
-{%- if cookiecutter.use_worker %}
     report["tags"] = {"request_id": correlation_id.get(), **_pick(bound, JOB)}
-{%- else %}
-    report["tags"] = {"request_id": correlation_id.get()}
-{%- endif %}
     if "user_id" in bound:
         report["user"] = {"id": bound["user_id"]}
     if request is not None:
         report["transaction"] = f"{request['method']} {route_template(request) or 'unknown route'}"
-{%- if cookiecutter.use_worker %}
     if "task" in bound:
         report["transaction"] = f"job {bound['task']}"
-{%- endif %}
 {%- if cookiecutter.use_opentelemetry %}
     report["contexts"] = {"trace": _pick(bound, TRACE)}
 {%- else %}

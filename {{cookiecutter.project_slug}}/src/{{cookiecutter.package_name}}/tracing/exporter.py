@@ -11,6 +11,8 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExportResult
 from opentelemetry.trace import SpanKind, Status
 
+from ..token_format import redact_tokens
+
 log = structlog.stdlib.get_logger(__name__)
 
 LIBRARY_LOG: Final = "opentelemetry.exporter.otlp.proto.http.trace_exporter"
@@ -37,8 +39,11 @@ class RedactingExporter(OTLPSpanExporter):
 
 
 def redact(span: ReadableSpan) -> ReadableSpan:
-    """Return a copy without the query string, the message of the status and the events."""
-    attributes = dict(span.attributes or {})
+    """Return a copy without the query string, tokens, the message of the status and the events."""
+    attributes = {
+        name: redact_tokens(value) if isinstance(value, str) else value
+        for name, value in (span.attributes or {}).items()
+    }
     if "url.query" in attributes:
         attributes["url.query"] = "REDACTED"
     return ReadableSpan(

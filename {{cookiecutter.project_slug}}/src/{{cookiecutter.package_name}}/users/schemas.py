@@ -6,9 +6,12 @@ from pydantic import Field, StrictBool
 
 from ..auth.models import Role
 from ..auth.passwords import NewPassword
+from ..auth.schemas import MailedToken
 from ..pagination import PageQuery
-from ..schemas import UNSET, Email, RequestModel, Secret, SingleLineStr, Text
+from ..schemas import UNSET, Email, RequestModel, ResponseModel, Secret, SingleLineStr, Text
 
+# Administrators cannot assign the role of service accounts.
+PersonRole = Literal[Role.USER, Role.ADMIN]
 Password = Annotated[Secret, Field(max_length=1000)]
 
 
@@ -18,6 +21,41 @@ class UserCreate(RequestModel):
     email: Annotated[Email, Field(examples=["ada@example.com"])]
     password: Annotated[NewPassword, Field(examples=["analytical-engine-1843"])]
     full_name: Annotated[SingleLineStr | None, Field(examples=["Ada Lovelace"])] = None
+
+
+class RegistrationAccepted(ResponseModel):
+    """The address that a registration sends an email to."""
+
+    email: Annotated[str, Field(examples=["ada@example.com"])]
+
+
+class InvitationCreate(RequestModel):
+    """An invitation to an account."""
+
+    email: Email
+    full_name: SingleLineStr | None = None
+    role: PersonRole = Role.USER
+
+
+class InvitationAcceptance(RequestModel):
+    """The first password of an invited account, with the token of the invitation."""
+
+    token: MailedToken
+    new_password: NewPassword
+    full_name: SingleLineStr | None = UNSET
+
+
+class EmailChange(RequestModel):
+    """A new email address, with the password."""
+
+    email: Email
+    password: Password
+
+
+class EmailToken(RequestModel):
+    """The token of an email about a changed address."""
+
+    token: MailedToken
 
 
 class ProfileUpdate(RequestModel):
@@ -44,7 +82,7 @@ class UserUpdate(RequestModel):
 
     email: Email = UNSET
     full_name: SingleLineStr | None = UNSET
-    role: Role = UNSET
+    role: PersonRole = UNSET
     is_active: StrictBool = UNSET
 
 
@@ -52,6 +90,6 @@ class UserQuery(PageQuery):
     """Filters and order of the list of users."""
 
     q: Annotated[Text | None, Field(max_length=200, description="Part of email or name.")] = None
-    role: Role | None = None
+    role: PersonRole | None = None
     is_active: bool | None = None
     sort: Literal["created_at", "-created_at", "email", "-email"] = "-created_at"

@@ -32,14 +32,12 @@ class Context:
     Attributes:
         session: a transaction that is committed together with the completion of the job. Commit it
             before slow work elsewhere, to release its connection.
-        title: name of the service, for people.
         job_id: the same at each attempt; use it as an idempotency key for other services.
     """
 
     session: AsyncSession
     mailer: Mailer
     settings: Settings
-    title: str
     job_id: JobId
 
 

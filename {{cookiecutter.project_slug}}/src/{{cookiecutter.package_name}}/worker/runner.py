@@ -35,6 +35,7 @@ from ..state import get_state
 {% if cookiecutter.use_opentelemetry -%}
 from ..tracing.context import job_span
 {% endif -%}
+from . import tasks  # noqa: F401 - registers the scheduled tasks
 from .queue import JSON_OBJECT, TASKS, Context, Task, job_queries
 
 log = structlog.stdlib.get_logger("job")
@@ -170,7 +171,7 @@ class TaskExecutor(AbstractEntrypointExecutor):
         async with asyncio.timeout(self.task.timeout), state.database.write_session() as session:
             if await session.scalar(STARTS, {"id": job.id}) > self.task.max_attempts:
                 raise WorkerLostError
-            context = Context(session, state.mailer, state.settings, self.app.title, job.id)
+            context = Context(session, state.mailer, state.settings, job.id)
             await self.task.function(context, **JSON_OBJECT.validate_json(job.payload or b"{}"))
             queries = await job_queries(session)
             if not await holds_lease(queries, job):

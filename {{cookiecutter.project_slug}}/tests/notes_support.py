@@ -1,8 +1,10 @@
 """Notes: a resource that exists only in tests, so that tests of the core need no domain."""
 
+from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, FastAPI, Response
+from fastapi import APIRouter, FastAPI, Response, Security
+from pydantic import Field
 from sqlalchemy import ForeignKey, MetaData, String, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
@@ -10,15 +12,17 @@ from sqlalchemy.orm import Mapped, mapped_column
 from {{ cookiecutter.package_name }} import api, database
 {%- if cookiecutter.use_redis %}
 from {{ cookiecutter.package_name }}.auth.dependencies import (
-    CurrentPrincipal,
-    CurrentUserId,
+    get_current_principal,
+    get_current_user_id,
 )
 {%- else %}
 from {{ cookiecutter.package_name }}.auth.dependencies import (
-    CurrentPrincipal,
+    get_current_principal,
 )
 {%- endif %}
 from {{ cookiecutter.package_name }}.auth.models import User
+from {{ cookiecutter.package_name }}.auth.principal import Principal
+from {{ cookiecutter.package_name }}.auth.scopes import define_scopes
 {%- if cookiecutter.use_redis %}
 from {{ cookiecutter.package_name }}.cache.store import invalidate
 from {{ cookiecutter.package_name }}.dependencies import (
@@ -35,13 +39,29 @@ from {{ cookiecutter.package_name }}.dependencies import (
 {%- endif %}
 from {{ cookiecutter.package_name }}.errors import problem_responses
 from {{ cookiecutter.package_name }}.exceptions import NotFoundError
+from {{ cookiecutter.package_name }}.idempotency.route import (
+    IdempotentRoute,
+    begin,
+)
 from {{ cookiecutter.package_name }}.schemas import (
     RequestModel,
     ResponseModel,
     SingleLineStr,
 )
 
-router = APIRouter(prefix="/api/v1/notes", responses=problem_responses(401))
+router = APIRouter(
+    prefix="/api/v1/test-notes",
+    route_class=IdempotentRoute,
+    responses=problem_responses(401, 403),
+    generate_unique_id_function=lambda route: f"test_{route.name}",
+)
+READ, WRITE = define_scopes("test-notes")
+Reader = Annotated[Principal, Security(get_current_principal, scopes=[READ])]
+Writer = Annotated[Principal, Security(get_current_principal, scopes=[WRITE])]
+Idempotent = Security(begin, scopes=[WRITE])
+{%- if cookiecutter.use_redis %}
+ReaderId = Annotated[UUID, Security(get_current_user_id, scopes=[READ])]
+{%- endif %}
 
 
 class Base(database.Base):
@@ -54,7 +74,7 @@ class Base(database.Base):
 class Note(database.UuidKeyMixin, database.TimestampMixin, Base):
     """A title that belongs to a user."""
 
-    __tablename__ = "notes"
+    __tablename__ = "test_notes"
 
     owner_id: Mapped[UUID] = mapped_column(ForeignKey(User.id, ondelete="CASCADE"))
     title: Mapped[str] = mapped_column(String(200))
@@ -63,7 +83,7 @@ class Note(database.UuidKeyMixin, database.TimestampMixin, Base):
 class NoteWrite(RequestModel):
     """A note as its owner sends it."""
 
-    title: SingleLineStr
+    title: SingleLineStr = Field(examples=["Title"])
 
 
 class NoteRead(ResponseModel):
@@ -82,7 +102,7 @@ class NoteList(ResponseModel):
 
 def cache_namespace(owner_id: UUID) -> str:
     """Return the cache namespace of an owner's notes."""
-    return f"notes:{owner_id}"
+    return f"test_notes:{owner_id}"
 {%- endif %}
 
 
@@ -100,9 +120,15 @@ async def get_notes(session: AsyncSession, owner_id: UUID) -> NoteList:
     return NoteList(items=[NoteRead.model_validate(note) for note in notes])
 
 
-@router.post("", status_code=201, response_model=NoteRead)
+@router.post(
+    "",
+    status_code=201,
+    response_model=NoteRead,
+    dependencies=[Idempotent],
+    responses=problem_responses(409),
+)
 async def create_note(
-    data: NoteWrite, principal: CurrentPrincipal, session: DbSession, response: Response
+    data: NoteWrite, principal: Writer, session: DbSession, response: Response
 ) -> Note:
     """Create a note of the caller."""
     note = Note(owner_id=principal.id, title=data.title)
@@ -111,13 +137,13 @@ async def create_note(
 {%- if cookiecutter.use_redis %}
     invalidate(session, cache_namespace(principal.id))
 {%- endif %}
-    response.headers["Location"] = f"/api/v1/notes/{note.id}"
+    response.headers["Location"] = f"/api/v1/test-notes/{note.id}"
     return note
 
 
 {% if cookiecutter.use_redis -%}
 @router.get("", response_model=NoteList)
-async def list_notes(user_id: CurrentUserId, database: DatabaseDep, cache: CacheDep) -> Response:
+async def list_notes(user_id: ReaderId, database: DatabaseDep, cache: CacheDep) -> Response:
     """List the caller's notes."""
 
     async def load() -> str:
@@ -128,21 +154,21 @@ async def list_notes(user_id: CurrentUserId, database: DatabaseDep, cache: Cache
     return Response(body, media_type="application/json")
 {%- else -%}
 @router.get("")
-async def list_notes(principal: CurrentPrincipal, session: ReadSession) -> NoteList:
+async def list_notes(principal: Reader, session: ReadSession) -> NoteList:
     """List the caller's notes."""
     return await get_notes(session, principal.id)
 {%- endif %}
 
 
 @router.get("/{note_id}", response_model=NoteRead)
-async def read_note(note_id: UUID, principal: CurrentPrincipal, session: ReadSession) -> Note:
+async def read_note(note_id: UUID, principal: Reader, session: ReadSession) -> Note:
     """Return a note of the caller."""
     return await get_note(session, principal.id, note_id)
 
 
 @router.patch("/{note_id}", response_model=NoteRead)
 async def update_note(
-    note_id: UUID, data: NoteWrite, principal: CurrentPrincipal, session: DbSession
+    note_id: UUID, data: NoteWrite, principal: Writer, session: DbSession
 ) -> Note:
     """Change a note of the caller."""
     note = await get_note(session, principal.id, note_id)

@@ -1,0 +1,1 @@
+"""A record of logins and of changes to accounts."""
