@@ -36,7 +36,7 @@ from alembic import command
 from alembic.config import Config
 from click.testing import CliRunner, Result
 from fastapi import FastAPI
-from httpx2 import ASGITransport, AsyncClient, Response
+from httpx2 import ASGITransport, AsyncClient, BasicAuth, Response
 from pydantic import SecretStr
 {% if cookiecutter.use_worker -%}
 from starlette.types import ASGIApp
@@ -235,19 +235,29 @@ def new_user(**changes: object) -> User:
     return User(**values | changes)
 
 
+def personal_token(**changes: object) -> dict[str, Any]:
+    """Return the body of a request for a personal access token that may read the account."""
+    expires_at = (utcnow() + timedelta(days=30)).isoformat()
+    return {"name": "Export", "scopes": ["account:read"], "expires_at": expires_at} | changes
+
+
 async def create_personal_token(
     account: Account, *scopes: str, **changes: object
 ) -> dict[str, Any]:
     """Create a personal access token of the account, by default for reading the account."""
-    body = {
-        "name": "Nightly export",
-        "scopes": scopes or ["account:read"],
-        "expires_at": (utcnow() + timedelta(days=30)).isoformat(),
-    }
-    response = await account.client.post("/api/v1/auth/tokens", json=body | changes)
+    body = personal_token(**({"scopes": scopes} if scopes else {}), **changes)
+    response = await account.client.post("/api/v1/auth/tokens", json=body)
     assert response.status_code == 201, response.text
     created: dict[str, Any] = response.json()
     return created
+
+
+async def request_client_token(
+    client: AsyncClient, client_id: str, secret: str, /, **parameters: str
+) -> Response:
+    """Request an access token for a service account with its secret."""
+    form = {"grant_type": "client_credentials"} | parameters
+    return await client.post("/api/v1/auth/token", data=form, auth=BasicAuth(client_id, secret))
 
 
 def registration(**changes: object) -> dict[str, Any]:

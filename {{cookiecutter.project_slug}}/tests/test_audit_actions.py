@@ -39,6 +39,7 @@ from support import (
     new_client,
     refresh,
     registration,
+    request_client_token,
 )
 
 AUTH, USERS = "/api/v1/auth", "/api/v1/users"
@@ -173,11 +174,7 @@ async def service_accounts(service: Service) -> None:
     body = {"name": "Report", "scopes": ["account:read"]}
     account = (await admin.post(accounts, json=body)).json()
     for secret in (account["client_secret"], WRONG_PASSWORD):
-        await service.client.post(
-            f"{AUTH}/token",
-            data={"grant_type": "client_credentials"},
-            auth=(account["id"], secret),
-        )
+        await request_client_token(service.client, account["id"], secret)
     await admin.patch(f"{accounts}/{account['id']}", json={"is_active": False})
     await admin.post(f"{accounts}/{account['id']}/secret")
     await admin.delete(f"{accounts}/{account['id']}")

@@ -74,6 +74,8 @@ JOB_DURATION: Final = Histogram(
 )
 {%- endif %}
 
+GRANTS: Final = ("password", "refresh_token", "client_credentials")  # of the token endpoint
+
 # A counter that appears with its first event hides that event from `rate` and `increase`.
 for outcome in ("success", "failure", "code_required", "code_failure", "unverified"):
     LOGINS.labels(outcome)
@@ -81,8 +83,7 @@ for outcome in ("new", "replayed", "mismatch", "in_use"):
     IDEMPOTENT_REQUESTS.labels(outcome)
 for outcome in ("created", "revoked", "expired", "rejected"):
     PERSONAL_TOKENS.labels(outcome)
-_GRANTS = ("password", "refresh_token", "client_credentials", "unsupported")
-for labels in product(_GRANTS, ("issued", "rejected")):
+for labels in product((*GRANTS, "unsupported"), ("issued", "rejected")):
     TOKEN_REQUESTS.labels(*labels)
 for labels in product(("totp", "recovery_code"), ("success", "failure")):
     FACTORS.labels(*labels)

@@ -4,7 +4,7 @@ import re
 from uuid import uuid4
 
 import pytest
-from httpx2 import AsyncClient, BasicAuth, Response
+from httpx2 import AsyncClient, Response
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -15,7 +15,7 @@ from {{ cookiecutter.package_name }}.auth.models import (
 )
 
 from admin_support import alert, hidden_value, is_saved
-from support import Account, create_personal_token
+from support import Account, create_personal_token, request_client_token
 
 ME, USERS = "/api/v1/users/me", "/api/v1/users"
 TOKENS, SERVICE_ACCOUNTS = "/admin/personal-access-token", "/admin/service-account"
@@ -65,15 +65,9 @@ async def save_service_account(
     )
 
 
-async def request_token(client: AsyncClient, client_id: str, secret: str) -> Response:
-    """Send the client credentials to the token endpoint."""
-    form = {"grant_type": "client_credentials"}
-    return await client.post("/api/v1/auth/token", data=form, auth=BasicAuth(client_id, secret))
-
-
 async def list_users(client: AsyncClient, client_id: str, secret: str) -> int:
     """Return the status of a request with a new token of a service account."""
-    token = (await request_token(client, client_id, secret)).json()["access_token"]
+    token = (await request_client_token(client, client_id, secret)).json()["access_token"]
     return (await client.get(USERS, headers=with_token(token))).status_code
 
 
@@ -189,11 +183,11 @@ async def test_rotated_secret_replaces_the_former_one(
     client_id, former = await create_service_account(browser)
     url = f"{SERVICE_ACCOUNTS}/action/rotate-secret?pks={client_id}"
     assert "Rotate secret of 1 service account?" in (await browser.get(url)).text
-    assert (await request_token(client, client_id, former)).status_code == 200
+    assert (await request_client_token(client, client_id, former)).status_code == 200
 
     secret = secret_on(await browser.post(url))
 
-    assert (await request_token(client, client_id, former)).status_code == 401
+    assert (await request_client_token(client, client_id, former)).status_code == 401
     assert await list_users(client, client_id, secret) == 200
 
 
@@ -216,7 +210,7 @@ async def test_changed_service_account_has_its_new_name_and_scopes(
     client_id, secret = await create_service_account(
         browser, "billing", "users:admin", "audit:read"
     )
-    former_token = (await request_token(client, client_id, secret)).json()["access_token"]
+    former_token = (await request_client_token(client, client_id, secret)).json()["access_token"]
     page = await browser.get(f"{SERVICE_ACCOUNTS}/edit/{client_id}")
     form = {"updated_at": hidden_value(page, "updated_at")}
     checked = re.findall(r'<input checked [^>]*value="(\w+:\w+)"', page.text)
@@ -232,7 +226,7 @@ async def test_changed_service_account_has_its_new_name_and_scopes(
     assert is_saved(edited)
     assert alert(stale) == "The service account has changed in the meantime; load it again."
     assert (await client.get(USERS, headers=with_token(former_token))).status_code == 401
-    tokens = (await request_token(client, client_id, secret)).json()
+    tokens = (await request_client_token(client, client_id, secret)).json()
     assert tokens["scope"] == "audit:read"
     assert "<td>accounting</td>" in (await browser.get(f"{SERVICE_ACCOUNTS}/list")).text
 
@@ -242,7 +236,7 @@ async def test_inactive_service_account_gets_no_token(
 ) -> None:
     client_id, secret = await create_service_account(browser, "billing", is_active="")
     page = await browser.get(f"{SERVICE_ACCOUNTS}/edit/{client_id}")
-    before = await request_token(client, client_id, secret)
+    before = await request_client_token(client, client_id, secret)
 
     activated = await save_service_account(
         browser,
@@ -273,19 +267,19 @@ async def test_stale_form_does_not_activate_a_service_account(
     )
 
     assert alert(response) == "The service account has changed in the meantime; load it again."
-    assert (await request_token(client, client_id, secret)).is_error
+    assert (await request_client_token(client, client_id, secret)).is_error
 
 
 async def test_token_of_a_deleted_service_account_is_rejected(
     browser: AsyncClient, client: AsyncClient
 ) -> None:
     client_id, secret = await create_service_account(browser)
-    token = (await request_token(client, client_id, secret)).json()["access_token"]
+    token = (await request_client_token(client, client_id, secret)).json()["access_token"]
 
     await browser.delete(f"{SERVICE_ACCOUNTS}/delete?pks={client_id}")
 
     assert (await client.get(USERS, headers=with_token(token))).status_code == 401
-    assert (await request_token(client, client_id, secret)).status_code == 401
+    assert (await request_client_token(client, client_id, secret)).status_code == 401
 
 
 async def test_changes_of_service_accounts_are_recorded_once(
@@ -352,7 +346,7 @@ async def test_users_pages_do_not_change_service_accounts(
 async def test_logins_and_events_have_the_name_of_the_service_account(
     browser: AsyncClient, client: AsyncClient, page: str
 ) -> None:
-    await request_token(client, *await create_service_account(browser))
+    await request_client_token(client, *await create_service_account(browser))
 
     listed = await browser.get(f"/admin/{page}/list?search=billing")
 

@@ -5,7 +5,6 @@ import re
 import tomllib
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -50,17 +49,12 @@ from support import (
     delete_account,
     new_account,
     new_client,
+    personal_token,
     pointers,
 )
 
 ME, USERS, TOKENS = "/api/v1/users/me", "/api/v1/users", "/api/v1/auth/tokens"
 REVOCATION = "/api/v1/auth/revoke"
-
-
-def body(**changes: object) -> dict[str, Any]:
-    """Return the body of a request for a token."""
-    expires_at = (utcnow() + timedelta(days=30)).isoformat()
-    return {"name": "Export", "scopes": ["account:read"], "expires_at": expires_at} | changes
 
 
 async def use(app: FastAPI, token: str, path: str = ME) -> int:
@@ -82,7 +76,7 @@ async def test_token_acts_for_its_owner_within_its_scopes(app: FastAPI, member: 
 
 
 async def test_token_is_shown_once(member: Account) -> None:
-    response = await member.client.post(TOKENS, json=body(scopes=["account:read"] * 2))
+    response = await member.client.post(TOKENS, json=personal_token(scopes=["account:read"] * 2))
 
     created = response.json()
     assert (response.status_code, response.headers["Cache-Control"]) == (201, "no-store")
@@ -146,7 +140,7 @@ async def test_only_the_hash_is_stored(member: Account, session: AsyncSession) -
 async def test_invalid_request_has_pointers(
     member: Account, changes: dict[str, object], pointer: str
 ) -> None:
-    response = await member.client.post(TOKENS, json=body(**changes))
+    response = await member.client.post(TOKENS, json=personal_token(**changes))
 
     assert response.status_code == 422
     assert pointers(response) == [pointer]
@@ -154,7 +148,7 @@ async def test_invalid_request_has_pointers(
 
 
 async def test_time_of_expiry_is_required(member: Account) -> None:
-    without = body()
+    without = personal_token()
     del without["expires_at"]
 
     response = await member.client.post(TOKENS, json=without)
@@ -169,7 +163,7 @@ async def test_token_has_at_most_the_scopes_of_the_session_that_creates_it(
     await session.execute(narrow.values(scope=f"{ACCOUNT_WRITE} audit:read"))
     await session.commit()
 
-    response = await member.client.post(TOKENS, json=body(scopes=["account:read"]))
+    response = await member.client.post(TOKENS, json=personal_token(scopes=["account:read"]))
 
     assert response.status_code == 422
     assert pointers(response) == ["/body/scopes"]
@@ -181,7 +175,7 @@ async def test_account_has_a_limited_number_of_tokens(
     monkeypatch.setattr(personal_tokens, "MAX_TOKENS", 2)
     created = [await create_personal_token(member) for _ in range(2)]
 
-    refused = await member.client.post(TOKENS, json=body())
+    refused = await member.client.post(TOKENS, json=personal_token())
     await member.client.delete(f"{TOKENS}/{created[0]['id']}")
 
     assert refused.status_code == 409

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import time
-from base64 import b64encode
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -35,6 +34,7 @@ from support import (
     new_account,
     new_client,
     pointers,
+    request_client_token,
 )
 
 ACCOUNTS, TOKEN, ME = "/api/v1/service-accounts", "/api/v1/auth/token", "/api/v1/users/me"
@@ -72,19 +72,12 @@ async def create(admin: Account, **changes: object) -> dict[str, Any]:
     return account
 
 
-def basic(account: dict[str, Any], **changes: str) -> dict[str, str]:
-    """Return the header of `client_secret_basic`."""
-    account = account | changes
-    credentials = f"{account['id']}:{account['client_secret']}".encode()
-    return {"Authorization": f"Basic {b64encode(credentials).decode()}"}
-
-
 async def request_token(
-    client: AsyncClient, account: dict[str, Any], scope: str | None = None
+    client: AsyncClient, account: dict[str, Any], **parameters: str
 ) -> Response:
     """Request a token with the client secret."""
-    form = {"grant_type": "client_credentials"} | ({"scope": scope} if scope else {})
-    return await client.post(TOKEN, data=form, headers=basic(account))
+    credentials = account["id"], account["client_secret"]
+    return await request_client_token(client, *credentials, **parameters)
 
 
 def in_seconds(seconds: int) -> int:
@@ -108,14 +101,18 @@ def sign(account: dict[str, Any], key: Any = KEYS["ES256"], **changes: object) -
     return jwt.encode(claims_of(account, **changes), key, jwt.PyJWK(jwk(key)).algorithm_name)
 
 
-async def send_assertion(client: AsyncClient, assertion: str, **changes: str) -> Response:
-    """Request a token with an assertion."""
-    form = {
-        "grant_type": "client_credentials",
+def assertion_parameters(assertion: str) -> dict[str, str]:
+    """Return the parameters of `private_key_jwt`."""
+    return {
         "client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
         "client_assertion": assertion,
     }
-    return await client.post(TOKEN, data=form | changes)
+
+
+async def send_assertion(client: AsyncClient, assertion: str, **changes: str) -> Response:
+    """Request a token with an assertion."""
+    form = {"grant_type": "client_credentials"} | assertion_parameters(assertion) | changes
+    return await client.post(TOKEN, data=form)
 
 
 async def log_in_program(app: FastAPI, account: dict[str, Any]) -> AsyncClient:
@@ -233,12 +230,11 @@ async def test_secret_in_the_form_is_rejected(client: AsyncClient, admin: Accoun
 async def test_client_id_of_the_form_must_be_that_of_the_credentials(
     client: AsyncClient, admin: Account
 ) -> None:
-    account, form = await create(admin), {"grant_type": "client_credentials"}
+    account = await create(admin)
     keys = await create(admin, jwks=key_set(KEYS["ES256"]))
 
     for client_id, status in ((account["id"], 200), (keys["id"], 401), ("other", 401)):
-        body = form | {"client_id": client_id}
-        response = await client.post(TOKEN, data=body, headers=basic(account))
+        response = await request_token(client, account, client_id=client_id)
         assert response.status_code == status
     assert (await send_assertion(client, sign(keys), client_id=keys["id"])).status_code == 200
     assert_invalid_client(await send_assertion(client, sign(keys), client_id=account["id"]))
@@ -247,14 +243,10 @@ async def test_client_id_of_the_form_must_be_that_of_the_credentials(
 async def test_two_ways_to_authenticate_in_one_request_are_rejected(
     client: AsyncClient, admin: Account
 ) -> None:
-    account, form = await create(admin), {"grant_type": "client_credentials"}
+    account = await create(admin)
     keys = await create(admin, jwks=key_set(KEYS["ES256"]))
-    body = form | {
-        "client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
-        "client_assertion": sign(keys),
-    }
 
-    response = await client.post(TOKEN, data=body, headers=basic(account))
+    response = await request_token(client, account, **assertion_parameters(sign(keys)))
 
     assert (response.status_code, response.json()["error"]) == (400, "invalid_request")
 
@@ -459,7 +451,7 @@ async def test_token_has_the_requested_scopes(
 ) -> None:
     account = await create(admin, scopes=["account:read", "users:admin"])
 
-    response = await request_token(client, account, "users:admin")
+    response = await request_token(client, account, scope="users:admin")
     program = new_client(app, response.json()["access_token"])
 
     assert response.json()["scope"] == "users:admin"
@@ -471,7 +463,7 @@ async def test_token_has_the_requested_scopes(
 async def test_scope_that_the_account_does_not_have_is_rejected(
     client: AsyncClient, admin: Account, scope: str
 ) -> None:
-    response = await request_token(client, await create(admin), scope)
+    response = await request_token(client, await create(admin), scope=scope)
 
     assert (response.status_code, response.json()["error"]) == (400, "invalid_scope")
 

@@ -16,7 +16,7 @@ from ..auth import models as auth
 from ..auth import service_accounts
 from ..auth.personal_tokens import revoke_token
 from ..auth.schemas import ServiceAccountCreate, ServiceAccountUpdate
-from ..auth.scopes import SCOPES
+from ..auth.scopes import SCOPES, effective_scopes
 from ..exceptions import ConflictError
 from .transaction import AdminTransaction, transaction
 from .views import TEXT, AdminView, ReadModel, changed
@@ -95,11 +95,8 @@ class ScopesField(SelectMultipleField):  # type: ignore[misc]
 
 
 def _scope_choices() -> list[tuple[str, str]]:
-    return [
-        (name, f"{name}: {scope.description}")
-        for name, scope in sorted(SCOPES.items())
-        if auth.Role.SERVICE in scope.roles
-    ]
+    names = sorted(effective_scopes(auth.Role.SERVICE))
+    return [(name, f"{name}: {SCOPES[name].description}") for name in names]
 
 
 class ServiceAccountForm(Form):  # type: ignore[misc]

@@ -9,7 +9,6 @@ from urllib.parse import unquote_plus
 from uuid import UUID
 
 import structlog
-from sqlalchemy import select
 {%- if cookiecutter.database == "postgresql" %}
 from sqlalchemy.dialects.postgresql import insert
 {%- else %}
@@ -21,10 +20,10 @@ from ..audit.models import Action
 from ..audit.service import record
 from ..database import Database
 from ..exceptions import InactiveClientError, InvalidClientError
-from ..throttle import Limit, address_key
 from .client_assertions import VerifiedAssertion, read_client_id, verify_assertion
 from .models import ClientAssertion, ServiceAccount, User
-from .service import AuthServices, record_failed_login
+from .service import AuthServices, address_counter, check_address_limit, record_failed_login
+from .service_accounts import lock_service_account
 from .sessions import ClientInfo, hash_token
 
 log = structlog.stdlib.get_logger(__name__)
@@ -94,9 +93,7 @@ async def client_transaction(
         InactiveClientError: the service account is deactivated.
         TooManyAttemptsError: too many failures for the address.
     """
-    limit = Limit(auth.settings.login_attempts_per_address, auth.settings.login_window)
-    counter = f"client:{address_key(client.address)}", limit
-    await auth.throttle.check(*counter)
+    await check_address_limit(auth, client, "client")
     client_id = credentials.client_id
     async with database.read_session() as read_session:
         known = await read_session.get(ServiceAccount, client_id)
@@ -104,14 +101,7 @@ async def client_transaction(
         assertion = _verify(credentials, known, audiences)
         async with database.write_session() as session:
             # The lock makes this the current state, also while the credentials are being replaced.
-            row = (
-                await session.execute(
-                    select(User, ServiceAccount)
-                    .join(ServiceAccount, ServiceAccount.user_id == User.id)
-                    .where(User.id == client_id)
-                    .with_for_update(key_share=True)
-                )
-            ).one_or_none()
+            row = await lock_service_account(session, client_id)
             if row is None or known is None or not _has_same_credentials(known, row[1]):
                 raise InvalidClientError
             user, account = row
@@ -129,7 +119,7 @@ async def client_transaction(
             database, auth, action, account_id, str(client_id), client.address
         )
         raise
-    await auth.throttle.reset(*counter)
+    await auth.throttle.reset(*address_counter(auth.settings, client, "client"))
     log.info("client authenticated", user_id=str(client_id), address=client.address)
 
 

@@ -19,7 +19,7 @@ from ..exceptions import (
     MfaRequiredError,
 )
 {% if cookiecutter.use_prometheus -%}
-from ..instruments import TOKEN_REQUESTS
+from ..instruments import GRANTS, TOKEN_REQUESTS
 {% endif -%}
 from ..token_format import PREFIX
 from . import client_auth, service, sessions
@@ -66,9 +66,6 @@ OAUTH_ERRORS: dict[int | str, dict[str, Any]] = {
 CLIENT_ERROR: dict[int | str, dict[str, Any]] = {
     401: {"model": OAuthErrorBody, "description": "OAuth 2.0 error invalid_client"}
 }
-{%- if cookiecutter.use_prometheus %}
-GRANTS = frozenset({"password", "refresh_token", "client_credentials"})
-{%- endif %}
 
 
 @oauth.post("/token", responses=OAUTH_ERRORS | CLIENT_ERROR, response_model_exclude_none=True)

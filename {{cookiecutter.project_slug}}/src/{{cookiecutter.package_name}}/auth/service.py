@@ -504,8 +504,13 @@ async def check_address_limit(auth: AuthServices, client: ClientInfo, purpose: s
     Raises:
         TooManyAttemptsError: more than LOGIN_ATTEMPTS_PER_ADDRESS.
     """
-    limit = Limit(auth.settings.login_attempts_per_address, auth.settings.login_window)
-    await auth.throttle.check(f"{purpose}:{address_key(client.address)}", limit)
+    await auth.throttle.check(*address_counter(auth.settings, client, purpose))
+
+
+def address_counter(settings: Settings, client: ClientInfo, purpose: str) -> Counter:
+    """Return the counter of `check_address_limit`."""
+    limit = Limit(settings.login_attempts_per_address, settings.login_window)
+    return f"{purpose}:{address_key(client.address)}", limit
 
 
 def _login_counters(settings: Settings, account_key: str, address: str) -> tuple[Counter, Counter]:

@@ -158,10 +158,10 @@ async def delete_service_account(session: AsyncSession, admin: Principal, accoun
     await session.flush()
 
 
-async def _get_for_update(
-    session: AsyncSession, admin: Principal, account_id: UUID
-) -> Row[User, ServiceAccount]:
-    await begin_administration(session, admin)
+async def lock_service_account(
+    session: AsyncSession, account_id: UUID
+) -> Row[User, ServiceAccount] | None:
+    """Lock and return a service account and its user, in their current state, if it exists."""
     statement = (
         select(User, ServiceAccount)
         .join(ServiceAccount, ServiceAccount.user_id == User.id)
@@ -169,7 +169,14 @@ async def _get_for_update(
         .with_for_update(key_share=True)
         .execution_options(populate_existing=True)
     )
-    row = (await session.execute(statement)).one_or_none()
+    return (await session.execute(statement)).one_or_none()
+
+
+async def _get_for_update(
+    session: AsyncSession, admin: Principal, account_id: UUID
+) -> Row[User, ServiceAccount]:
+    await begin_administration(session, admin)
+    row = await lock_service_account(session, account_id)
     if row is None:
         raise NotFoundError("Service account not found.")
     return row
