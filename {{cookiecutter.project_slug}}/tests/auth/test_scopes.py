@@ -1,8 +1,8 @@
 """Scopes: what a login grants, what a route requires, and what a change of the role changes."""
 
 import re
-from collections.abc import Iterator
-from uuid import UUID
+from collections.abc import Awaitable, Callable, Iterator
+from uuid import UUID, uuid4
 
 import jwt
 import pytest
@@ -17,12 +17,19 @@ from {{ cookiecutter.package_name }}.auth.models import (
     User,
 )
 from {{ cookiecutter.package_name }}.auth.scopes import (
-    ACCOUNT_WRITE,
     define_scope,
     effective_scopes,
 )
 
-from support import Account, create_personal_token, log_in, log_in_with, new_client, refresh
+from support import (
+    Account,
+    create_personal_token,
+    log_in,
+    log_in_with,
+    new_client,
+    refresh,
+    request_client_token,
+)
 
 ME = "/api/v1/users/me"
 USERS = "/api/v1/users"
@@ -73,15 +80,29 @@ async def test_every_operation_requires_its_scope(app: FastAPI, admin: Account) 
             assert response.status_code != 403, (method, url, response.text)
 
 
-async def test_every_operation_requires_its_scope_of_a_personal_token(
-    app: FastAPI, admin: Account
+async def personal_token(admin: Account, *scopes: str) -> str:
+    """Return a personal access token of an administrator."""
+    token: str = (await create_personal_token(admin, *scopes))["token"]
+    return token
+
+
+async def service_account_token(admin: Account, *scopes: str) -> str:
+    """Return an access token of a new service account."""
+    body = {"name": uuid4().hex, "scopes": scopes}
+    account = (await admin.client.post("/api/v1/service-accounts", json=body)).json()
+    credentials = account["id"], account["client_secret"]
+    token: str = (await request_client_token(admin.client, *credentials)).json()["access_token"]
+    return token
+
+
+@pytest.mark.parametrize("new_token", [personal_token, service_account_token])
+async def test_every_operation_requires_its_scope_of_a_program(
+    app: FastAPI, admin: Account, new_token: Callable[..., Awaitable[str]]
 ) -> None:
-    scopes = effective_scopes(Role.ADMIN) - {ACCOUNT_WRITE}
+    scopes = effective_scopes(Role.SERVICE)
     for scope in scopes:
-        limited, exact = [
-            new_client(app, (await create_personal_token(admin, *granted))["token"])
-            for granted in (scopes - {scope}, {scope})
-        ]
+        limited = new_client(app, await new_token(admin, *scopes - {scope}))
+        exact = new_client(app, await new_token(admin, scope))
         for method, url, required in secured_operations(app):
             if required == scope:
                 assert_insufficient_scope(await limited.request(method, url), scope)

@@ -95,6 +95,21 @@ async def test_new_password_deletes_tokens_but_not_those_that_undo_a_change_of_a
     assert (await session.scalars(select(AccountToken.purpose))).all() == [Purpose.EMAIL_UNDO]
 
 
+async def test_address_that_is_not_verified_gets_no_notice(
+    new_app: NewApp, mail_server: MailServer
+) -> None:
+    app = new_app(smtp_url=mail_server.url)
+    account = await new_account(app, email_verified_at=None)
+
+    changed = await change_password(account.client)
+    account = await new_account(app, email_verified_at=None)
+    deleted = await delete_account(account.client)
+    await deliver(app)
+
+    assert (changed.status_code, deleted.status_code) == (204, 204)
+    assert mail_server.taken == []
+
+
 async def test_owner_is_notified_of_a_new_password_and_of_the_deletion(
     new_app: NewApp, mail_server: MailServer, session: AsyncSession
 ) -> None:

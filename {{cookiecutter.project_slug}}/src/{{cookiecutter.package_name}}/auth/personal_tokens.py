@@ -44,8 +44,7 @@ async def create_token(
 ) -> tuple[PersonalAccessToken, str]:
     """Store the hash of a new token of the caller, and return its row and the token.
 
-    The owner is notified, as an attacker with a stolen session may have created it, unless the
-    address is not verified: it may be that of another person.
+    The owner is notified, because an attacker with a stolen session may have created it.
 
     Raises:
         InvalidScopeError: the caller does not have a scope, or no program may have it.
@@ -67,8 +66,7 @@ async def create_token(
     session.add(token)
     await session.flush()
     record(session, Action.TOKEN_CREATED, user.id, by=by, target=_target(token.id))
-    if user.email_verified_at is not None:
-        await enqueue(session, send_notice, user_id=user.id, notice=Notice.TOKEN_CREATED)
+    await enqueue(session, send_notice, user_id=user.id, notice=Notice.TOKEN_CREATED)
     log.info("personal access token created", token_id=str(token.id))
 {%- if cookiecutter.use_prometheus %}
     PERSONAL_TOKENS.labels("created").inc()

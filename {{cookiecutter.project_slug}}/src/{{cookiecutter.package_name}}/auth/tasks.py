@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement, and_, select
 
 from ..audit.models import Action
 from ..audit.service import record
@@ -88,12 +88,15 @@ async def send_notice(
 ) -> None:
     """Notify the owner of an account of a change.
 
+    An address that is not verified gets no notice, because it may be that of another person.
+
     Args:
         notice: a `Notice`, as text so that a queued message outlives a change of its wording.
-        email: the address at the time of the change, if the change deleted or replaced it.
+        email: the verified address before the change, if the change deleted or replaced it.
     """
     if email is None:
-        user = await find_user(context, User.id == user_id)
+        condition = and_(User.id == user_id, User.email_verified_at.is_not(None))
+        user = await find_user(context, condition)
         if user is None:
             return
         email = user.email

@@ -320,12 +320,8 @@ async def delete_account(
 {%- endif %}
         await session.delete(user)
         record(session, Action.ACCOUNT_DELETED, user.id, by=principal)
-        await enqueue(
-            session,
-            send_notice,
-            user_id=user.id,
-            notice=Notice.ACCOUNT_DELETED,
-            email=user.email,
-        )
+        if user.email_verified_at is not None:
+            notice, email = Notice.ACCOUNT_DELETED, user.email
+            await enqueue(session, send_notice, user_id=user.id, notice=notice, email=email)
     await reset_reauthentication(auth, principal.id)
     log.info("user deleted")
