@@ -211,9 +211,9 @@ class Settings(BaseSettings):
     mails_per_mailbox: int = Field(
         5,
         ge=1,
-        description="Emails that anyone can request for one address in an hour. Links to verify "
-        "the address and links to reset the password have this limit each; the latter count only "
-        "until they expire. Notices of changes do not count.",
+        description="Emails to one address in an hour from registrations, invitations and changes "
+        "of address. Requested verification links and reset links have the same limit each; reset "
+        "links count only until they expire. Notices of changes do not count.",
     )
     app_url: str = Field(
         "http://localhost:5173",

@@ -199,7 +199,8 @@ async def get_recent_principal(principal: CurrentPrincipal, auth: AuthDep) -> Pr
             call `POST /auth/reauthentication`, then repeat the request.
     """
     if principal.credential not in {"cookie", "token"}:
-        raise PermissionDeniedError("Only a user who has logged in may do this.")
+        message = "Log in to do this; personal access tokens and service accounts cannot."
+        raise PermissionDeniedError(message)
     if not is_recently_authenticated(auth.settings, principal):
         max_age = auth.settings.step_up_max_age
         raise ReauthenticationRequiredError(max_age, mfa=principal.mfa_enabled)

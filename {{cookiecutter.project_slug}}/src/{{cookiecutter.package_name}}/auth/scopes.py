@@ -53,7 +53,7 @@ ACCOUNT_READ: Final = define_scope("account:read", "Read the account and its ses
 # No credential for machines has this scope, because it suffices to take over the account.
 ACCOUNT_WRITE: Final = define_scope("account:write", "Change the account and its logins.", PEOPLE)
 USERS_ADMIN: Final = define_scope(
-    "users:admin", "Read all accounts; users may also change them.", ADMINISTRATORS
+    "users:admin", "Read all accounts; change them after a recent login.", ADMINISTRATORS
 )
 AUDIT_READ: Final = define_scope("audit:read", "Read the events of all accounts.", ADMINISTRATORS)
 
