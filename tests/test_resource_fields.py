@@ -42,12 +42,23 @@ REJECTED = {
         x:list:str:default=a x:text:default=a x:json:default={} x:url:default=a x:uuid:default=a
         x:ref:items:default=a
     """,
+    "choose a default that linters accept": """
+        x:str:default=0.0.0.0 x:str:default=/tmp x:str:default=/tmp/x x:str:default=/tmpx
+        x:str:default=/var/tmp/x x:str:default=/dev/shm
+    """,
+    "put ':default=' last": """
+        x:str:default=a:optional x:str:default=a:unique x:int:default=1:default=2
+        x:enum:a,b:default=a:optional x:str:unique:default=a:optional
+    """,
+    "unique field cannot have a default": "x:str:unique:default=a x:int:optional:unique:default=1",
     "every resource has this field": "id:int owner:ref:users version:int created_at:date",
     "lists have a parameter": "q:str sort:str limit:int cursor:str",
     "models have an attribute": "metadata:json registry:str",
     "bodies have an attribute": """
         copy:str json:json dict:str schema:str model_dump:str validate:bool register:str mro:int
     """,
+    "rows of a list have an attribute": "t:int tuple:str",
+    "begin with 'model_dump' or": "model_dump_at:date model_validated:bool model_dump:ref:items",
     "generated modules use this name": "str:str date:date datetime:datetime list:list:str self:str",
     "keyword of Python": "class:str import:str from:date global:bool",
     "at most 40 characters": "a_name_that_is_too_long_for_any_column_xy:str",
@@ -71,6 +82,7 @@ title:str:200:optional:unique
 title:str? second:str third:str:20?
 title:str:default=a"b'c\\d{e}%s$f#
 title:str:default=é
+host:str:default=:: path:str:default=/srv/tmp address:str:default=0.0.0.0:80
 body:text
 body:text:1
 number:int
@@ -169,6 +181,8 @@ def test_fields_that_cannot_work_together_are_rejected(name: str, texts: str) ->
         ("x:decimal:default=-0", "0.00"),
         ("x:enum:a,b:default=b", "b"),
         ("x:str:default=what?", "what?"),
+        ("x:str:default=9:30", "9:30"),
+        ("x:str:9:default=::", "::"),
     ],
 )
 def test_default_is_as_in_a_response(text: str, default: Any) -> None:

@@ -64,8 +64,11 @@ ztags:list:str zshort:str:10 zitem:ref:items:cascade zother:ref:items?:set-null
 ATTRIBUTES = """
 from {package}.database import Base
 from {package}.schemas import RequestModel, ResponseModel
+from sqlalchemy import Row
 for cls in (Base, RequestModel, ResponseModel):
     print(*dir(cls), *dir(type(cls)))
+# Rows of a query with a column `count` or `index` have its value instead of the method.
+print(*set(dir(Row)) - {{"count", "index"}})
 """
 
 
@@ -197,7 +200,9 @@ def test_names_in_the_bodies_of_classes_are_reserved(modules: list[tuple[str, as
     assert used <= RESERVED_FIELDS.keys()
 
 
-def test_attributes_of_models_and_bodies_are_reserved(render: Render, environment: Path) -> None:
+def test_attributes_of_models_bodies_and_rows_are_reserved(
+    render: Render, environment: Path
+) -> None:
     project = Project.find(render())
     program = ATTRIBUTES.format(package=project.package)
 

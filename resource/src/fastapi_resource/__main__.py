@@ -16,7 +16,8 @@ from .remove import plan_removal
 UNDO = "git checkout . && git clean -fd"
 # Click keeps the lines of a paragraph that begins with \b.
 GRAMMAR = f"""
-FIELD is NAME:TYPE, then "?" or ":optional", ":unique", ":default=VALUE".
+FIELD is NAME:TYPE, then "?" or ":optional", ":unique", and last ":default=VALUE". Everything after
+":default=" is the value.
 
 Types: {", ".join(grammar for grammar, _ in TYPES.values())}.
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from .names import NAME, RESERVED_FIELDS, USED_CLASSES, Names, camel_case
+from .names import NAME, RESERVED_FIELDS, RESERVED_PREFIXES, USED_CLASSES, Names, camel_case
 
 NAME_LENGTH = 40
 LENGTHS = {"str": 200, "text": 2000, "list": 50}
@@ -21,6 +21,7 @@ UNIQUE = ("str", "int", "uuid", "email", "url")
 MIN_UNIQUE_LENGTH = 8  # of the random values of tests
 ENUM_VALUE = re.compile(r"[a-z][a-z0-9_-]{0,19}")
 SECRET = re.compile(r"(^|[_-])(pas+wo?r?d|pass(phrase)?|pwd|token|secrete?)($|[_-])")  # Ruff's S105
+INSECURE = re.compile(r"0\.0\.0\.0$|/(tmp|var/tmp|dev/shm)")  # Ruff's S104 and S108
 ORDERED = ("int", "float", "decimal", "date", "datetime")
 ON_DELETE = {"restrict": None, "cascade": "CASCADE", "set-null": "SET NULL"}
 
@@ -152,9 +153,10 @@ def parse(text: str) -> Field:
     Raises:
         click.UsageError: the text does not describe a field, or the field cannot work.
     """
-    name, *parts = text.split(":")
+    declaration, separator, default = text.partition(":default=")
+    name, *parts = declaration.split(":")
     try:
-        return _parse(name, parts)
+        return _parse(name, parts, default if separator else None)
     except ValueError as error:
         raise click.UsageError(f"{text!r}: {error}") from None
 
@@ -191,12 +193,10 @@ def _generated_names(field: Field, names: Names) -> Iterable[str]:
         yield field.alias
 
 
-def _parse(name: str, parts: list[str]) -> Field:
+def _parse(name: str, parts: list[str], default: str | None) -> Field:
     if not NAME.fullmatch(name):
         raise ValueError("begin with a name of lowercase words, such as 'due_date:date'.")
-    defaults = [part for part in parts if part.startswith("default=")]
-    others = [part for part in parts if part not in defaults]
-    words = [part.removesuffix("?") for part in others]
+    words = [part.removesuffix("?") for part in parts]
     modifiers = {"optional", "unique"}.intersection(words)
     kind, *arguments = [word for word in words if word not in modifiers] or [""]
     if kind not in TYPES:
@@ -206,16 +206,16 @@ def _parse(name: str, parts: list[str]) -> Field:
         name,
         kind,
         args if kind != "ref" else (),
-        nullable="optional" in modifiers or words != others,
+        nullable="optional" in modifiers or words != parts,
         unique="unique" in modifiers,
         ref=args[0] if kind == "ref" else "",
         on_delete=args[1] if kind == "ref" else "restrict",
     )
     _check(field)
-    for default in defaults:
-        value = _default(field, default.removeprefix("default="))
-        field = replace(field, default=value, has_default=True)
-    return field
+    if default is None:
+        return field
+    _check_default(field, default)
+    return replace(field, default=_default(field, default), has_default=True)
 
 
 def _arguments(kind: str, arguments: list[str], grammar: str) -> tuple[str, ...]:
@@ -257,6 +257,9 @@ def _check(field: Field) -> None:
         raise ValueError(f"use a name of at most {NAME_LENGTH} characters.")
     if reason := RESERVED_FIELDS.get(field.attr):
         raise ValueError(f"choose another name, because {reason}.")
+    if field.attr.startswith(RESERVED_PREFIXES):
+        prefixes = " or ".join(map(repr, RESERVED_PREFIXES))
+        raise ValueError(f"choose a name that does not begin with {prefixes}.")
     if keyword.iskeyword(field.attr):
         raise ValueError("choose another name, because this one is a keyword of Python.")
     if field.on_delete == "set-null" and not field.nullable:
@@ -265,6 +268,16 @@ def _check(field: Field) -> None:
         raise ValueError(f"only fields of these types can be unique: {', '.join(UNIQUE)}.")
     if field.unique and field.type == "str" and field.length < MIN_UNIQUE_LENGTH:
         raise ValueError(f"a unique text needs a length of at least {MIN_UNIQUE_LENGTH}.")
+
+
+def _check_default(field: Field, value: str) -> None:
+    """Raise ValueError if a field cannot have a default, or not this one."""
+    if any(f":{modifier}" in value for modifier in ("optional", "unique", "default=")):
+        raise ValueError("put ':default=' last, because everything after it is the default.")
+    if field.unique:
+        raise ValueError("a unique field cannot have a default, which only one row could have.")
+    if field.type == "str" and INSECURE.match(value):
+        raise ValueError("choose a default that linters accept: not an open address or /tmp.")
 
 
 def _default(field: Field, value: str) -> object:

@@ -89,11 +89,15 @@ RESERVED_FIELDS = {
         """.split(),
         "bodies have an attribute of this name",
     ),
+    **dict.fromkeys(["t", "tuple"], "the rows of a list have an attribute of this name"),
     **dict.fromkeys(
         "bool date datetime enum_column float int list mapped_column self str".split(),
         "the generated modules use this name",
     ),
 }
+
+# Pydantic warns about fields whose names begin like this.
+RESERVED_PREFIXES = ("model_dump", "model_validate")
 
 
 @dataclass(frozen=True)
