@@ -220,11 +220,21 @@ def test_migrations_of_two_branches_have_to_be_merged_first(
 def test_failed_check_keeps_the_files(project: Path, resource: Command) -> None:
     edit(project / "pyproject.toml", 'check = { sequence = ["lint', 'check = { sequence = ["no')
 
-    done = resource(project, *BOOKS[:-1], "--no-migration")
+    done = resource(project, *BOOKS[:-1])
 
     assert done.returncode == 1
     assert "`poe check` failed" in done.stdout
     assert (project / "src/orders/books").exists()
+
+
+def test_resource_without_a_migration_is_not_checked(project: Path, resource: Command) -> None:
+    edit(project / "pyproject.toml", 'check = { sequence = ["lint', 'check = { sequence = ["no')
+
+    done = resource(project, *BOOKS[:-1], "--no-migration")
+
+    assert done.returncode == 0, done.stdout
+    steps = re.findall(r"^  uv run poe (migration|check)\b", done.stdout, re.MULTILINE)
+    assert steps == ["migration", "check"]
 
 
 def test_unformatted_api_gets_only_two_lines(project: Path, resource: Command) -> None:
@@ -320,7 +330,7 @@ def test_reference_of_users_to_rows_that_only_administrators_read_is_rejected(
     project: Path, resource: Command, *, has_scopes: bool
 ) -> None:
     resource(project, "budgets", "title:str", "--admin", "--no-migration", "--no-check")
-    if not has_scopes:  # as in routers from before there were scopes
+    if not has_scopes:  # as an earlier version generated routers
         router = project / "src/orders/budgets/router.py"
         text = router.read_text("utf-8").replace("read_roles=ADMINISTRATORS, ", "")
         router.write_text(text.replace("_: Reader", "_: CurrentAdmin"), "utf-8")

@@ -159,7 +159,14 @@ def test_errors_name_every_reference_and_unique_field(number: int) -> None:
         2: "private customer or restricted plan does not",
         3: "private customer, restricted plan or a fee does not",
     }
+    conflicting = {
+        1: "code",
+        2: "code or reference number",
+        3: "code, reference number or contact",
+    }
+    conflict = f"there is a private gadget with this {conflicting[number]} already."
     assert f"NotFoundError: the {referenced[number]} exist" in docstring
+    assert f"ConflictError: {conflict}" in docstring
 
 
 def test_version_and_cleared_references_are_in_the_etag() -> None:

@@ -35,7 +35,7 @@ Example:
 @click.option("--public", is_flag=True, help="Let all users read, not only the owner.")
 @click.option("--admin", is_flag=True, help="Let administrators write, instead of an owner.")
 @click.option("--dry-run", is_flag=True, help="List the files and change nothing.")
-@click.option("--no-migration", is_flag=True, help="Generate no migration.")
+@click.option("--no-migration", is_flag=True, help="Generate no migration, and do not check.")
 @click.option("--no-check", is_flag=True, help="Do not run `poe check` at the end.")
 def add(  # noqa: PLR0913 - options of the command line
     plural: str,
@@ -74,7 +74,8 @@ def add(  # noqa: PLR0913 - options of the command line
     click.echo(f"\n{len(lines)} files, {sum(lines.values())} lines in {seconds:.1f} seconds.")
     for path, missing in addition.by_hand.items():
         click.echo(f"\nAdd to {project.name(path)}:\n\n  " + "\n  ".join(missing))
-    is_checked = not no_check and not addition.by_hand
+    # The generated tests need the table.
+    is_checked = migrate and not no_check and not addition.by_hand
     if is_checked:
         check(project)
     print_steps(

@@ -107,7 +107,7 @@ class Project:
                 case ast.keyword(arg="read_roles", value=value) if uses(value, {"ADMINISTRATORS"}):
                     return True
                 case ast.AsyncFunctionDef(name=name, args=args) if name == f"read_{names.singular}":
-                    # Routers from before there were scopes.
+                    # Routers that an earlier version generated, without scopes.
                     if uses(args, {"CurrentAdmin"}):
                         return True
         return False
@@ -115,11 +115,12 @@ class Project:
     def may_belong_to_others(
         self, plural: str, *, admin: bool, seen: frozenset[str] = frozenset()
     ) -> bool:
-        """Return whether deleting another user's account may delete a row that one refers to.
+        """Return whether deleting another user's account may delete a referenced row.
 
         Args:
-            plural: the resource of the row.
-            admin: whether the reference is an administrator's, and not one of the row's owner.
+            plural: the resource of the referenced row.
+            admin: whether administrators create the references, which may be to rows of any user;
+                otherwise users refer to their own rows.
             seen: resources that refer to this one with cascade.
         """
         _, is_private = self.resource(plural)

@@ -160,7 +160,7 @@ class Resource:
 
     @property
     def rule(self) -> str:
-        """Who sees and changes the rows."""
+        """The access rule, as a sentence."""
         return {
             (False, False): "Users see and change only their own.",
             (True, False): "Users see all of them, and change only their own.",
