@@ -48,12 +48,12 @@ class Note(UuidKeyMixin, Base):
     item_id: Mapped[UUID] = mapped_column(ForeignKey("items.id"))
 """
 SEED = """
-from .books import service as books
+from .{module} import service as {module}
 
 @main.command()
 def seed() -> None:
     items.create_item()
-    books.create_book()
+    {module}.create()
 """
 IMPORTED = "imports items: remove that import first."
 USED = "uses items in a way that this command cannot remove: remove that first."
@@ -105,7 +105,7 @@ def migration(revision: str, parent: str | None, *statements: str) -> str:
 def without_books(module: str, text: str) -> str:
     """Return a module of the project without the resource `books`."""
     project = Project(Path("/orders"), "orders")
-    return without_resource(text, project, project.source / module, "books", ["books", "shops"])
+    return without_resource(text, project, project.source / module, "books")
 
 
 @pytest.mark.parametrize(
@@ -118,6 +118,13 @@ def without_books(module: str, text: str) -> str:
         ("(books.router,)", "()"),
         ("[books.router]", "[]"),
         ("[\n    books.router  # ä comment, with a comma\n]", "[]"),
+        ("{books.router}", "{*()}"),
+        ("{\n    books.router,\n}", "{*()}"),
+        ("(\n    books.router,\n    users.router\n)", "(users.router,)"),
+        (
+            "[\n    users.router\n    , books.router\n    , auth.router]",
+            "[users.router, auth.router]",
+        ),
         ('(("/v1", books.router), ("/v1", users.router))', "(('/v1', users.router),)"),
     ],
 )
@@ -157,13 +164,58 @@ def test_one_of_several_imported_names_is_removed() -> None:
     assert changed == "from . import audit, users\n\nVIEWS = [\n    audit.View,\n]\n"
 
 
-def test_seed_is_removed_unless_it_fills_another_resource() -> None:
-    other = "from .shops import service as shops\n"
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        (
+            "(\n    users.router,  # who\n    # All books.\n    books.router,  # what\n)",
+            "(\n    users.router,  # who\n    # All books.\n)",
+        ),
+        (
+            "[\n    books.router,\n    # The rest.\n    auth.router,  # login\n    users.router\n]",
+            "[\n    # The rest.\n    auth.router,  # login\n    users.router\n]",
+        ),
+    ],
+)
+def test_comments_of_other_elements_are_kept(text: str, left: str) -> None:
+    books = "from .books import router as books\n"
+
+    assert without_books("api.py", f"{books}ROUTERS = {text}\n") == f"ROUTERS = {left}\n"
+    assert without_books("api.py", f"{books}for router in {text}:\n    pass\n") == (
+        f"for router in {left}:\n    pass\n"
+    )
+
+
+def test_comments_of_other_imports_are_kept() -> None:
+    text = "from . import (  # sorted\n    audit,  # history\n    books,\n    users,\n)\n"
+
+    assert without_books("admin/__init__.py", text) == text.replace("    books,\n", "")
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("# A comment.\nROUTERS = (\n    books.router,\n    users.router  # kept\n)", 5),
+        ("ROUTERS = [\n    books.router, users.router,  # both\n]", 3),
+        ("from . import (\n    audit, books,\n    users,  # accounts\n)", 4),
+    ],
+)
+def test_comment_that_would_be_lost_is_named(text: str, line: int) -> None:
+    with pytest.raises(click.UsageError, match=rf"^src/orders/api\.py: .* in line {line}: "):
+        without_books("api.py", f"from .books import router as books\n{text}\n")
+
+
+def test_seed_is_removed_unless_it_fills_something_else() -> None:
+    books = "from .books import service as books\n"
+    needed = "from .database import Database\nfrom .settings import Settings\n"
+    others = f"{needed}from .shops import service as shops\n"
     text = "@main.command()\ndef seed():\n    from .books.tasks import fill\n    fill()\n"
+    own = "def seed():\n    def fill(_: Database, __: Settings): ...\n    fill(books)\n"
     both = "def seed():\n    fill(books)\n    fill(shops)\n"
 
-    assert without_books("cli.py", f"from .books import service as books\n{other}{text}") == other
-    assert both in without_books("cli.py", f"from .books import service as books\n{other}{both}")
+    assert without_books("cli.py", f"{books}{others}{text}") == others
+    assert without_books("cli.py", f"{books}{others}{own}") == others
+    assert both in without_books("cli.py", f"{books}{others}{both}")
 
 
 def test_tables_are_removed_from_migrations() -> None:
@@ -204,6 +256,9 @@ def test_migrations_that_are_left_empty_are_deleted() -> None:
     [
         'op.execute("UPDATE books SET a = 1")',
         'op.create_table("loans", sa.ForeignKeyConstraint(["book_id"], ["books.id"]))',
+        'op.bulk_insert(sa.table("books", sa.column("id")), [{"id": 1}])',
+        'table = sa.Table(name="books")',
+        'op.rename_table("volumes", "books")',
     ],
 )
 def test_migration_that_uses_the_table_otherwise_is_rejected(statement: str) -> None:
@@ -294,7 +349,16 @@ def test_resource_that_another_one_refers_to_is_kept(
         ("src/orders/api.py", "PREFIX = items.router.prefix", USED),
         ("src/orders/api.py", "def extra(app):\n    app.include_router(items.router)", USED),
         ("src/orders/cli.py", "def count():\n    click.echo('items')\n    items.run()", USED),
-        ("src/orders/cli.py", SEED, USED),
+        ("src/orders/cli.py", SEED.format(module="books"), USED),
+        ("src/orders/cli.py", SEED.format(module="catalog"), USED),
+        (
+            "src/orders/cli.py",
+            "async def count():\n    first, second = await users.count(), await items.count()",
+            USED,
+        ),
+        ("src/orders/api.py", "def routers():\n    return items.router, users.router", USED),
+        ("src/orders/api.py", "ALL = tuple((items.router, users.router))", USED),
+        ("src/orders/api.py", "FIRST, SECOND = LISTS = [items.router, users.router]", USED),
         ("src/orders/api.py", "def items(:", "cannot be read: "),
     ],
 )
@@ -348,6 +412,42 @@ def test_project_that_needs_the_resource_is_left_alone(
     assert refused.stdout.count("Error: ") == 1
     assert f"Error: {sentence}" in refused.stdout
     assert git(project, "status", "--porcelain") == ""
+
+
+def test_readme_loses_the_whole_section_about_the_sample(project: Path, remove: Command) -> None:
+    readme = project / "README.md"
+    text = readme.read_text("utf-8")
+    command = "uv run poe remove-resource items"
+    assert text.count(command) == 1
+    readme.write_text(text.replace(command, f"# Commit first.\n{command}"), "utf-8")
+    commit(project)
+
+    removed = remove("items")
+
+    assert removed.returncode == 0, removed.stdout
+    left = readme.read_text("utf-8")
+    start, end = text.index("## Removing the sample"), text.index("## Settings")
+    assert left.splitlines() == [
+        line
+        for line in (text[:start] + text[end:]).splitlines()
+        if not line.startswith(("  items/", "| `uv run poe seed`"))
+    ]
+
+
+def test_section_about_the_sample_stays_with_the_sample(
+    project: Path, env: dict[str, str], remove: Command
+) -> None:
+    readme = project / "README.md"
+    append(readme, "\n## Removing the rest\n\n    uv run poe remove-resource books\n")
+    commit(project)
+    text = readme.read_text("utf-8")
+    generate_resource(project, env, "books", "title:str", "--no-migration")
+    commit(project)
+
+    removed = remove("books")
+
+    assert removed.returncode == 0, removed.stdout
+    assert readme.read_text("utf-8") == text
 
 
 def test_dry_run_lists_the_files(project: Path, remove: Command) -> None:

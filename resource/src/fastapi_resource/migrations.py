@@ -70,11 +70,16 @@ def _without_statements(text: str, tables: list[str]) -> str:
 
 
 def _mention(text: str, tables: list[str]) -> str | None:
-    """Return the first of these tables that a foreign key or SQL in a migration names."""
+    """Return the first of these tables that a foreign key, SQL or a call in a migration names."""
     tree = ast.parse(text)
     documentation = {node.value for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     table = re.compile(rf"\b({'|'.join(tables)})\b")
     for node in ast.walk(tree):
+        # Such as op.rename_table("old", "books").
+        if isinstance(node, ast.Call) and ast.unparse(node.func).lower().endswith("table"):
+            for argument in (*node.args, *(keyword.value for keyword in node.keywords)):
+                if isinstance(argument, ast.Constant) and argument.value in tables:
+                    return str(argument.value)
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             # Not a column or a constraint of another table, such as "tags" or "uq_posts_tags".
             is_statement = re.search(r"\s|^\w+\.\w+$", node.value)

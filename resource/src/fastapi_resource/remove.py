@@ -12,14 +12,38 @@ import click
 
 from .migrations import without_tables
 from .project import Changes, Project
-from .source import Edits, uses
+from .source import Container, Edits, ImportStatement, uses
 
 # Packages with a router that the rest of the application needs.
 REQUIRED = ("admin", "audit", "auth", "users", "worker")
 # Modules that register resources, or use them in commands.
 REGISTRIES = ("api.py", "cli.py", "admin/__init__.py")
+# Packages of the project that the command `seed` needs for any resource.
+SEED_NEEDS = ("database", "settings")
 
-Imports = dict[ast.Import | ast.ImportFrom, list[ast.alias]]
+
+@dataclass(frozen=True)
+class Import:
+    """A name that a module imports.
+
+    Attributes:
+        statement: the import statement.
+        alias: the name in the statement.
+        module: the absolute dotted name, such as orders.items.service.
+    """
+
+    statement: ImportStatement
+    alias: ast.alias
+    module: str
+
+    @property
+    def name(self) -> str:
+        """The name in the module."""
+        return self.alias.asname or self.alias.name
+
+    def is_from(self, *modules: str) -> bool:
+        """Return whether this is one of these packages or modules, or in one of them."""
+        return f"{self.module}.".startswith(tuple(f"{one}." for one in modules))
 
 
 @dataclass(frozen=True)
@@ -102,15 +126,17 @@ def plan_removal(project: Project, name: str, *, rewrite: bool) -> Removal:
     }
     changed: dict[Path, str | None] = {}
     for path, text in texts.items():
-        if name in text and imports_of(name, project.parse(path), project, path):
+        if name in text and _imports_of(name, project.parse(path), project, path):
             if path not in [project.source / one for one in REGISTRIES]:
                 raise click.UsageError(_explain_import(project.name(path), name, resources))
-            changed[path] = new = without_resource(text, project, path, name, resources)
+            changed[path] = new = without_resource(text, project, path, name)
             check_names(new, project, path, name)
     tables = project.tables(project.source / name)
     check_references(texts, project, tables)
     cli, pyproject = project.source / "cli.py", project.folder / "pyproject.toml"
-    rows = [rf"^ +{name}/ .*\n", rf"^## Removing the sample\n[^#]*remove-resource {name}\b[^#]*"]
+    lines = r"(?:(?!## ).*\n)*"  # until the next heading
+    section = rf"^## Removing the sample\n{lines}(?!## ).*remove-resource {name}\b.*\n{lines}"
+    rows = [rf"^ +{name}/ .*\n", section]
     if cli in changed and "def seed(" not in str(changed[cli]):
         changed[pyproject] = without_matches(pyproject.read_text("utf-8"), r"^seed = .* seed\".*\n")
         rows.append(r"^\| `uv run poe seed` .*\n")
@@ -134,56 +160,77 @@ def _explain_import(path: str, name: str, resources: list[str]) -> str:
     return f"{path} imports {name}: remove that import first."
 
 
-def imports_of(name: str, tree: ast.Module, project: Project, path: Path) -> Imports:
-    """Return the imports of a resource, of its admin view and of its tests in a module."""
-    modules = (f"{project.package}.{name}.", f"{project.package}.admin.{name}.", f"{name}.")
+def _imports(tree: ast.Module, project: Project, path: Path) -> Iterator[Import]:
+    """Yield each name that a module imports."""
     in_package = path.is_relative_to(project.source)
     parents = path.relative_to(project.source.parent).parts[:-1] if in_package else ()
-    found: Imports = {}
     for node in ast.walk(tree):
+        if not isinstance(node, ImportStatement):
+            continue
         base = ""
         if isinstance(node, ast.ImportFrom):
             base = node.module or ""
             if in_package:
                 base = resolve_name("." * node.level + base, ".".join(parents))
             base += "."
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            aliases = [one for one in node.names if f"{base}{one.name}.".startswith(modules)]
-            if aliases:
-                found[node] = aliases
-    return found
+        for alias in node.names:
+            yield Import(node, alias, f"{base}{alias.name}")
 
 
-def without_resource(
-    text: str, project: Project, path: Path, name: str, resources: list[str]
-) -> str:
-    """Return a module without what uses a resource.
+def _imports_of(name: str, tree: ast.Module, project: Project, path: Path) -> list[Import]:
+    """Return what a module imports from a resource, its admin view and its tests."""
+    modules = (f"{project.package}.{name}", f"{project.package}.admin.{name}", name)
+    return [one for one in _imports(tree, project, path) if one.is_from(*modules)]
 
-    Imports, elements of lists such as `ROUTERS`, and the command `seed` are removed; `seed` stays
-    if it also fills another resource.
+
+def without_resource(text: str, project: Project, path: Path, name: str) -> str:
+    """Return a module without the code that uses a resource.
+
+    Imports, the command `seed`, and elements of lists such as `ROUTERS` are removed. Lists are the
+    values of variables or the iterables of `for` statements: elsewhere, the number of elements
+    matters. `seed` stays if it needs another package of the project, which it may also fill.
+
+    Raises:
+        click.UsageError: this would delete a comment about something else.
     """
     edits = Edits(text)
-    imports = {one: imports_of(one, edits.tree, project, path) for one in resources}
-    names = {
-        one: {alias.asname or alias.name for aliases in found.values() for alias in aliases}
-        for one, found in imports.items()
+    removed = _imports_of(name, edits.tree, project, path)
+    names = {one.name for one in removed}
+    neutral = [f"{project.package}.{one}" for one in (name, *SEED_NEEDS)]
+    others = {
+        one.name
+        for one in _imports(edits.tree, project, path)
+        if one.is_from(project.package) and not one.is_from(*neutral)
     }
-    annotations = {node.slice for node in ast.walk(edits.tree) if isinstance(node, ast.Subscript)}
-    for node in ast.walk(edits.tree):
-        if isinstance(node, ast.FunctionDef) and node.name == "seed":
-            if [one for one in resources if uses(node, names[one])] == [name]:
-                edits.delete(node)
-        elif isinstance(node, ast.Tuple | ast.List | ast.Set) and node not in annotations:
-            if unwanted := [one for one in node.elts if uses(one, names[name])]:
-                edits.delete_elements(node, unwanted)
-        elif isinstance(node, ast.Import | ast.ImportFrom) and node in imports[name]:
-            kept = [alias for alias in node.names if alias not in imports[name][node]]
-            if kept:
-                node.names = kept
-                edits.replace(node, ast.unparse(node))
-            else:
-                edits.delete(node)
+    try:
+        for statement in {one.statement for one in removed}:
+            unwanted = [one.alias for one in removed if one.statement is statement]
+            edits.delete_aliases(statement, unwanted)
+        for node in ast.walk(edits.tree):
+            if isinstance(node, ast.FunctionDef) and node.name == "seed":
+                if uses(node, names) and not uses(node, others):
+                    edits.delete(node)
+            elif container := _list_in(node):
+                elements = [one for one in container.elts if uses(one, names)]
+                edits.delete_elements(container, elements)
+    except ValueError as error:
+        raise click.UsageError(
+            f"{project.name(path)}: removing {name} {error}: write each name there on a line of its"
+            " own, with a comma after it."
+        ) from None
     return edits.text()
+
+
+def _list_in(node: ast.AST) -> Container | None:
+    """Return the tuple, list or set that a statement assigns to one variable or iterates over."""
+    match node:
+        case (
+            ast.Assign(targets=[ast.Name()], value=value)
+            | ast.AnnAssign(target=ast.Name(), value=value)
+            | ast.For(iter=value)
+        ) if isinstance(value, Container):
+            return value
+    return None
 
 
 def check_names(text: str, project: Project, path: Path, name: str) -> None:
@@ -221,7 +268,7 @@ def check_references(texts: dict[Path, str], project: Project, tables: list[str]
 
 
 def without_matches(text: str, *patterns: str) -> str:
-    """Return a text without what matches these patterns, in which ^ begins a line."""
+    """Return a text without the matches of these patterns, in which ^ begins a line."""
     for pattern in patterns:
         text = re.sub(pattern, "", text, flags=re.MULTILINE)
     return text
