@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from httpx2 import AsyncClient
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -15,7 +16,7 @@ from {{ cookiecutter.package_name }}.auth import service
 from {{ cookiecutter.package_name }}.database import Database, utcnow
 from {{ cookiecutter.package_name }}.state import get_state
 
-from support import Account, NewApp, pointers, read_pages
+from support import Account, NewApp, log_in, pointers, read_pages
 
 OWN_EVENTS = "/api/v1/users/me/audit-events"
 EVENTS = "/api/v1/audit-events"
@@ -50,6 +51,16 @@ async def test_event_is_stored_with_what_it_describes(
     assert (await session.scalars(select(AuditEvent.account_id))).all() == []
     await log_in(succeeds=True)
     assert (await session.scalars(select(AuditEvent.account_id))).all() == [account_id]
+
+
+async def test_longest_request_id_is_stored(client: AsyncClient, session: AsyncSession) -> None:
+    request_id = "a" * 128
+
+    client.headers["X-Request-ID"] = request_id
+    response = await log_in(client, "unknown@example.com")
+
+    assert response.json()["error"] == "invalid_grant"
+    assert await session.scalar(select(AuditEvent.request_id)) == request_id
 
 
 async def test_many_field_names_are_truncated(database: Database, session: AsyncSession) -> None:

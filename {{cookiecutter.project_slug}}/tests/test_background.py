@@ -179,6 +179,28 @@ async def test_number_of_tasks_is_limited(
     assert capsys.readouterr().out.count("background task dropped") == 2
 
 
+async def test_task_that_has_committed_delays_no_request(new_database: NewDatabase) -> None:
+    async with new_database() as url:
+        settings = settings_for(url, database_pool_size=1, database_max_overflow=0)
+        async with Database(settings) as database:
+            runner = Runner(database, Mailer(settings), settings)
+            committed, answered = asyncio.Event(), asyncio.Event()
+
+            async def call_slow_server(context: Context) -> None:
+                await context.session.scalar(select(1))
+                await context.session.commit()
+                committed.set()
+                await answered.wait()
+
+            await add(database, call_slow_server)
+            async with asyncio.timeout(60):
+                await committed.wait()
+                async with database.write_session() as session:
+                    assert await session.scalar(select(1)) == 1
+            answered.set()
+            await runner.join()
+
+
 async def test_shutdown_waits_for_tasks_up_to_a_limit(
     database: Database,
     runner: Runner,

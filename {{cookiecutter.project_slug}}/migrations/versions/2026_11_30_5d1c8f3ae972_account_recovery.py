@@ -109,7 +109,7 @@ def upgrade() -> None:
         sa.Column("actor_id", sa.Uuid(), nullable=True),
         sa.Column("credential", sa.String(length=20), nullable=False),
         sa.Column("target", sa.String(length=80), nullable=True),
-        sa.Column("request_id", sa.String(length=64), nullable=True),
+        sa.Column("request_id", sa.String(length=128), nullable=True),
         sa.Column("address", sa.String(length=45), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_audit_events")),
     )
@@ -120,6 +120,18 @@ def upgrade() -> None:
         unique=False,
     )
     op.create_index(
+        "ix_audit_events_actor_id_created_at_id",
+        "audit_events",
+        ["actor_id", "created_at", "id"],
+        unique=False,
+    )
+    op.create_index(
+        "ix_audit_events_action_created_at_id",
+        "audit_events",
+        ["action", "created_at", "id"],
+        unique=False,
+    )
+    op.create_index(
         "ix_audit_events_created_at_id", "audit_events", ["created_at", "id"], unique=False
     )
 
@@ -127,6 +139,8 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Undo the change."""
     op.drop_index("ix_audit_events_created_at_id", table_name="audit_events")
+    op.drop_index("ix_audit_events_action_created_at_id", table_name="audit_events")
+    op.drop_index("ix_audit_events_actor_id_created_at_id", table_name="audit_events")
     op.drop_index("ix_audit_events_account_id_created_at_id", table_name="audit_events")
     op.drop_table("audit_events")
     op.drop_index(op.f("ix_recovery_codes_user_id"), table_name="recovery_codes")

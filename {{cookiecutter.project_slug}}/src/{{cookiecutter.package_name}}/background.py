@@ -183,7 +183,7 @@ class Runner:
             attempt += 1
 
     async def _attempt(self, job: Job) -> None:
-        async with self._database.write_session() as session:
+        async with self._database.write_session(queued=False) as session:
             context = Context(session, self._mailer, self._settings, job.id)
             await job.task.function(context, **job.arguments)
 

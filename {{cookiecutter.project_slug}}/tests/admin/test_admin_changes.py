@@ -435,6 +435,7 @@ async def test_new_user_without_a_password_is_invited(
     await log_in_to_pages(browser, admin.email)
 
     assert is_saved(await save(browser, "user/create", account_form("new@example.com")))
+    taken = await save(browser, "user/create", account_form("new@example.com", is_active="off"))
     page = await browser.get("/admin/user/list?search=new@example.com")
     [user] = set(re.findall(r"/user/details/([0-9a-f-]{36})", page.text))
     again = f"/admin/user/action/invite?pks={user}"
@@ -442,6 +443,7 @@ async def test_new_user_without_a_password_is_invited(
     assert (await browser.post(again)).status_code == 303
     await deliver(app)
 
+    assert alert(taken) == "This email address already has an account."
     assert [mail["To"] for mail in mail_server.taken] == ["new@example.com"] * 2
     for mail, status in zip(mail_server.taken, (204, 422), strict=True):
         body = {"token": token_of(mail), "new_password": NEW_PASSWORD}

@@ -563,9 +563,11 @@ NEW_KEY = "another-secret-key-of-more-than-32-characters"
 async def test_secret_key_is_rotated(
     new_app: NewApp,
     member: Account,
+    admin: Account,
     factor: Factor,
     clock: Clock,
     session: AsyncSession,
+    monkeypatch: pytest.MonkeyPatch,
     rotation: str,
 ) -> None:
     former = new_app()
@@ -580,6 +582,9 @@ async def test_secret_key_is_rotated(
         async with new_client(both) as client:
             assert (await log_in(client, member, clock.code(factor))).status_code == 200
     else:
+        monkeypatch.setattr(mfa, "BATCH", 1)
+        session.add(Authenticator(user_id=admin.id, kind=AuthenticatorKind.TOTP, secret="-"))
+        await session.commit()
         box = get_state(both).auth.box
         assert await mfa.rotate_secrets(session, box) == 1
         await session.commit()

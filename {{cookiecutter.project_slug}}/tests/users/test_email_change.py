@@ -1,7 +1,7 @@
 """Change of the email address by its owner, and its undo by the owner of the former address."""
 
 import asyncio
-from datetime import timedelta
+from datetime import datetime, timedelta
 from email.message import EmailMessage
 
 import pytest
@@ -20,7 +20,15 @@ from {{ cookiecutter.package_name }}.auth.models import (
     Role,
     User,
 )
+{%- if not cookiecutter.use_worker %}
+from {{ cookiecutter.package_name }}.background import enqueue
+{%- endif %}
 from {{ cookiecutter.package_name }}.database import utcnow
+from {{ cookiecutter.package_name }}.state import get_state
+from {{ cookiecutter.package_name }}.users.tasks import send_email_undo
+{%- if cookiecutter.use_worker %}
+from {{ cookiecutter.package_name }}.worker.queue import enqueue
+{%- endif %}
 
 from mail_support import MailServer, deliver, token_of
 from support import (
@@ -191,19 +199,23 @@ async def test_undo_restores_the_address_and_ends_every_login(
 async def test_undo_works_after_the_attacker_has_reset_the_password_and_added_a_factor(
     app: FastAPI, member: Account, mail_server: MailServer, session: AsyncSession
 ) -> None:
-    def factor(name: str) -> Authenticator:
+    def factor(name: str, confirmed_at: datetime | None) -> Authenticator:
         return Authenticator(
             user_id=member.id,
             kind=AuthenticatorKind.TOTP,
             name=name,
             secret="-",
-            confirmed_at=utcnow(),
+            confirmed_at=confirmed_at,
         )
 
-    session.add(factor("owner's"))
+    confirmed_later = factor("confirmed after the change", None)
+    session.add_all([factor("owner's", utcnow()), factor("never confirmed", None), confirmed_later])
     await session.commit()
     to_former = await change(app, mail_server, member)
-    session.add_all([factor("attacker's"), RecoveryCode(user_id=member.id, code_hash="-")])
+    confirmed_later.confirmed_at = utcnow()
+    session.add_all(
+        [factor("added after the change", utcnow()), RecoveryCode(user_id=member.id, code_hash="-")]
+    )
     await session.commit()
     await new_client(app).post("/api/v1/auth/password-reset", json={"email": NEW_EMAIL})
     await deliver(app)
@@ -241,6 +253,23 @@ async def test_undo_of_the_last_change_leaves_earlier_ones_undoable(
     assert (await undo(app, to_first)).status_code == 204
 
     assert await session.scalar(select(User.email).where(User.id == member.id)) == member.email
+
+
+async def test_link_of_each_attempt_to_send_the_email_works(
+    app: FastAPI, member: Account, mail_server: MailServer, session: AsyncSession
+) -> None:
+    first = await change(app, mail_server, member)
+    is_undo = AccountToken.purpose == Purpose.EMAIL_UNDO
+    token_id = await session.scalar(select(AccountToken.id).where(is_undo).limit(1))
+    assert token_id is not None
+    async with get_state(app).database.write_session() as transaction:
+        await enqueue(transaction, send_email_undo, token_id=token_id)
+    await deliver(app)
+    second = mail_server.taken[-1]
+
+    assert token_of(first) != token_of(second)
+    assert (await undo(app, first)).status_code == 204
+    assert (await undo(app, second)).status_code == 422
 
 
 async def test_undo_is_reported_to_the_address_that_loses_the_account(

@@ -97,7 +97,7 @@ async def test_invitation_is_sent_again_until_it_is_accepted(
     app: FastAPI, administrator: Account, mail_server: MailServer
 ) -> None:
     first = await invite(app, administrator)
-    again = await invite(app, administrator, role="admin")
+    again = await invite(app, administrator)
     tokens = [token_of(mail) for mail in mail_server.taken]
 
     accepted = [await accept(app, token) for token in (*tokens, tokens[0])]
@@ -171,13 +171,18 @@ async def test_only_administrators_may_invite(app: FastAPI, mail_server: MailSer
     assert mail_server.taken == []
 
 
-async def test_deactivated_account_gets_no_invitation(
-    app: FastAPI, administrator: Account, mail_server: MailServer, session: AsyncSession
+@pytest.mark.parametrize("changes", [{"is_active": False}, {"role": Role.ADMIN}])
+async def test_account_that_would_get_no_link_or_another_role_is_a_conflict(
+    app: FastAPI,
+    administrator: Account,
+    mail_server: MailServer,
+    session: AsyncSession,
+    changes: dict[str, object],
 ) -> None:
-    session.add(new_user(email=EMAIL, password_hash="", is_active=False))
+    session.add(new_user(email=EMAIL, password_hash="", **changes))
     await session.commit()
 
-    assert (await invite(app, administrator)).status_code == 201
+    assert (await invite(app, administrator)).status_code == 409
     assert mail_server.taken == []
 
 

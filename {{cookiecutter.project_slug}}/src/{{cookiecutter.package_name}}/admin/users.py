@@ -117,6 +117,9 @@ class UserView(AdminView, model=User):
             await _check_invitation(request, user_data.email)
         async with transaction(request) as tx:
             if isinstance(user_data, InvitationCreate):
+                taken = select(auth.User.id).where(auth.User.email == user_data.email)
+                if await tx.session.scalar(taken) is not None:
+                    raise ConflictError(service.EMAIL_TAKEN)
                 user = await invite_user(tx.session, user_data, tx.admin)
             else:
                 user = await service.create_user(
@@ -160,7 +163,8 @@ class UserView(AdminView, model=User):
         async def invite_again(tx: AdminTransaction, key: UUID) -> bool:
             user = await service.get_user(tx.session, key)
             await _check_invitation(request, user.email)
-            await invite_user(tx.session, InvitationCreate(email=user.email), tx.admin)
+            invitation = InvitationCreate(email=user.email, role=user.role)
+            await invite_user(tx.session, invitation, tx.admin)
             return True
 
         return await self.run_action(request, "invite", invite_again)

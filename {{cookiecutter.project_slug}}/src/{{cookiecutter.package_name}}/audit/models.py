@@ -83,10 +83,12 @@ class AuditEvent(UuidKeyMixin, Base):
     actor_id: Mapped[UUID | None]
     credential: Mapped[str] = mapped_column(String(20))
     target: Mapped[str | None] = mapped_column(String(80))
-    request_id: Mapped[str | None] = mapped_column(String(64))
+    request_id: Mapped[str | None] = mapped_column(String(128))
     address: Mapped[str | None] = mapped_column(String(45))
 
     __table_args__ = (
         Index("ix_audit_events_account_id_created_at_id", "account_id", "created_at", "id"),
+        Index("ix_audit_events_actor_id_created_at_id", "actor_id", "created_at", "id"),
+        Index("ix_audit_events_action_created_at_id", "action", "created_at", "id"),
         Index("ix_audit_events_created_at_id", "created_at", "id"),
     )

@@ -15,7 +15,7 @@ from uuid import UUID
 import pyotp
 import structlog
 from pyotp.exceptions import OTPVerificationError
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from .. import TITLE
@@ -51,6 +51,7 @@ PASSWORD_AND_CODE: Final = ("pwd", "otp", "mfa")
 WINDOW: Final = 1  # accepted time steps before and after the current one, for clocks that differ
 MAX_FAILURES: Final = 100  # in a row (NIST SP 800-63B-4 section 3.2.2)
 RECOVERY_CODES: Final = 10
+BATCH: Final = 1_000  # secrets encrypted in one transaction
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -167,24 +168,35 @@ async def remove(session: AsyncSession, by: Principal, factor_id: UUID) -> None:
     log.info("factor removed", factor_id=str(factor_id))
 
 
-async def remove_all(session: AsyncSession, user: User, by: Principal | None = None) -> None:
+async def remove_all(session: AsyncSession, user: User, by: Principal | None = None) -> bool:
     """Remove every factor of a locked account, whose owner has lost them, and end its sessions.
 
     Args:
         by: the administrator; None at the command line.
+
+    Returns:
+        Whether the account had a second factor.
     """
+    if not user.mfa_enabled:
+        return False
     await session.execute(delete(Authenticator).where(Authenticator.user_id == user.id))
     await _disable(session, user)
     await revoke_all_sessions(session, user.id)
     record(session, Action.FACTOR_REMOVED, user.id, by=by, credential="cli", target="factors")
     await enqueue(session, send_notice, user_id=user.id, notice=Notice.FACTOR_REMOVED)
+    return True
 
 
 async def remove_added_since(session: AsyncSession, user: User, since: datetime) -> None:
-    """Remove the factors added to a locked account since a time, and all recovery codes."""
+    """Remove the factors confirmed since a time or not yet, and all recovery codes.
+
+    Args:
+        user: the locked account.
+    """
+    confirmed_at = Authenticator.confirmed_at
     await session.execute(
         delete(Authenticator).where(
-            Authenticator.user_id == user.id, Authenticator.created_at >= since
+            Authenticator.user_id == user.id, or_(confirmed_at.is_(None), confirmed_at >= since)
         )
     )
     await session.execute(delete(RecoveryCode).where(RecoveryCode.user_id == user.id))
@@ -256,18 +268,23 @@ async def count_failure(database: Database, user_id: UUID) -> None:
 async def rotate_secrets(session: AsyncSession, box: SecretBox) -> int:
     """Encrypt all secrets with SECRET_KEY, and return the number of those that were not.
 
-    Secrets that no key can decrypt stay as they are.
+    Secrets that no key can decrypt stay as they are. Commits after each batch of rows, so that
+    logins do not wait long for theirs.
     """
-    rotated = 0
-    factors = await session.scalars(
-        select(Authenticator).order_by(Authenticator.id).with_for_update(key_share=True)
-    )
-    for factor in factors:
-        if _decrypt(box, factor) is not None:
-            secret = box.rotate(factor.secret)
-            rotated += secret != factor.secret
-            factor.secret = secret
-    return rotated
+    rotated, last_id = 0, UUID(int=0)
+    statement = select(Authenticator).order_by(Authenticator.id).limit(BATCH)
+    while True:
+        batch = statement.where(Authenticator.id > last_id).with_for_update(key_share=True)
+        factors = (await session.scalars(batch)).all()
+        if not factors:
+            return rotated
+        for factor in factors:
+            if _decrypt(box, factor) is not None:
+                secret = box.rotate(factor.secret)
+                rotated += secret != factor.secret
+                factor.secret = secret
+        last_id = factors[-1].id
+        await session.commit()
 
 
 async def _find_totp(session: AsyncSession, user_id: UUID) -> Authenticator | None:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 {%- else %}
 from collections.abc import AsyncIterator, Iterator, Mapping
 {%- endif %}
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from typing import Final, Self
 
 from sqlalchemy import ColumnElement, Table, delete, select
@@ -143,19 +143,25 @@ class Database:
 {%- endif %}
 
     @asynccontextmanager
-    async def write_session(self) -> AsyncIterator[AsyncSession]:
-        """Open a transaction: commit it when the block ends, roll it back when the block raises."""
+    async def write_session(self, *, queued: bool = True) -> AsyncIterator[AsyncSession]:
+        """Open a transaction: commit it when the block ends, roll it back when the block raises.
+
+        Args:
+            queued: wait in the queue of requests. Tasks do not: they keep their session, but no
+                connection, while a mail server is slow.
+        """
+        queue = self.write_queue if queued else nullcontext()
 {%- if cookiecutter.use_redis %}
         session = self.write_sessions()
         try:
-            async with self.write_queue, session:
+            async with queue, session:
                 yield session
                 await session.commit()
         finally:
             for callback in self.commit_callbacks:
                 await callback(session)
 {%- else %}
-        async with self.write_queue, self.write_sessions() as session:
+        async with queue, self.write_sessions() as session:
             yield session
             await session.commit()
 {%- endif %}

@@ -52,7 +52,8 @@ async def invite_user(
         by: the administrator; None at the command line.
 
     Raises:
-        ConflictError: the email address is taken.
+        ConflictError: the email address is taken: its account has a password or another role, or
+            is not active.
     """
     user = await session.scalar(
         select(User).where(User.email == data.email).with_for_update(key_share=True)
@@ -61,7 +62,7 @@ async def invite_user(
         user = await create_user(session, data, "", data.role, by=by)
         if await is_reserved(session, data.email):
             raise ConflictError(EMAIL_TAKEN)
-    elif user.password_hash:
+    elif user.password_hash or user.role != data.role or not user.is_active:
         raise ConflictError(EMAIL_TAKEN)
     record(session, Action.INVITATION_SENT, user.id, by=by, credential="cli")
     await enqueue(session, send_invitation, user_id=user.id)

@@ -217,8 +217,9 @@ async def delete_user_factors(user_id: UUID, admin: RecentAdmin, database: Datab
     Revokes every session of the user.
     """
     async with database.write_session() as session:
-        await service.remove_factors(session, admin, user_id)
-    log.info("factors removed", changed_user_id=str(user_id))
+        is_removed = await service.remove_factors(session, admin, user_id)
+    if is_removed:
+        log.info("factors removed", changed_user_id=str(user_id))
 
 
 @router.get(

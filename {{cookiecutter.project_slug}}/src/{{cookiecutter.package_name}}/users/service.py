@@ -209,10 +209,7 @@ async def remove_factors(session: AsyncSession, admin: Principal, user_id: UUID)
     """
     await begin_administration(session, admin)
     user = await get_user(session, user_id, for_update=True)
-    if not user.mfa_enabled:
-        return False
-    await mfa.remove_all(session, user, admin)
-    return True
+    return await mfa.remove_all(session, user, admin)
 
 
 async def revoke_token(

@@ -3,7 +3,7 @@
 import secrets
 from uuid import UUID
 
-from sqlalchemy import select, update
+from sqlalchemy import select
 
 from ..auth.account_tokens import issue
 from ..auth.models import AccountToken, Purpose, User
@@ -49,16 +49,31 @@ async def send_email_change(context: Context, *, user_id: UUID, email: str) -> N
 async def send_email_undo(context: Context, *, token_id: UUID) -> None:
     """Email a link that undoes a change of address to the former address.
 
+    Each attempt has another token, because an earlier message may have been delivered.
+
     Args:
-        token_id: the row that reserves the former address. Its token is made here.
+        token_id: the row that reserves the former address.
     """
-    token = secrets.token_urlsafe(32)
-    email = await context.session.scalar(
-        update(AccountToken)
-        .where(AccountToken.id == token_id, AccountToken.expires_at > utcnow())
-        .values(token_hash=hash_token(token))
-        .returning(AccountToken.email)
+    row = (
+        await context.session.execute(
+            select(User, AccountToken)
+            .join(AccountToken, AccountToken.user_id == User.id)
+            .where(AccountToken.id == token_id, AccountToken.expires_at > utcnow())
+            .with_for_update(key_share=True)
+        )
+    ).one_or_none()
+    if row is None:
+        return
+    token, reserved = secrets.token_urlsafe(32), row[1]
+    context.session.add(
+        AccountToken(
+            user_id=reserved.user_id,
+            purpose=reserved.purpose,
+            email=reserved.email,
+            token_hash=hash_token(token),
+            created_at=reserved.created_at,
+            expires_at=reserved.expires_at,
+        )
     )
-    if email is not None:
-        ttl = context.settings.email_undo_ttl
-        await send_link(context, email, "email_undo", "undo-email-change", token, ttl)
+    ttl = context.settings.email_undo_ttl
+    await send_link(context, reserved.email, "email_undo", "undo-email-change", token, ttl)

@@ -168,7 +168,8 @@ class TaskExecutor(AbstractEntrypointExecutor):
 
     async def _run_task(self, job: Job) -> None:
         state = get_state(self.app)
-        async with asyncio.timeout(self.task.timeout), state.database.write_session() as session:
+        transaction = state.database.write_session(queued=False)
+        async with asyncio.timeout(self.task.timeout), transaction as session:
             if await session.scalar(STARTS, {"id": job.id}) > self.task.max_attempts:
                 raise WorkerLostError
             context = Context(session, state.mailer, state.settings, job.id)
