@@ -19,6 +19,7 @@ from harness import (
     log_in,
     run,
     serve,
+    wait_for,
 )
 from questions import PROJECT, QUESTIONS, TEMPLATE, Answers, choices, label
 from rendering import Files, command_line, commit, git, hook_messages, without_secrets
@@ -324,11 +325,13 @@ def upgrade() -> None:
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
     )
 """
+# The service had the task send_welcome; send_verification stands for a task of the team.
 TASKIQ_JOBS = """
     INSERT INTO jobs (id, task, arguments, state, request_id, user_id, created_at)
-    SELECT gen_random_uuid(), 'send_verification', json_build_object('user_id', gen_random_uuid()),
+    SELECT gen_random_uuid(), task, json_build_object('user_id', gen_random_uuid()),
         state, 'the-request', CASE state WHEN 'queued' THEN gen_random_uuid() END, now()
-    FROM unnest(ARRAY['queued', 'running', 'done', 'failed']) AS state
+    FROM unnest(ARRAY['send_welcome', 'send_verification']) AS task,
+        unnest(ARRAY['queued', 'running', 'done', 'failed']) AS state
 """
 RUN_SQL = """
 import asyncio, asyncpg, json, os, sys
@@ -362,17 +365,20 @@ def test_documented_migration_moves_the_jobs_of_taskiq(
     python("-m", "alembic", "upgrade", "a41f6b0c92d7")
     python("-c", RUN_SQL, TASKIQ_JOBS)
     python("-m", "alembic", "upgrade", "head")
-    jobs = json.loads(
-        python("-c", RUN_SQL, "SELECT status, headers ->> 'request_id' FROM pgqueuer")
-    )
+    moved = "SELECT entrypoint, status, headers ->> 'request_id' FROM pgqueuer"
+    jobs = json.loads(python("-c", RUN_SQL, moved))
     command = [str(environment / "bin" / "python"), "-m", "orders.cli", "worker"]
     done = "SELECT count(*) FROM pgqueuer_log WHERE status = 'successful'"
     with subprocess.Popen(command, cwd=project, env=settings) as worker:
+
+        def are_done() -> bool:
+            assert worker.poll() is None
+            return bool(json.loads(python("-c", RUN_SQL, done)) == [[2]])
+
         try:
-            while json.loads(python("-c", RUN_SQL, done)) != [[2]]:
-                assert worker.poll() is None
+            wait_for(are_done)
         finally:
             worker.terminate()
 
-    assert jobs == [["queued", "the-request"]] * 2
+    assert jobs == [["send_verification", "queued", "the-request"]] * 2
     assert json.loads(python("-c", RUN_SQL, "SELECT to_regclass('jobs')")) == [[None]]
