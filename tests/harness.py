@@ -212,6 +212,11 @@ def run(
     return done.stdout
 
 
+def python_of(env: Mapping[str, str]) -> str:
+    """Return the Python that is first on the PATH of these environment variables."""
+    return shutil.which("python", path=env["PATH"]) or "python"
+
+
 def generate_resource(project: Path, env: Mapping[str, str], *arguments: str) -> str:
     """Run `poe resource` of this repository in a render, without its check."""
     done = resource_command(env, "add", project, *arguments, "--no-check")
@@ -224,7 +229,7 @@ def resource_command(
 ) -> subprocess.CompletedProcess[str]:
     """Run the command `add` or `remove` of the generator in a folder of a render."""
     path = os.pathsep.join([str(TEMPLATE / "resource" / "src"), "src"])
-    python = shutil.which("python", path=env["PATH"]) or "python"
+    python = python_of(env)
     return subprocess.run(
         [python, "-m", "fastapi_resource", command, *arguments],
         cwd=folder,
@@ -335,7 +340,7 @@ class Service:
 
 def serve_command(project: Path, env: Mapping[str, str]) -> list[str]:
     """Return the command that runs a render's service without installing it."""
-    python = shutil.which("python", path=env["PATH"]) or "python"
+    python = python_of(env)
     package = next((project / "src").iterdir()).name
     return [python, "-m", f"{package}.cli", "run"]
 

@@ -17,7 +17,16 @@ from typing import Any
 import httpx2
 import yaml
 
-from harness import Service, free_port, program, run, serve, wait_for, wait_until_ready
+from harness import (
+    Service,
+    free_port,
+    program,
+    python_of,
+    run,
+    serve,
+    wait_for,
+    wait_until_ready,
+)
 
 PACKAGES = {
     "amtool": "prometheus-alertmanager",
@@ -104,7 +113,7 @@ def watch(
         hook = stack.enter_context(webhook())
         env = {**settings, "METRICS_PORT": str(ports["web"]), "WEB_CONCURRENCY": "2"}
         service = stack.enter_context(serve(project, env, folder / "web.log"))
-        python = shutil.which("python", path=env["PATH"]) or "python"
+        python = python_of(settings)
         for name in processes:
             command = [python, "-m", "orders.cli", name]
             own = {**settings, "METRICS_PORT": str(ports[name])}
@@ -200,5 +209,5 @@ def load(service: Service, seconds: float, enough: threading.Event | None = None
 
 def migrate(project: Path, settings: Mapping[str, str]) -> None:
     """Apply the migrations."""
-    python = shutil.which("python", path=settings["PATH"]) or "python"
+    python = python_of(settings)
     run([python, "-m", "alembic", "upgrade", "head"], cwd=project, env=settings)

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from conftest import Render
-from harness import run, wait_for
+from harness import python_of, run, wait_for
 from monitoring import load, migrate, tool, watch
 from questions import TEMPLATE, Answers, label
 
@@ -90,10 +90,9 @@ def test_own_tests_find_a_typo_in_any_file(
     path.write_text(text.replace(old, new, 1), "utf-8")
 
     env = {**app.env, "PYTHONPATH": str(project / "src")}
-    python = shutil.which("python", path=env["PATH"]) or "python"
     test = "deploy/monitoring/test_monitoring.py"
     with pytest.raises(pytest.fail.Exception, match="1 failed"):
-        run([python, "-m", "pytest", "-p", "no:randomly", test], cwd=project, env=env)
+        run([python_of(env), "-m", "pytest", "-p", "no:randomly", test], cwd=project, env=env)
 
 
 @pytest.mark.thorough

@@ -32,6 +32,7 @@ from harness import (
     environ,
     free_port,
     log_in,
+    python_of,
     ready,
     register,
     run,
@@ -259,7 +260,7 @@ def mail_server(env: dict[str, str], log: Path) -> Iterator[str]:
     """Run an SMTP server that writes each message to a file."""
     port = free_port()
     handler = ["-c", "aiosmtpd.handlers.Debugging", "stdout"]
-    python = shutil.which("python", path=env["PATH"]) or "python"
+    python = python_of(env)
     with log.open("wb") as output:
         process = subprocess.Popen(
             [python, "-u", "-m", "aiosmtpd", "-n", "-l", f"127.0.0.1:{port}", *handler],

@@ -14,7 +14,7 @@ from conftest import Render
 from fastapi_resource.migrations import without_tables
 from fastapi_resource.project import Project
 from fastapi_resource.remove import plan_removal, without_resource
-from harness import environ, generate_resource, resource_command
+from harness import environ, generate_resource, python_of, resource_command
 from rendering import commit, git
 
 MIGRATION = '''"""Change.
@@ -291,10 +291,8 @@ def test_generated_resource_leaves_the_tree_as_it_was(
 def test_new_migration_drops_the_tables_and_restores_them(
     project: Path, env: dict[str, str], remove: Command
 ) -> None:
-    python = shutil.which("python", path=env["PATH"]) or "python"
-
     def alembic(*arguments: str) -> None:
-        command = [python, "-m", "alembic", *arguments]
+        command = [python_of(env), "-m", "alembic", *arguments]
         variables = {**env, "ENVIRONMENT": "local"}
         subprocess.run(command, cwd=project, env=variables, check=True, capture_output=True)
 
