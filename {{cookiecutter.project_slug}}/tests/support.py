@@ -348,6 +348,11 @@ async def get_as(settings: Settings, path: str, email: str, password: str) -> Re
         return await new_client(app, tokens["access_token"]).get(path)
 
 
+async def until_set(event: asyncio.Event) -> None:
+    """Wait until the event is set, for at most a minute."""
+    await asyncio.wait_for(event.wait(), 60)
+
+
 def accepts(port: int) -> bool:
     """Return whether a server listens on the local port."""
     with socket.socket() as connection:

@@ -20,7 +20,7 @@ from {{ cookiecutter.package_name }}.database import Database
 from {{ cookiecutter.package_name }}.logging import configure_logging
 from {{ cookiecutter.package_name }}.mail import Mailer
 
-from support import NOWHERE, NewDatabase, new_user, settings_for
+from support import NOWHERE, NewDatabase, new_user, settings_for, until_set
 
 
 @pytest.fixture
@@ -145,7 +145,8 @@ async def test_slow_task_is_canceled(
         await asyncio.Event().wait()
 
     await add(database, wait)
-    await runner.join()
+    async with asyncio.timeout(60):
+        await runner.join()
 
     assert "TimeoutError" in capsys.readouterr().out
 
@@ -170,8 +171,9 @@ async def test_number_of_tasks_is_limited(
 
     for _ in range(8):
         await add(database, count)
-    while running < background.CONCURRENCY:  # noqa: ASYNC110 - tasks have no event for it
-        await asyncio.sleep(0.01)
+    async with asyncio.timeout(60):
+        while running < background.CONCURRENCY:  # noqa: ASYNC110 - tasks have no event for it
+            await asyncio.sleep(0.01)
     opened.set()
     await runner.join()
 
@@ -221,13 +223,14 @@ async def test_shutdown_waits_for_tasks_up_to_a_limit(
 
     async with runner:
         await add(database, finish)
-        await started.wait()
+        await until_set(started)
     assert ran == 1
 
     monkeypatch.setattr(background, "SHUTDOWN_SECONDS", 0.01)
-    async with runner:
-        await add(database, wait)
-    await runner.join()
+    async with asyncio.timeout(60):
+        async with runner:
+            await add(database, wait)
+        await runner.join()
 
     assert capsys.readouterr().out.count("background task dropped") == 1
 
@@ -243,4 +246,4 @@ async def test_expired_rows_are_deleted_in_the_background(
     monkeypatch.setattr(background, "FIRST_PURGE", 0)
     monkeypatch.setattr(Runner, "purge", purge)
     async with runner:
-        await purged.wait()
+        await until_set(purged)

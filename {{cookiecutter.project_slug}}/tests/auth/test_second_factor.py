@@ -41,6 +41,7 @@ from support import (
     new_client,
     pointers,
     refresh,
+    until_set,
 )
 
 TOKEN, SESSION = "/api/v1/auth/token", "/api/v1/auth/session"
@@ -468,7 +469,7 @@ async def test_login_that_waits_for_an_enrollment_needs_a_code(live_app: FastAPI
             await session.execute(enrolled)
             locking = when_locking(live_app)
             login = asyncio.create_task(log_in(client, account))
-            await locking.wait()
+            await until_set(locking)
         assert (await login).json()["error"] == "mfa_required"
 
 
@@ -483,7 +484,7 @@ async def test_enrollment_that_waits_for_a_login_revokes_its_session(live_app: F
         )
         locking = when_locking(live_app)
         confirmation = asyncio.create_task(confirm(account, created["id"], totp(created["secret"])))
-        await locking.wait()
+        await until_set(locking)
 
     assert (await confirmation).status_code == 200
     async with new_client(live_app, tokens.access_token) as holder:
@@ -542,7 +543,7 @@ async def test_factor_of_a_revoked_session_is_not_confirmed(live_app: FastAPI) -
         await session.scalar(select(User).where(User.id == account.id).with_for_update())
         locking = when_locking(live_app)
         confirmation = asyncio.create_task(confirm(account, created["id"], otp))
-        await locking.wait()
+        await until_set(locking)
         await sessions.revoke_all_sessions(session, account.id)
 
     assert (await confirmation).status_code == 403

@@ -15,7 +15,7 @@ from {{ cookiecutter.package_name }}.cache.client import (
 )
 from {{ cookiecutter.package_name }}.cache.store import Cache
 
-from support import NOWHERE, settings_for
+from support import NOWHERE, settings_for, until_set
 
 Replica = Callable[[], "ObservedCache"]
 
@@ -149,7 +149,7 @@ async def test_value_loaded_before_an_invalidation_is_not_read_after_it(cache: C
     source = Source("old", "new")
     source.open.clear()
     reader = asyncio.create_task(source.get(cache))
-    await source.begun.wait()
+    await until_set(source.begun)
 
     await cache.invalidate(["things"])
     source.open.set()
@@ -162,7 +162,7 @@ async def test_one_caller_loads_while_the_others_wait(replica: Replica) -> None:
     source, here, there = Source("one", "two"), replica(), replica()
     source.open.clear()
     readers = [asyncio.create_task(source.get(here))]
-    await source.begun.wait()
+    await until_set(source.begun)
     readers += [asyncio.create_task(source.get(cache)) for cache in (here, there, here, there)]
     # All have missed, and one has tried to lock the value and has polled.
     await until(lambda: {*readers} <= {*here.redis.users, *there.redis.users})
@@ -200,7 +200,7 @@ async def test_error_of_another_replica_is_not_waited_for(replica: Replica) -> N
     failing, source, there = FailingSource(""), Source("one"), replica()
     failing.open.clear()
     first = asyncio.create_task(failing.get(replica()))
-    await failing.begun.wait()
+    await until_set(failing.begun)
     second = asyncio.create_task(source.get(there))
     await until(lambda: there.redis.users.count(second) > 2)
     failing.open.set()
@@ -216,12 +216,12 @@ async def test_one_caller_loads_after_the_error_of_another_replica(replica: Repl
     failing.open.clear()
     source.open.clear()
     first = asyncio.create_task(failing.get(replica()))
-    await failing.begun.wait()
+    await until_set(failing.begun)
     waiting = [replica(), replica()]
     readers = [asyncio.create_task(source.get(cache)) for cache in waiting]
     await until(lambda: all(len(cache.redis.users) > 2 for cache in waiting))
     failing.open.set()
-    await source.begun.wait()
+    await until_set(source.begun)
     for cache in waiting:
         cache.redis.users.clear()
     # The other caller has polled, unless it loads too.
@@ -239,7 +239,7 @@ async def test_caller_that_does_not_wait_leaves_the_lock_of_another_replica(
     source, there = Source("one", "two"), replica()
     source.open.clear()
     first = asyncio.create_task(source.get(replica()))
-    await source.begun.wait()
+    await until_set(source.begun)
     with monkeypatch.context() as patch:
         patch.setattr(store, "LOAD_TIMEOUT", 0.05)
         with pytest.raises(LookupError):
@@ -258,7 +258,7 @@ async def test_another_caller_loads_when_the_one_that_loads_is_cancelled(
     source = Source("one", "two")
     source.open.clear()
     leader = asyncio.create_task(source.get(cache))
-    await source.begun.wait()
+    await until_set(source.begun)
     readers = [asyncio.create_task(source.get(cache)) for _ in range(5)]
     await until(lambda: {*readers} <= {*cache.redis.users})
 
@@ -274,7 +274,7 @@ async def test_slow_load_is_not_waited_for(cache: Cache, monkeypatch: pytest.Mon
     source, other = Source("slow"), Source("own")
     source.open.clear()
     reader = asyncio.create_task(source.get(cache))
-    await source.begun.wait()
+    await until_set(source.begun)
 
     assert await other.get(cache) == "own"
 
@@ -288,7 +288,7 @@ async def test_replica_that_died_while_loading_is_not_waited_for(
     source = Source("one")
     source.open.clear()
     reader = asyncio.create_task(source.get(replica()))
-    await source.begun.wait()
+    await until_set(source.begun)
     monkeypatch.setattr(store, "LOAD_TIMEOUT", 0.05)
     waiting = asyncio.create_task(source.get(replica()))
     await until(lambda: source.loads == 2)

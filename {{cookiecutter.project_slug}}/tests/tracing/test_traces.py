@@ -251,8 +251,9 @@ async def test_outage_of_the_collector_is_logged_at_each_end(
         for _ in range(3):
             seen = len(collector.requests)
             await client.get("/api/v1/test-notes")
-            while len(collector.requests) == seen:  # noqa: ASYNC110 - in a thread
-                await asyncio.sleep(0.01)
+            async with asyncio.timeout(60):
+                while len(collector.requests) == seen:  # noqa: ASYNC110 - in a thread
+                    await asyncio.sleep(0.01)
         collector.status = 200
         await client.get("/api/v1/test-notes")
 

@@ -36,6 +36,7 @@ from support import (
     new_user,
     read_pages,
     registration,
+    until_set,
 )
 from worker_support import Body, NewService, NewTask, Service, until
 
@@ -300,7 +301,7 @@ async def test_worker_that_lost_the_job_stores_nothing(
     job_id = await service.add(new_task(work, max_attempts=100))
     await service.execute("UPDATE pgqueuer SET attempts = :attempts", attempts=attempts)
     async with service.working():
-        await begun.wait()
+        await until_set(begun)
         async with service.working():
             await take_over(service, job_id, taken_over)
             await service.finish(job_id)
@@ -330,7 +331,7 @@ async def test_worker_that_lost_a_running_job_does_not_interrupt_it(
     async with AsyncExitStack() as first_worker:
         await first_worker.enter_async_context(service.working())
         job_id = await service.add(new_task(work))
-        await begun.wait()
+        await until_set(begun)
         async with service.working():
             await take_over(service, job_id, taken_over)
             go_on.set()
