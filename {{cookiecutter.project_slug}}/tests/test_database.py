@@ -8,12 +8,8 @@ from alembic import command
 from fastapi import FastAPI
 from sqlalchemy import delete, func, insert, select, text
 
-from {{ cookiecutter.package_name }}.auth.models import (
-    LoginSession,
-    Role,
-    User,
-)
-from {{ cookiecutter.package_name }}.database import Base, Database, utcnow
+from {{ cookiecutter.package_name }}.auth.models import User
+from {{ cookiecutter.package_name }}.database import Base
 from {{ cookiecutter.package_name }}.dependencies import (
     DbSession,
     ReadSession,
@@ -26,7 +22,6 @@ from support import (
     NewDatabase,
     alembic_config,
     new_client,
-    new_user,
     settings_for,
 )
 
@@ -43,35 +38,6 @@ async def test_migrations_are_reversible_and_match_the_models(new_database: NewD
             await asyncio.to_thread(change, config, revision)
 
         await asyncio.to_thread(command.check, config)  # raises on a difference
-
-
-async def test_downgrade_grants_no_scopes(new_database: NewDatabase) -> None:
-    async with new_database() as url:
-        settings = settings_for(url)
-        async with Database(settings) as database:
-            async with database.write_session() as session:
-                user, service = new_user(), new_user(role=Role.SERVICE)
-                session.add_all([user, service])
-                await session.flush()
-                session.add_all(
-                    LoginSession(user_id=account.id, scope=scope, expires_at=utcnow())
-                    for account, scope in (
-                        (user, None),
-                        (user, "account:read"),
-                        (service, "users:admin"),
-                    )
-                )
-
-            # The revision before scopes and service accounts.
-            await asyncio.to_thread(command.downgrade, alembic_config(settings), "5d1c8f3ae972")
-
-            async with database.read_session() as session:
-                users = await session.execute(select(User.role, User.is_active))
-                logins = await session.scalars(
-                    select(LoginSession.user_id).where(LoginSession.revoked_at.is_(None))
-                )
-                assert set(users) == {(Role.USER, True), (Role.USER, False)}
-                assert logins.all() == [user.id]
 
 
 async def test_migrations_can_be_printed_as_sql(capsys: pytest.CaptureFixture[str]) -> None:
