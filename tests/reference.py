@@ -151,7 +151,7 @@ class Table:
 
 
 class Render:
-    """A render with the names of its modules, its syntax trees, and what it says about itself."""
+    """A render with its syntax trees and the descriptions of its objects."""
 
     def __init__(self, folder: Path, environment: Path) -> None:
         """Remember both folders."""
@@ -169,7 +169,7 @@ class Render:
 
     @functools.cached_property
     def described(self) -> dict[str, Any]:
-        """What the render's objects say: settings, commands, fields of logs, statuses and types."""
+        """Return the settings, commands, log fields, statuses and types of the render."""
         python = str(self.environment / "bin" / "python")
         env = environ(self.folder, self.environment)
         said: dict[str, Any] = json.loads(run([python, "-c", DESCRIBE], cwd=self.folder, env=env))

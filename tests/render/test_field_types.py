@@ -144,7 +144,7 @@ async def create(client: AsyncClient, name: str, value: object) -> Response:
 
 
 def nested(levels: int) -> Json:
-    """Return an object that contains itself so many times."""
+    """Return an object that is nested to this number of levels."""
     return Json('{"a":' * levels + "1" + "}" * levels)
 
 

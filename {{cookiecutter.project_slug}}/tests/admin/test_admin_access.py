@@ -114,7 +114,7 @@ async def test_login_attempts_are_limited(new_app: NewApp, admin: Account) -> No
     assert "Too many attempts; try again later." in response.text
 
 
-async def test_login_asks_for_the_code_of_a_second_factor(app: FastAPI, admin: Account) -> None:
+async def test_login_requires_the_code_of_a_second_factor(app: FastAPI, admin: Account) -> None:
     browser, now = new_browser(app), time()
     factor = await enroll(admin, now)
 
@@ -212,7 +212,7 @@ async def test_access_ends_immediately(
     assert redirects_to_login(await browser.get(USERS))
 
 
-async def test_logout_asks_for_confirmation_and_revokes_the_session(browser: AsyncClient) -> None:
+async def test_logout_requires_confirmation_and_revokes_the_session(browser: AsyncClient) -> None:
     asked = await browser.get(LOGOUT)
     assert '<form method="post">' in asked.text
     assert (await browser.get(USERS)).status_code == 200
