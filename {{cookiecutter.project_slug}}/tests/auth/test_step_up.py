@@ -28,7 +28,6 @@ from support import (
     PASSWORD,
     WRONG_PASSWORD,
     Account,
-    Statements,
     assert_throttled,
     change_password,
     log_in,
@@ -216,11 +215,3 @@ async def test_refreshed_token_keeps_the_time_of_authentication(
         claims = claims_of(token["access_token"])
         assert claims["auth_time"] == pytest.approx(time.time(), abs=60)
         assert (claims["amr"], claims["acr"]) == (["pwd"], "aal1")
-
-
-async def test_caller_is_read_with_one_statement(member: Account, statements: Statements) -> None:
-    with statements() as executed:
-        response = await member.client.get("/api/v1/users/me")
-
-    assert response.status_code == 200
-    assert len(executed) == 1
