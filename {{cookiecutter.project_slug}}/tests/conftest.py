@@ -22,14 +22,14 @@ import pytest
 from aiosmtpd.smtp import SMTP
 from fastapi import FastAPI
 from httpx2 import AsyncClient
-from sqlalchemy import event, update
+from sqlalchemy import event
 {%- if cookiecutter.database == "postgresql" %}
 from sqlalchemy.engine import make_url
 {%- endif %}
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_sessionmaker
 
 from {{ cookiecutter.package_name }} import health
-from {{ cookiecutter.package_name }}.auth.models import Role, User
+from {{ cookiecutter.package_name }}.auth.models import Role
 {%- if not cookiecutter.use_redis %}
 from {{ cookiecutter.package_name }}.auth.service import AuthServices
 {%- endif %}
@@ -65,6 +65,7 @@ from support import (
 {%- if cookiecutter.use_redis %}
     redis_url,
 {%- endif %}
+    set_role,
     settings_for,
 )
 
@@ -345,8 +346,7 @@ async def browser(client: AsyncClient, member: Account) -> AsyncClient:
 async def admin(register: Register, session: AsyncSession) -> Account:
     """Create an administrator."""
     account = await register()
-    await session.execute(update(User).where(User.id == account.id).values(role=Role.ADMIN))
-    await session.commit()
+    await set_role(session, account, Role.ADMIN)
     return account
 
 

@@ -38,6 +38,8 @@ from click.testing import CliRunner, Result
 from fastapi import FastAPI
 from httpx2 import ASGITransport, AsyncClient, BasicAuth, Response
 from pydantic import SecretStr
+from sqlalchemy import update
+from sqlalchemy.ext.asyncio import AsyncSession
 {% if cookiecutter.use_worker -%}
 from starlette.types import ASGIApp
 {%- else -%}
@@ -45,7 +47,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 {%- endif %}
 
 from {{ cookiecutter.package_name }}.auth import sessions
-from {{ cookiecutter.package_name }}.auth.models import User
+from {{ cookiecutter.package_name }}.auth.models import Role, User
 from {{ cookiecutter.package_name }}.database import utcnow
 from {{ cookiecutter.package_name }}.main import create_app
 from {{ cookiecutter.package_name }}.settings import Settings
@@ -68,6 +70,8 @@ NOWHERE = "postgresql://nowhere/none"  # a database that no test connects to
 {%- else %}
 NOWHERE = "sqlite:///nowhere.db"  # a database that no test connects to
 {%- endif %}
+
+PRODUCTION = {"environment": "production", "allowed_hosts": ["test"], "bcrypt_rounds": 10}
 
 
 @dataclass(frozen=True)
@@ -281,6 +285,12 @@ async def new_account(app: FastAPI, **changes: object) -> Account:
         client=new_client(app, tokens.access_token),
         refresh_token=tokens.refresh_token or "",
     )
+
+
+async def set_role(session: AsyncSession, account: Account, role: Role) -> None:
+    """Change the role of an account."""
+    await session.execute(update(User).where(User.id == account.id).values(role=role))
+    await session.commit()
 
 
 async def refresh(client: AsyncClient, refresh_token: str, **form: str) -> Response:

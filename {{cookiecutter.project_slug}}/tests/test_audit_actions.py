@@ -25,6 +25,7 @@ from {{ cookiecutter.package_name }}.worker.queue import Context
 
 from mail_support import MailServer, deliver, token_of
 from mfa_support import FACTORS, enroll, totp
+from recovery_support import RESET, VERIFICATION, reset_password, verify_email
 from support import (
     NEW_PASSWORD,
     PASSWORD,
@@ -110,21 +111,17 @@ async def own_changes(service: Service) -> None:
 
 async def password_reset(service: Service) -> None:
     """Reset the password."""
-    url = f"{AUTH}/password-reset"
-    await service.client.post(url, json={"email": service.member.email})
-    body = {"token": await service.token(), "new_password": NEW_PASSWORD}
-    await service.client.put(url, json=body)
+    await service.client.post(RESET, json={"email": service.member.email})
+    await reset_password(service.client, await service.token())
 
 
 async def verification(service: Service) -> None:
     """Register, request another link, and discard the password."""
-    email, url = NEW_EMAIL, f"{AUTH}/email-verification"
-    await service.client.post(USERS, json=registration(email=email))
-    await service.client.post(USERS, json=registration(email=email))
+    await service.client.post(USERS, json=registration(email=NEW_EMAIL))
+    await service.client.post(USERS, json=registration(email=NEW_EMAIL))
     await deliver(service.app)
-    await service.client.post(url, json={"email": email})
-    body = {"token": await service.token(), "discard_password": True}
-    await service.client.put(url, json=body)
+    await service.client.post(VERIFICATION, json={"email": NEW_EMAIL})
+    await verify_email(service.client, await service.token(), discard_password=True)
 
 
 async def email_change(service: Service) -> None:
@@ -153,9 +150,8 @@ async def factors(service: Service) -> None:
     """Add a factor, log in with codes, replace the recovery codes, and remove the factor."""
     member = service.member
     factor = await enroll(member)
-    login = {"grant_type": "password", "username": member.email, "password": PASSWORD}
     for otp in ("000000", factor.recovery_codes[0], totp(factor.secret, time.time() + 30)):
-        await service.client.post(f"{AUTH}/token", data=login | {"otp": otp})
+        await log_in(service.client, member.email, otp=otp)
     await member.client.post(f"{AUTH}/recovery-codes")
     await member.client.delete(f"{FACTORS}/{factor.id}")
 

@@ -14,7 +14,6 @@ import pytest
 from {{ cookiecutter.package_name }} import background
 {% endif -%}
 from {{ cookiecutter.package_name }}.auth.models import Role
-from {{ cookiecutter.package_name }}.database import utcnow
 from {{ cookiecutter.package_name }}.mail import TEMPLATES
 from {{ cookiecutter.package_name }}.main import create_app
 from {{ cookiecutter.package_name }}.settings import Settings
@@ -23,6 +22,7 @@ from mail_support import MailServer, deliver, token_of
 from mfa_support import enroll, totp
 from support import (
     PASSWORD,
+    PRODUCTION,
     NewDatabase,
     environment_of,
     get_as,
@@ -46,7 +46,9 @@ async def test_create_admin_registers_an_administrator(new_database: NewDatabase
         assert [user["role"] for user in users.json()["items"]] == ["admin"]
 
 
-async def test_create_admin_promotes_an_account_only_if_told_to(new_database: NewDatabase) -> None:
+async def test_create_admin_requires_an_option_to_promote_an_account(
+    new_database: NewDatabase,
+) -> None:
     async with new_database() as url:
         app = create_app(settings_for(url))
         async with app.router.lifespan_context(app):
@@ -73,13 +75,13 @@ async def test_create_admin_promotes_an_account_only_if_told_to(new_database: Ne
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudoterminals")
 @pytest.mark.parametrize(("answer", "status"), [("y", 200), ("n", 403)])
-async def test_create_admin_asks_in_a_terminal_before_it_promotes_an_account(
+async def test_create_admin_prompts_in_a_terminal_before_it_promotes_an_account(
     new_database: NewDatabase, answer: str, status: int
 ) -> None:
     async with new_database() as url:
         app = create_app(settings_for(url))
         async with app.router.lifespan_context(app):
-            account = await new_account(app, email_verified_at=utcnow())
+            account = await new_account(app)
 
             output = await asyncio.to_thread(
                 answer_in_terminal, settings_for(url), answer, "create-admin", account.email
@@ -148,9 +150,7 @@ async def test_command_finishes_its_tasks(
 
 {% endif -%}
 async def test_create_admin_invites_no_one_without_a_mail_server(database_url: str) -> None:
-    settings = settings_for(
-        database_url, environment="production", allowed_hosts=["test"], bcrypt_rounds=12
-    )
+    settings = settings_for(database_url, **PRODUCTION)
 
     result = await invoke(settings, "create-admin", "ada@example.com", "--invite")
 
@@ -163,7 +163,7 @@ async def test_create_admin_removes_the_second_factors_of_the_last_administrator
     async with new_database() as url:
         app = create_app(settings_for(url))
         async with app.router.lifespan_context(app):
-            account = await new_account(app, role=Role.ADMIN, email_verified_at=utcnow())
+            account = await new_account(app, role=Role.ADMIN)
             await enroll(account)
             assert (await log_in(account.client, account.email)).status_code == 400
 
@@ -190,7 +190,7 @@ async def test_rotate_secrets_replaces_the_key_of_second_factors(new_database: N
         )
         app = create_app(settings)
         async with app.router.lifespan_context(app):
-            account = await new_account(app, email_verified_at=utcnow())
+            account = await new_account(app)
             factor = await enroll(account)
 
         results = [(await invoke(rotated, "rotate-secrets")).output for _ in range(2)]

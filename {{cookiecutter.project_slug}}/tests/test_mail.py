@@ -19,13 +19,12 @@ from {{ cookiecutter.package_name }}.main import create_app
 from {{ cookiecutter.package_name }}.settings import Settings
 
 from mail_support import MailServer, bodies, token_of
-from support import NOWHERE, NewApp, new_client, settings_for
+from support import NOWHERE, PRODUCTION, NewApp, new_client, settings_for
 
 TOKEN = "a" * 43
 LINK = f"https://app.example/page#token={TOKEN}"
 VALUES = {**EXAMPLES, "link": LINK, "notice": "<b>1</b> & 2"}
 MAIL = Mail("jürgen@example.com", "notice", {"notice": "Größe <b>"})
-PRODUCTION = {"environment": "production", "allowed_hosts": ["test"], "bcrypt_rounds": 10}
 
 
 def settings(**changes: object) -> Settings:

@@ -7,7 +7,6 @@ from httpx2 import AsyncClient
 
 from mfa_support import enroll, totp
 from support import (
-    PASSWORD,
     WRONG_PASSWORD,
     Account,
     Statements,
@@ -63,11 +62,10 @@ async def test_statements_of_a_login_with_a_second_factor(
     client: AsyncClient, member: Account, statements: Statements
 ) -> None:
     factor = await enroll(member)
-    form = {"grant_type": "password", "username": member.email, "password": PASSWORD}
-    form |= {"otp": totp(factor.secret, time.time() + 30)}
+    otp = totp(factor.secret, time.time() + 30)
 
     with statements() as executed:
-        response = await client.post("/api/v1/auth/token", data=form)
+        response = await log_in(client, member.email, otp=otp)
 
     assert response.status_code == 200
     assert len(executed) == 9, executed  # also factor, use of its code

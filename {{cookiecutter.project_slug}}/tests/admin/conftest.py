@@ -15,12 +15,11 @@ from {{ cookiecutter.package_name }}.admin.auth import AdminAuthentication
 from {{ cookiecutter.package_name }}.auth.models import (
     LoginSession,
     Role,
-    User,
 )
 from {{ cookiecutter.package_name }}.database import utcnow
 
 from admin_support import log_in_to_pages, new_browser
-from support import Account
+from support import Account, set_role
 
 
 @pytest.fixture
@@ -55,8 +54,7 @@ def demoted_browser(
         backend: AdminAuthentication, request: Request
     ) -> bool | Response:
         is_authenticated = await authenticate(backend, request)
-        await session.execute(update(User).where(User.id == admin.id).values(role=Role.USER))
-        await session.commit()
+        await set_role(session, admin, Role.USER)
         return is_authenticated
 
     monkeypatch.setattr(AdminAuthentication, "authenticate", authenticate_and_demote)

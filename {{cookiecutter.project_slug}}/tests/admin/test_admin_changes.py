@@ -29,6 +29,7 @@ from support import (
     NEW_PASSWORD,
     PASSWORD,
     PASSWORD_HASH,
+    PRODUCTION,
     Account,
     NewApp,
     create_personal_token,
@@ -457,10 +458,7 @@ async def test_new_user_without_a_password_is_invited(
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        (
-            {"environment": "production", "allowed_hosts": ["test"], "bcrypt_rounds": 12},
-            "The service cannot send email.",
-        ),
+        (PRODUCTION, "The service cannot send email."),
         ({"registration": "closed"}, "Registration is closed."),
     ],
 )

@@ -17,7 +17,6 @@ from {{ cookiecutter.package_name }}.auth.models import (
 from {{ cookiecutter.package_name }}.auth.service import (
     verify_current_password,
 )
-from {{ cookiecutter.package_name }}.database import utcnow
 
 from mail_support import MailServer, deliver, token_of
 from recovery_support import INVALIDATIONS, VERIFICATION, new_token, reset_password, verify_email
@@ -226,7 +225,7 @@ async def test_owner_of_the_address_ends_the_access_of_a_stranger_who_registered
 async def test_verified_unknown_and_inactive_addresses_get_no_email(
     app: FastAPI, client: AsyncClient, register: Register, mail_server: MailServer
 ) -> None:
-    verified = await register(email_verified_at=utcnow())
+    verified = await register()
     inactive = await register(email_verified_at=None, is_active=False)
 
     for email in (verified.email, inactive.email, "unknown@example.com"):

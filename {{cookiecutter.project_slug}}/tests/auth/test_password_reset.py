@@ -30,6 +30,7 @@ from recovery_support import (
 )
 from support import (
     NEW_PASSWORD,
+    PRODUCTION,
     Account,
     NewApp,
     Register,
@@ -120,13 +121,10 @@ async def test_second_factor_is_still_required_after_a_reset(
 
     assert (await reset_password(client, token)).status_code == 204
 
-    login = {"grant_type": "password", "username": member.email, "password": NEW_PASSWORD}
-    response = await client.post("/api/v1/auth/token", data=login)
-    assert response.json()["error"] == "mfa_required"
-    response = await client.post(
-        "/api/v1/auth/token", data=login | {"otp": factor.recovery_codes[0]}
-    )
-    assert response.status_code == 200
+    missing = await log_in(client, member.email, NEW_PASSWORD)
+    assert missing.json()["error"] == "mfa_required"
+    otp = factor.recovery_codes[0]
+    assert (await log_in(client, member.email, NEW_PASSWORD, otp=otp)).status_code == 200
 
 
 async def test_reset_is_recorded_in_the_audit_log(
@@ -361,7 +359,7 @@ async def test_requests_of_one_address_are_limited(new_app: NewApp) -> None:
 
 @pytest.mark.parametrize("path", [RESET, VERIFICATION])
 async def test_service_without_email_rejects_requests_for_it(new_app: NewApp, path: str) -> None:
-    app = new_app(environment="production", allowed_hosts=["test"], bcrypt_rounds=10, smtp_url=None)
+    app = new_app(**PRODUCTION)
 
     async with new_client(app) as client:
         response = await client.post(path, json={"email": UNKNOWN})

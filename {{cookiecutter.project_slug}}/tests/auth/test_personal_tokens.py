@@ -51,6 +51,7 @@ from support import (
     new_client,
     personal_token,
     pointers,
+    set_role,
 )
 
 ME, USERS, TOKENS = "/api/v1/users/me", "/api/v1/users", "/api/v1/auth/tokens"
@@ -317,8 +318,7 @@ async def test_scopes_follow_the_role_of_the_owner(
     created = await create_personal_token(admin, "users:admin", "account:read")
     statuses = []
     for role in (Role.ADMIN, Role.USER, Role.ADMIN):
-        await session.execute(update(User).where(User.id == admin.id).values(role=role))
-        await session.commit()
+        await set_role(session, admin, role)
         statuses.append([await use(app, created["token"], path) for path in (USERS, ME)])
 
     assert statuses == [[200, 200], [403, 200], [200, 200]]

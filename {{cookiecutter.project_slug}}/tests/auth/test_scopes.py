@@ -14,7 +14,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from {{ cookiecutter.package_name }}.auth.models import (
     LoginSession,
     Role,
-    User,
 )
 from {{ cookiecutter.package_name }}.auth.scopes import (
     define_scope,
@@ -29,6 +28,7 @@ from support import (
     new_client,
     refresh,
     request_client_token,
+    set_role,
 )
 
 ME = "/api/v1/users/me"
@@ -43,12 +43,6 @@ def secured_operations(app: FastAPI) -> Iterator[tuple[str, str, str]]:
             if "security" in operation:
                 [scope] = operation["security"][0]["OAuth2"]
                 yield method, re.sub(r"{\w+}", str(UUID(int=0)), path), scope
-
-
-async def set_role(session: AsyncSession, account: Account, role: Role) -> None:
-    """Change the role of an account."""
-    await session.execute(update(User).where(User.id == account.id).values(role=role))
-    await session.commit()
 
 
 def claims_of(response: Response) -> dict[str, object]:

@@ -7,13 +7,12 @@ from uuid import UUID
 import pytest
 from fastapi import FastAPI, Security
 from httpx2 import AsyncClient, Response
-from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from {{ cookiecutter.package_name }}.auth.dependencies import (
     get_current_user_id,
 )
-from {{ cookiecutter.package_name }}.auth.models import Role, User
+from {{ cookiecutter.package_name }}.auth.models import Role
 from {{ cookiecutter.package_name }}.auth.scopes import USERS_ADMIN
 from {{ cookiecutter.package_name }}.cache.client import Client
 
@@ -28,6 +27,7 @@ from support import (
     new_account,
     new_client,
     refresh,
+    set_role,
 )
 
 NOTES = "/api/v1/test-notes"
@@ -179,8 +179,7 @@ async def test_cached_read_of_administrators_requires_the_current_role(
     account = await new_account(app)
 
     for role, status in ((Role.ADMIN, 200), (Role.USER, 403), (Role.ADMIN, 200)):
-        await session.execute(update(User).where(User.id == account.id).values(role=role))
-        await session.commit()
+        await set_role(session, account, role)
         for _ in range(2):
             assert (await account.client.get("/restricted")).status_code == status
 

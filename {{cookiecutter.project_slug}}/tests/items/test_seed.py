@@ -2,7 +2,7 @@
 
 import re
 
-from support import NewDatabase, get_as, invoke, settings_for
+from support import PRODUCTION, NewDatabase, get_as, invoke, settings_for
 
 
 async def test_seed_creates_a_verified_account_with_items(new_database: NewDatabase) -> None:
@@ -18,8 +18,7 @@ async def test_seed_creates_a_verified_account_with_items(new_database: NewDatab
 
 
 async def test_seed_is_rejected_in_production(database_url: str) -> None:
-    production = {"environment": "production", "allowed_hosts": ["test"], "bcrypt_rounds": 10}
-    settings = settings_for(database_url, **production)
+    settings = settings_for(database_url, **PRODUCTION)
 
     seeded = await invoke(settings, "seed")
 

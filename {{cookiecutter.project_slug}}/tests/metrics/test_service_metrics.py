@@ -28,7 +28,7 @@ from recovery_support import new_token
 from support import (
     NEW_PASSWORD,
     NOWHERE,
-    PASSWORD,
+    PRODUCTION,
     Account,
     NewApp,
     NewDatabase,
@@ -126,22 +126,21 @@ async def test_logins_with_a_second_factor_are_counted_by_outcome(
     client, account = new_client(app), await new_account(app)
     unverified = await new_account(app, email_verified_at=None)
     factor = await enroll(account)
-    form = {"grant_type": "password", "username": account.email, "password": PASSWORD}
 
     with rises("auth_logins_total", outcome="unverified"):
         await log_in(client, unverified.email)
     with rises("auth_logins_total", outcome="code_required"):
-        await client.post(TOKEN, data=form)
+        await log_in(client, account.email)
     with (
         rises("auth_logins_total", outcome="code_failure"),
         rises("auth_second_factors_total", method="totp", outcome="failure"),
     ):
-        await client.post(TOKEN, data=form | {"otp": "000000"})
+        await log_in(client, account.email, otp="000000")
     with (
         rises("auth_logins_total", outcome="success"),
         rises("auth_second_factors_total", method="recovery_code", outcome="success"),
     ):
-        await client.post(TOKEN, data=form | {"otp": factor.recovery_codes[0]})
+        await log_in(client, account.email, otp=factor.recovery_codes[0])
 
 
 async def test_personal_access_tokens_are_counted_by_outcome(
@@ -241,8 +240,7 @@ async def test_emails_are_counted_by_template_and_outcome(
 ) -> None:
     mail, labels = Mail("ada@example.com", "notice", {"notice": "Done"}), {"template": "notice"}
     mailer = Mailer(settings_for(NOWHERE, smtp_url=mail_server.url))
-    production = {"environment": "production", "allowed_hosts": ["test"], "bcrypt_rounds": 10}
-    no_server = Mailer(settings_for(NOWHERE, **production))
+    no_server = Mailer(settings_for(NOWHERE, **PRODUCTION))
 
     with rises("emails_total", **labels, outcome="sent"):
         await mailer.send(mail, key="key")

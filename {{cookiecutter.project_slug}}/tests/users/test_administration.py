@@ -17,7 +17,6 @@ from {{ cookiecutter.package_name }}.auth.models import (
     Role,
     User,
 )
-from {{ cookiecutter.package_name }}.database import utcnow
 
 from mail_support import MailServer, deliver
 from mfa_support import enroll
@@ -32,6 +31,7 @@ from support import (
     pointers,
     read_pages,
     refresh,
+    set_role,
 )
 
 USERS = "/api/v1/users"
@@ -196,7 +196,7 @@ async def test_address_that_an_administrator_sets_is_not_verified_and_the_former
 async def test_administrators_remove_the_factors_of_a_user_who_has_lost_them(
     client: AsyncClient, admin: Account, register: Register
 ) -> None:
-    member = await register(email_verified_at=utcnow())
+    member = await register()
     await enroll(member)
     assert (await log_in(client, member.email)).json()["error"] == "mfa_required"
 
@@ -246,7 +246,7 @@ async def test_administrators_cannot_demote_or_deactivate_themselves(
 async def test_last_administrator_cannot_delete_the_account(
     admin: Account, member: Account, session: AsyncSession
 ) -> None:
-    await session.execute(update(User).where(User.id == member.id).values(role=Role.ADMIN))
+    await set_role(session, member, Role.ADMIN)
 
     async def delete(*, other_is_active: bool) -> int:
         other = update(User).where(User.id == member.id).values(is_active=other_is_active)

@@ -31,6 +31,7 @@ from {{ cookiecutter.package_name }}.worker.queue import enqueue
 {%- endif %}
 
 from mail_support import MailServer, deliver, token_of
+from recovery_support import RESET, reset_password
 from support import (
     NEW_PASSWORD,
     PASSWORD,
@@ -57,12 +58,6 @@ NEW_EMAIL = "new@example.com"
 def app(new_app: NewApp, mail_server: MailServer) -> FastAPI:
     """Create an application that sends email."""
     return new_app(smtp_url=mail_server.url)
-
-
-@pytest.fixture
-async def member(app: FastAPI) -> Account:
-    """Create a user of this application."""
-    return await new_account(app)
 
 
 async def request_change(
@@ -96,12 +91,6 @@ async def change(
     assert (await request_change(app, account.client, email)).status_code == 202
     assert (await confirm(app, account.client, mail_server.taken[-1])).status_code == 200
     return mail_server.taken[-1]
-
-
-async def set_password(app: FastAPI, mail: EmailMessage, password: str) -> Response:
-    """Set a new password with the link of an email."""
-    body = {"token": token_of(mail), "new_password": password}
-    return await new_client(app).put("/api/v1/auth/password-reset", json=body)
 
 
 async def test_address_changes_when_its_owner_confirms_it(
@@ -190,7 +179,7 @@ async def test_undo_restores_the_address_and_ends_every_login(
     for email in (member.email, NEW_EMAIL):
         assert (await log_in(new_client(app), email)).status_code == 400
     [reset] = [mail for mail in mail_server.taken[2:] if mail["To"] == member.email]
-    assert (await set_password(app, reset, NEW_PASSWORD)).status_code == 204
+    assert (await reset_password(new_client(app), token_of(reset))).status_code == 204
     assert (await log_in(new_client(app), member.email, NEW_PASSWORD)).status_code == 200
     again = await undo(app, to_former)
     assert (again.status_code, pointers(again)) == (422, ["/body/token"])
@@ -217,10 +206,10 @@ async def test_undo_works_after_the_attacker_has_reset_the_password_and_added_a_
         [factor("added after the change", utcnow()), RecoveryCode(user_id=member.id, code_hash="-")]
     )
     await session.commit()
-    await new_client(app).post("/api/v1/auth/password-reset", json={"email": NEW_EMAIL})
+    await new_client(app).post(RESET, json={"email": NEW_EMAIL})
     await deliver(app)
     reset = mail_server.taken[-1]
-    assert (await set_password(app, reset, NEW_PASSWORD)).status_code == 204
+    assert (await reset_password(new_client(app), token_of(reset))).status_code == 204
 
     assert (await undo(app, to_former)).status_code == 204
 

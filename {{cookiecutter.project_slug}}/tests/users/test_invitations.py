@@ -21,6 +21,7 @@ from {{ cookiecutter.package_name }}.database import utcnow
 from mail_support import MailServer, deliver, token_of
 from support import (
     PASSWORD,
+    PRODUCTION,
     Account,
     NewApp,
     log_in,
@@ -213,7 +214,7 @@ async def test_messages_to_a_mailbox_are_limited(new_app: NewApp) -> None:
 async def test_nothing_is_stored_when_production_cannot_send_email(
     new_app: NewApp, session: AsyncSession
 ) -> None:
-    app = new_app(environment="production", smtp_url=None, allowed_hosts=["test"], bcrypt_rounds=10)
+    app = new_app(**PRODUCTION)
     admin = await new_account(app, role=Role.ADMIN)
 
     response = await admin.client.post(INVITATIONS, json={"email": EMAIL})

@@ -11,7 +11,7 @@ from {{ cookiecutter.package_name }}.cli import main
 from {{ cookiecutter.package_name }}.worker.models import Status
 
 from mail_support import MailServer
-from support import environment_of, new_account, settings_for
+from support import PRODUCTION, environment_of, new_account, settings_for
 from worker_support import Service, until, worker
 
 
@@ -72,12 +72,7 @@ async def test_worker_shows_that_it_is_alive(service: Service, tmp_path: Path) -
 
 
 def test_bad_settings_are_one_sentence_each(database_url: str) -> None:
-    changes = {
-        "environment": "production",
-        "allowed_hosts": ["test"],
-        "smtp_url": None,
-        "bcrypt_rounds": 9,
-    }
+    changes = PRODUCTION | {"bcrypt_rounds": 9}
     environment = environment_of(settings_for(database_url).model_copy(update=changes))
 
     stopped = CliRunner().invoke(main, ["worker"], env=environment)
