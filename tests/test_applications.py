@@ -25,7 +25,9 @@ from harness import (
     Application,
     Service,
     clean_environ,
+    environ,
     log_in,
+    program,
     register,
     requirements,
     run,
@@ -73,6 +75,20 @@ def test_own_tests_pass_with_the_required_coverage(
 
     [passed] = re.findall(r"(\d+) passed", said)
     record_property("executed", int(passed))
+
+
+def test_codes_of_second_factors_are_those_of_oathtool(render: Render, environment: Path) -> None:
+    program("oathtool", "oathtool")
+    project = render(database="sqlite")
+    command = [str(environment / "bin" / "python"), "-m", "pytest", "-q", "-k", "oathtool"]
+
+    said = run(
+        [*command, "tests/auth/test_second_factor.py"],
+        cwd=project,
+        env=environ(project, environment),
+    )
+
+    assert "1 passed" in said
 
 
 @pytest.mark.slow

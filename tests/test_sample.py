@@ -31,7 +31,7 @@ def remove_sample(
         original = make_application(answers)
         folder = tmp_path / original.folder.name
         # Other tests of the application leave caches and data of coverage.
-        caches = shutil.ignore_patterns("__pycache__", ".*cache", ".coverage*")
+        caches = shutil.ignore_patterns("__pycache__", ".*cache", ".coverage*", ".hypothesis")
         shutil.copytree(original.folder, folder, ignore=caches)
         app = replace(original, folder=folder, env={**original.env, "PYTHONPATH": "src"})
         done = resource_command(app.settings(), "remove", folder, "items", "--no-check", *options)
