@@ -54,6 +54,7 @@ async def send_email_undo(context: Context, *, token_id: UUID) -> None:
     Args:
         token_id: the row that reserves the former address.
     """
+    # Lock the account before its token, as `redeem` does, so that no copy outlives the original.
     row = (
         await context.session.execute(
             select(User, AccountToken)
